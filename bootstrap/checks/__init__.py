@@ -1,0 +1,1 @@
+"""Preflight: pure functions from facts and settings to findings."""

@@ -1,0 +1,73 @@
+"""What an inventory says, resolved: the frozen result that every later station reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CONTROL_PLANE = "control_plane"
+WORKERS = "workers"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach one host: Ansible's connection variables, resolved."""
+
+    address: str
+    port: int | None = None
+    user: str | None = None
+    key_file: str | None = None
+    ssh_common_args: str = ""
+    become: bool = False
+    become_method: str = "sudo"
+    python: str = "/usr/bin/python3"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host of the inventory.
+
+    `settings` holds every public variable of every role (plus cluster_*), coerced by the roles' specs, defaults
+    filled in; `explicit` names those that the inventory sets itself; `origins` gives `file:line` for these;
+    `connection_vars` are the ansible_* variables, for the inventory that Ansible is run with.
+    """
+
+    name: str
+    groups: frozenset[str]
+    connection: Connection
+    settings: Mapping[str, Any]
+    explicit: frozenset[str] = frozenset()
+    origins: Mapping[str, str] | None = None
+    connection_vars: Mapping[str, Any] | None = None
+
+    @property
+    def is_control_plane(self) -> bool:
+        """Whether the host is in the group control_plane."""
+        return CONTROL_PLANE in self.groups
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All hosts, in the order of the file."""
+
+    path: Path
+    hosts: tuple[Host, ...]
+
+    def host(self, name: str) -> Host:
+        """The host of that name; KeyError when there is none."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
+
+    @property
+    def control_plane(self) -> tuple[Host, ...]:
+        """The hosts of the group control_plane."""
+        return tuple(h for h in self.hosts if h.is_control_plane)
+
+    @property
+    def cluster_name(self) -> str:
+        """The cluster's name: one for all hosts (validated)."""
+        return str(self.hosts[0].settings["cluster_name"])

@@ -1,0 +1,1 @@
+"""What has to be done where, and why: wanted digests against receipts and evidence."""

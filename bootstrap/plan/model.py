@@ -1,0 +1,61 @@
+"""The plan: the steps that a run will take, each with its reasons and its effect on what runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import total_ordering
+
+CLUSTER = "cluster"  # the host name of steps that belong to the cluster as a whole
+
+
+@total_ordering
+class Effect(StrEnum):
+    """What a step does to what already runs on the host, mildest first."""
+
+    NONE = "none"
+    RESTARTS_SERVICE = "restarts-service"
+    DISRUPTS_GPU_PODS = "disrupts-gpu-pods"
+    REBOOTS = "reboots"
+
+    def __lt__(self, other: object) -> bool:
+        """Order by severity, as declared."""
+        order = list(Effect)
+        return order.index(self) < order.index(Effect(other))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One component on one host. `action` is install, change, repair or resume."""
+
+    host: str
+    component: str
+    action: str
+    reasons: tuple[str, ...]
+    effect: Effect
+    needs: str = ""  # the flag without which it is refused: --disrupt, --reboot, --force-conflicts
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A newer default that is not applied unasked."""
+
+    component: str
+    variable: str
+    installed: str
+    available: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All steps in the order in which they run, and what is only reported."""
+
+    steps: tuple[Step, ...]
+    updates: tuple[Update, ...] = ()
+    extra: tuple[str, ...] = ()  # "gpu3: in the cluster, not in the inventory"
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has to be done."""
+        return not self.steps

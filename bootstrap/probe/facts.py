@@ -1,0 +1,171 @@
+"""HostFacts: what one probe saw on one host. Typed, frozen; the host prints it as the JSON of `from_json`.
+
+`None` means "could not be read": unknown, never "absent" and never "unchanged".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class OsFacts:
+    """/etc/os-release and uname."""
+
+    id: str = ""  # debian, ubuntu
+    version_id: str = ""  # 12, 24.04
+    codename: str = ""
+    pretty: str = ""
+    arch: str = ""  # x86_64
+    kernel: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PciGpu:
+    """An NVIDIA function of PCI class 0x03xx; `driver` is the bound kernel driver where it can be read."""
+
+    address: str  # 0000:01:00.0
+    device_id: str  # 20b0
+    driver: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NvmlGpu:
+    """One GPU as the driver's management library reports it."""
+
+    index: int
+    uuid: str
+    name: str
+    pci: str  # 0000:01:00.0
+    memory_bytes: int | None
+    compute_capability: str | None  # "8.0"
+
+
+@dataclass(frozen=True, slots=True)
+class DriverFacts:
+    """The NVIDIA driver as far as it is there."""
+
+    loaded_version: str | None = None  # /proc/driver/nvidia/version
+    flavour: str | None = None  # open | closed
+    library_version: str | None = None  # of libnvidia-ml.so.1
+    package_version: str | None = None  # of the package that owns it
+    simulated: bool = False  # package version ends in +sim
+    nouveau: bool = False
+    foreign: bool = False  # files that no package owns (run-file install)
+    device_nodes: tuple[str, ...] = ()
+    nvml_error: str | None = None
+    gpus: tuple[NvmlGpu, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterTraces:
+    """What shows that the host is, or was, part of a Kubernetes cluster."""
+
+    admin_conf: bool = False
+    kubelet_conf: bool = False
+    etcd_data: bool = False
+    ca_hash: str | None = None  # sha256:<hex of the DER SubjectPublicKeyInfo>, /etc/kubernetes/pki/ca.crt
+    kubelet_ca_hash: str | None = None  # the same, of the CA in kubelet.conf
+    server: str | None = None  # server URL in kubelet.conf / admin.conf
+    init_unit: str | None = None  # state of the transient unit that runs kubeadm
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One Node object."""
+
+    name: str
+    ready: bool
+    reason: str  # the kubelet's own words when not ready
+    uid: str
+    kubelet_version: str
+    internal_ip: str
+    allocatable_gpus: int
+    capacity_gpus: int
+    unschedulable: bool
+    labels: Mapping[str, str]
+    gpu_pods: int = 0  # running pods that hold a GPU
+
+
+@dataclass(frozen=True, slots=True)
+class KubeFacts:
+    """What the API says, asked on a control plane host with its own admin.conf. `error` is set when it did not answer."""
+
+    error: str | None = None
+    version: str | None = None
+    nodes: tuple[NodeFacts, ...] = ()
+    receipts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # component → receipt, from kube-system
+    drift: Mapping[str, tuple[Drift, ...]] = field(default_factory=dict)  # component → object drift against its receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One piece of evidence that is not as the receipt has it. `key` is kind:name, e.g. file:/etc/containerd/config.toml."""
+
+    key: str
+    was: str
+    now: str
+    when: str | None = None  # modification time, UTC ISO 8601, for files
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """Everything one probe saw on one host."""
+
+    host: str
+    os: OsFacts
+    hostname: str
+    machine_id: str | None
+    product_uuid: str | None
+    boot_id: str
+    macs: tuple[str, ...]
+    cpus: int
+    memory_bytes: int
+    disk_free_bytes: Mapping[str, int]  # data path → free bytes
+    clock_offset_s: float | None  # host clock minus ours, round trip halved
+    addresses: Mapping[str, tuple[str, ...]]  # interface → CIDR addresses
+    routes: tuple[str, ...]  # destination CIDRs
+    default_interface: str | None
+    swap: tuple[str, ...]  # active swap devices and swap entries of fstab
+    cgroup_version: int | None
+    kernel_modules: Mapping[str, str]  # name → loaded | builtin | loadable | missing | unknown
+    inotify: Mapping[str, int]
+    listeners: Mapping[int, str]  # TCP port → process (or "?")
+    resolv_loop: bool
+    firewall: str | None  # ufw | firewalld | nftables-drop | None
+    proxies: Mapping[str, str]  # *_proxy of /etc/environment and systemd
+    package_lock: str | None  # who holds the dpkg lock
+    time_synchronised: bool | None
+    secure_boot: bool | None
+    packages: Mapping[str, str]  # installed packages of interest → version
+    units: Mapping[str, str]  # unit → active/enabled state, "active,enabled"
+    gpus: tuple[PciGpu, ...]
+    nvswitches: int
+    driver: DriverFacts
+    cluster: ClusterTraces
+    receipts: Mapping[str, Mapping[str, Any]]  # component → receipt as it stands on the host
+    drift: Mapping[str, tuple[Drift, ...]]  # component → evidence that changed since the receipt
+    lock_holder: str | None  # who holds the gpuctl lock, and since when
+    unfinished: tuple[str, ...]  # processes of an earlier run that still work on the host
+    root: bool  # whether the probe ran as root (else much is unknown)
+    kube: KubeFacts | None = None
+
+    @property
+    def address_list(self) -> tuple[str, ...]:
+        """All addresses without prefix length."""
+        return tuple(a.split("/")[0] for addresses in self.addresses.values() for a in addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A host that could not be probed: `code` is unreachable, host-key-changed, auth-failed, sudo-denied or python-missing."""
+
+    host: str
+    code: str
+    message: str
+    fix: str
+
+
+ProbeResult = HostFacts | Unreachable
