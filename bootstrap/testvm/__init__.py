@@ -1,0 +1,1 @@
+"""Test hosts on this machine: hosts to install on, and the components to install from."""
