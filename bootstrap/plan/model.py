@@ -21,7 +21,7 @@ class Effect(StrEnum):
     def __lt__(self, other: object) -> bool:
         """Order by severity, as declared."""
         order = list(Effect)
-        return order.index(self) < order.index(Effect(other))
+        return order.index(self) < order.index(Effect(str(other)))
 
 
 @dataclass(frozen=True, slots=True)

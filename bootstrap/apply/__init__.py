@@ -1,0 +1,1 @@
+"""Runs the steps of a plan: the only part that changes hosts."""

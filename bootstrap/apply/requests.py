@@ -1,0 +1,49 @@
+"""What the commands that plan and change hosts are asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bootstrap.access import Access
+from bootstrap.rundir import RunDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapRequest:
+    """`gpuctl bootstrap`. `limit` names hosts or groups whose steps may run (empty: all); all hosts are probed.
+
+    `kubeconfig` is the file to merge into (the CLI resolves --kubeconfig, $KUBECONFIG's first entry, ~/.kube/config).
+    """
+
+    inventory: Path
+    run: RunDirectory
+    kubeconfig: Path
+    access: Access = field(default_factory=Access)
+    limit: tuple[str, ...] = ()
+    reboot: bool = False
+    disrupt: bool = False
+    force_conflicts: bool = False
+    use_context: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """`gpuctl plan`: probes, checks and plans; changes nothing."""
+
+    inventory: Path
+    run: RunDirectory
+    access: Access = field(default_factory=Access)
+    limit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResetRequest:
+    """`gpuctl reset`. Unless `yes`, ask `view.confirm(...)` once it is known what will be undone."""
+
+    inventory: Path
+    run: RunDirectory
+    kubeconfig: Path
+    access: Access = field(default_factory=Access)
+    limit: tuple[str, ...] = ()
+    yes: bool = False

@@ -1,0 +1,1 @@
+"""The only printer: screens, tables, live progress, one JSON document."""

@@ -1,0 +1,20 @@
+"""What `gpuctl verify-gpus` is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bootstrap.access import Access
+from bootstrap.rundir import RunDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRequest:
+    """`limit` names hosts or groups (empty: all GPU hosts). `timeout_s` bounds the compute layer."""
+
+    inventory: Path
+    run: RunDirectory
+    access: Access = field(default_factory=Access)
+    limit: tuple[str, ...] = ()
+    timeout_s: float = 300.0

@@ -1,0 +1,89 @@
+"""What verification saw: per node and layer, and per GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from bootstrap.errors import Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.jsonform import plain
+
+# From the bus up; a layer is only judged while the ones below it hold (else NOT_RUN).
+LAYERS = ("pci", "driver", "device", "nvml", "runtime", "cdi", "node", "plugin", "allocatable", "compute")
+
+
+class LayerState(StrEnum):
+    """How one layer stands on one node."""
+
+    OK = "ok"
+    FAILED = "failed"
+    NOT_RUN = "not-run"  # a layer below failed, or nothing there to judge
+    UNKNOWN = "unknown"  # could not be read
+
+
+@dataclass(frozen=True, slots=True)
+class LayerResult:
+    """One cell. `count` is the number of GPUs seen there, for the layers that count them; `detail` one sentence."""
+
+    state: LayerState
+    count: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuResult:
+    """One GPU of one node. `uuid` and `index` are None for a GPU that NVML does not list."""
+
+    pci: str  # 0000:01:00.0
+    uuid: str | None
+    index: int | None
+    name: str
+    allocatable: bool
+    computed: bool
+    passed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """One node with its layers (keys: LAYERS, all of them) and its GPUs."""
+
+    host: str
+    simulated: bool
+    layers: Mapping[str, LayerResult]
+    gpus: tuple[GpuResult, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every layer and every GPU holds."""
+        return all(layer.state is LayerState.OK for layer in self.layers.values()) and all(g.passed for g in self.gpus)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """`gpuctl verify-gpus`: exit OK only when every GPU that is expected passed on every layer."""
+
+    exit_code: ExitCode
+    cluster_name: str
+    nodes: tuple[NodeResult, ...]
+    elapsed_s: float
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """GPUs looked at."""
+        return sum(len(node.gpus) for node in self.nodes)
+
+    @property
+    def passed(self) -> int:
+        """GPUs that passed."""
+        return sum(gpu.passed for node in self.nodes for gpu in node.gpus)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `data` of the JSON document."""
+        data: dict[str, Any] = plain(self)
+        del data["exit_code"], data["problems"]
+        return data | {"gpus_total": self.total, "gpus_passed": self.passed}
