@@ -5,4 +5,5 @@ package tools
 
 import (
 	_ "github.com/flannel-io/flannel"
+	_ "github.com/flannel-io/flannel/cmd/install_conf"
 )
