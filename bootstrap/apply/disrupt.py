@@ -1,0 +1,118 @@
+"""A node is emptied before a step disrupts it, and given back as it was: cordon, drain, act, wait, restore."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bootstrap.access import Access
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.model import Inventory
+from bootstrap.kube.client import ApiError, Cluster, cluster_api
+from bootstrap.plan.cluster_view import ClusterView
+from bootstrap.progress import Progress
+
+DRAIN_DEADLINE_S = 600.0  # pods may ask for minutes to save a checkpoint
+READY_DEADLINE_S = 600.0  # a reboot of a server with much memory takes minutes
+_PAUSE_S = 1.0
+_TOO_MANY_REQUESTS = 429  # what the API answers while a PodDisruptionBudget forbids an eviction
+
+
+@contextmanager
+def drained(
+    inventory: Inventory, host: str, view: ClusterView, access: Access, progress: Progress
+) -> Iterator[None]:
+    """While the body runs, the host's node is cordoned and holds no pods but those of DaemonSets.
+
+    After the body the node is waited for, and its cordon is as it was before.
+
+    Raises:
+        GpuctlError: pods do not leave, or the node does not come back, within the deadline (exit 5); the node stays
+            cordoned then, and the error says so.
+    """
+    node = _node_of(inventory, host, view)
+    if view.kube is None or node is None:
+        yield
+        return
+    seed = inventory.host(view.seed)
+    with cluster_api(seed, access) as cluster:
+        was_cordoned = bool((cluster.get(f"/api/v1/nodes/{node}") or {}).get("spec", {}).get("unschedulable"))
+        _cordon(cluster, node, True)
+        progress.note(f"{node}: cordoned; its pods are asked to leave")
+        _drain(cluster, node, progress)
+    yield
+    with cluster_api(seed, access) as cluster:
+        _wait_ready(cluster, node, progress)
+        if not was_cordoned:
+            _cordon(cluster, node, False)
+            progress.note(f"{node}: takes pods again")
+
+
+def _node_of(inventory: Inventory, host: str, view: ClusterView) -> str | None:
+    address = inventory.host(host).connection.address
+    matches = [n.name for n in view.nodes.values() if n.internal_ip == address or n.name == host.lower()]
+    return matches[0] if matches else None
+
+
+def _cordon(cluster: Cluster, node: str, unschedulable: bool) -> None:
+    body = {"spec": {"unschedulable": unschedulable}}
+    cluster.call("PATCH", f"/api/v1/nodes/{node}", body=body, content_type="application/strategic-merge-patch+json")
+
+
+def _drain(cluster: Cluster, node: str, progress: Progress) -> None:
+    deadline, said = time.monotonic() + DRAIN_DEADLINE_S, ""
+    while pods := _evictable(cluster, node):
+        names = ", ".join(f"{p['metadata']['namespace']}/{p['metadata']['name']}" for p in pods)
+        if time.monotonic() > deadline:
+            fix = f"look at these pods (a PodDisruptionBudget?), then run again; `kubectl uncordon {node}` takes the node back"
+            raise GpuctlError(ExitCode.STEP_FAILED, Problem("drain-timeout", f"pods do not leave: {names}", fix, node))
+        for pod in pods:
+            _evict(cluster, pod)
+        if names != said:
+            progress.note(f"{node}: waiting for {names} to leave")
+            said = names
+        time.sleep(_PAUSE_S)
+
+
+def _evictable(cluster: Cluster, node: str) -> list[dict[str, Any]]:
+    """Pods that a drain moves: neither a DaemonSet's, nor static, nor finished."""
+    found = cluster.get("/api/v1/pods", {"fieldSelector": f"spec.nodeName={node}"}) or {}
+    return [pod for pod in found.get("items", []) if _moves(pod)]
+
+
+def _moves(pod: dict[str, Any]) -> bool:
+    owners = {owner["kind"] for owner in pod["metadata"].get("ownerReferences", [])}
+    static = "kubernetes.io/config.mirror" in pod["metadata"].get("annotations", {})
+    finished = pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
+    return not (static or finished or owners & {"DaemonSet", "Node"})
+
+
+def _evict(cluster: Cluster, pod: dict[str, Any]) -> None:
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
+    try:
+        cluster.call("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", body=body, missing_ok=True)
+    except ApiError as error:
+        if error.status != _TOO_MANY_REQUESTS:
+            raise GpuctlError(
+                ExitCode.STEP_FAILED,
+                Problem("drain-refused", f"{namespace}/{name}: {error.message}", "remove the pod, then run again"),
+            ) from error
+
+
+def _wait_ready(cluster: Cluster, node: str, progress: Progress) -> None:
+    deadline = time.monotonic() + READY_DEADLINE_S
+    while True:
+        conditions = (cluster.get(f"/api/v1/nodes/{node}") or {}).get("status", {}).get("conditions", [])
+        ready = next((c for c in conditions if c["type"] == "Ready"), {"status": "Unknown", "message": "no status yet"})
+        if ready["status"] == "True":
+            return
+        if time.monotonic() > deadline:
+            fix = f"once the node is well: `kubectl uncordon {node}`"
+            words = f"does not come back: {ready.get('message')} (it stays cordoned)"
+            raise GpuctlError(ExitCode.STEP_FAILED, Problem("node-not-ready", words, fix, node))
+        progress.note(f"{node}: waiting until it is Ready")
+        time.sleep(_PAUSE_S)

@@ -1,0 +1,122 @@
+"""What Ansible's events mean: progress for the view, outcomes per host, and failures as problems. Pure."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bootstrap.errors import Problem
+from bootstrap.progress import Progress
+
+# Roles begin the message of a failure that they foresaw with its stable code: "[headers-missing] what; fix: how".
+_CODED = re.compile(r"^\[(?P<code>[a-z0-9-]+)\]\s*(?P<what>.*?)(?:;\s*fix:\s*(?P<fix>.*))?$", re.S)
+_FAILED = frozenset({"runner_on_failed", "runner_on_unreachable"})
+
+
+@dataclass(slots=True)
+class HostRun:
+    """One host while Ansible runs."""
+
+    completed: list[str] = field(default_factory=list)
+    current: str | None = None
+    since: float = 0.0
+    changed: int = 0
+    problem: Problem | None = None
+
+
+class EventReader:
+    """Feeds a view and collects outcomes from the event stream; `clock` gives seconds."""
+
+    def __init__(self, view: Progress, content: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._view = view
+        self._content = content
+        self._clock = clock
+        self.hosts: dict[str, HostRun] = {}
+
+    def read(self, event: Mapping[str, Any]) -> None:
+        """Take one event."""
+        host, kind = event.get("host"), event.get("event")
+        if not host or kind is None or kind == "playbook_on_task_start":
+            return
+        run = self.hosts.setdefault(str(host), HostRun())
+        role = str(event["role"]).rsplit(".", 1)[-1] if event.get("role") else None
+        if kind == "runner_on_start":
+            self._task_started(str(host), run, role, str(event.get("task") or ""))
+        elif kind == "runner_on_ok":
+            self._task_done(str(host), run, event)
+        elif kind in _FAILED and not event.get("ignored"):
+            self._task_failed(str(host), run, role, event)
+
+    def finish(self) -> None:
+        """The stream has ended: a step that has neither completed nor failed was cut short."""
+        for run in self.hosts.values():
+            if run.problem is None and run.current in run.completed:
+                run.current = None
+
+    def _task_started(self, host: str, run: HostRun, role: str | None, task: str) -> None:
+        if role is None or role in run.completed:
+            return
+        if role != run.current:
+            run.current, run.since = role, self._clock()
+            self._view.started(host, role)
+        self._view.task(host, role, task.removeprefix(f"{role} : "))
+
+    def _task_done(self, host: str, run: HostRun, event: Mapping[str, Any]) -> None:
+        result = event.get("res") or {}
+        run.changed += bool(result.get("changed"))
+        receipt = result.get("gpuctl") or {}
+        if receipt.get("receipt") == "complete":
+            component = str(receipt["component"])
+            run.completed.append(component)
+            self._view.done(host, component, self._clock() - run.since)
+            run.current = None
+
+    def _task_failed(self, host: str, run: HostRun, role: str | None, event: Mapping[str, Any]) -> None:
+        if run.problem is not None:
+            return
+        run.current = role or run.current
+        run.problem = problem_of(event, host, self._place(event.get("path")))
+        self._view.failed(host, run.current or "ansible", run.problem.message)
+
+    def _place(self, path: Any) -> str | None:
+        """roles/x/tasks/y.yml:12, wherever the project is installed."""
+        return str(path).removeprefix(f"{self._content}/") if path else None
+
+
+def problem_of(event: Mapping[str, Any], host: str, place: str | None) -> Problem:
+    """The failure that an event reports."""
+    result = event.get("res") or {}
+    message = str(result.get("msg") or "").strip() or "failed without a message"
+    step = str(event.get("role") or event.get("play") or "ansible").rsplit(".", 1)[-1]
+    where = f"{place} ({_bare(event)})" if place else _bare(event)
+    if event.get("event") == "runner_on_unreachable":
+        fix = "check that the host is up and that ssh to it works, then run the same command again"
+        return Problem("unreachable", f"lost while in step {step}: {_first_line(message)}", fix, host, where, message)
+    if coded := _CODED.match(message):
+        what, fix = coded["what"].strip(), (coded["fix"] or "").strip()
+        first, _, rest = what.partition("\n")
+        details = "\n".join(part for part in (rest, _output(result)) if part)
+        return Problem(coded["code"], f"step {step} failed: {first}", fix, host, where, details)
+    if result.get("argument_errors"):
+        message = "; ".join(str(error) for error in result["argument_errors"])
+        return Problem("variable-invalid", f"step {step}: {message}", "correct the variable in the inventory", host, where)
+    fix = "see the details and the log; run the same command again once the cause is gone"
+    details = "\n".join(part for part in (message, _output(result)) if part)
+    return Problem("step-failed", f"step {step} failed: {_first_line(message)}", fix, host, where, details)
+
+
+def _output(result: Mapping[str, Any]) -> str:
+    parts = (str(result.get(key) or "").strip() for key in ("details", "stderr", "stdout"))
+    return "\n".join(part for part in parts if part)[-2000:]
+
+
+def _bare(event: Mapping[str, Any]) -> str:
+    return str(event.get("task") or "").split(" : ", 1)[-1]
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), text)[:300]

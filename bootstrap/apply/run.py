@@ -1,0 +1,228 @@
+"""The verbs that plan and change hosts: plan, bootstrap. Each reads as the list of its stations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from bootstrap.apply.access_kubeconfig import bring_kubeconfig
+from bootstrap.apply.disrupt import drained
+from bootstrap.apply.execute import Execution, execute, private_directory, sweep_private_directories
+from bootstrap.apply.outcomes import exit_code_of, outcomes_of, unchanged
+from bootstrap.apply.requests import BootstrapRequest, PlanRequest
+from bootstrap.apply.results import BootstrapResult, PlanResult, Readiness
+from bootstrap.apply.run_inventory import write_run_inventory
+from bootstrap.apply.survey import (
+    Survey,
+    examine,
+    last_applied_s,
+    not_ready,
+    probe_hosts,
+    readiness,
+    refuse,
+    resolve_limit,
+)
+from bootstrap.apply.view import ApplyView
+from bootstrap.apply.waiting import wait_for_leftovers, wait_until_ready
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.load import load_inventory
+from bootstrap.inventory.model import Inventory
+from bootstrap.plan.model import Step
+from bootstrap.plan.planner import Decision, installed_components
+from bootstrap.probe.lock import hold_locks
+
+
+def plan(request: PlanRequest, view: ApplyView) -> PlanResult:
+    """Probe, check and plan; nothing is changed.
+
+    Raises:
+        GpuctlError: settings (3), or a host that cannot be read or a refusal (4).
+    """
+    begun = time.monotonic()
+    inventory = load_inventory(request.inventory)
+    limit = resolve_limit(inventory, request.limit)
+    survey = _look(inventory, request, limit, view, begun)
+    decision = _decided(survey)
+    view.planned(decision.plan)
+    kube = decision.view.kube
+    return PlanResult(
+        exit_code=ExitCode.OK,
+        cluster_name=inventory.cluster_name,
+        hosts=survey.hosts,
+        preflight=survey.preflight,
+        plan=decision.plan,
+        elapsed_s=time.monotonic() - begun,
+        readiness=readiness(inventory, survey.facts, kube) if kube else None,
+        components=installed_components(inventory, survey.facts, decision),
+        last_applied_s=last_applied_s(survey.facts, decision.view),
+    )
+
+
+def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
+    """Make the hosts what the inventory wants, and wait until the API says that they are.
+
+    Raises:
+        GpuctlError: settings (3), refused before any change (4), needs a flag that was not given (8).
+    """
+    begun = time.monotonic()
+    sweep_private_directories()
+    inventory = load_inventory(request.inventory)
+    limit = resolve_limit(inventory, request.limit)
+    survey = _look(inventory, request, limit, view, begun)
+    decision = _decided(survey)
+    view.planned(decision.plan)
+    request.run.write_json("plan.json", {"steps": [vars_of(step) for step in decision.plan.steps]})
+    if decision.plan.empty:
+        return _nothing_to_do(request, inventory, survey, decision, begun)
+    _refuse_unallowed(decision)
+    with hold_locks(inventory.hosts, request.access, owner=request.run.id):
+        if any(facts.unfinished for facts in survey.facts.values()):
+            wait_for_leftovers(inventory, request.access, view)
+            survey = examine(inventory, probe_hosts(inventory, request.access), limit=limit, disrupt=request.disrupt, reboot=request.reboot)
+            decision = _decided(survey)
+            _refuse_unallowed(decision)
+        executions = _apply(request, inventory, decision, view)
+        return _finish(request, inventory, survey, decision, executions, view, begun)
+
+
+def vars_of(step: Step) -> dict[str, object]:
+    """A step as JSON."""
+    return {"host": step.host, "component": step.component, "action": step.action, "reasons": list(step.reasons), "effect": str(step.effect)}
+
+
+def _look(
+    inventory: Inventory, request: BootstrapRequest | PlanRequest, limit: Collection[str], view: ApplyView, begun: float
+) -> Survey:
+    probes = probe_hosts(inventory, request.access)
+    disrupt = isinstance(request, BootstrapRequest) and request.disrupt
+    reboot = isinstance(request, BootstrapRequest) and request.reboot
+    survey = examine(inventory, probes, limit=limit, disrupt=disrupt, reboot=reboot)
+    view.probed(survey.hosts, time.monotonic() - begun)
+    view.checked(survey.preflight)
+    refuse(survey.problems)
+    return survey
+
+
+def _decided(survey: Survey) -> Decision:
+    """The decision of a survey that nothing refuses."""
+    refuse(survey.problems)
+    if survey.decision is None:
+        refuse([Problem("unreachable", "no control plane host could be probed", "see the findings above")])
+        raise AssertionError("unreachable")
+    return survey.decision
+
+
+def _refuse_unallowed(decision: Decision) -> None:
+    """Exit 8 when a step needs a flag that was not given; nothing was changed."""
+    problems = [
+        Problem(
+            "disruption-needed",
+            f"step {step.component} {step.effect}: {'; '.join(step.reasons)}",
+            f"run again with {step.needs}",
+            step.host,
+        )
+        for step in decision.plan.steps
+        if step.needs
+    ]
+    if problems:
+        raise GpuctlError(ExitCode.DISRUPTION_NEEDED, *problems)
+
+
+def _nothing_to_do(
+    request: BootstrapRequest, inventory: Inventory, survey: Survey, decision: Decision, begun: float
+) -> BootstrapResult:
+    """The second run: nothing changes, but it still looks."""
+    state = readiness(inventory, survey.facts, decision.view.kube)
+    problems = not_ready(state)
+    seed = inventory.host(decision.view.seed)
+    return BootstrapResult(
+        exit_code=ExitCode.NOT_READY if problems else ExitCode.OK,
+        cluster_name=inventory.cluster_name,
+        hosts=survey.hosts,
+        preflight=survey.preflight,
+        plan=decision.plan,
+        elapsed_s=time.monotonic() - begun,
+        outcomes=unchanged(inventory),
+        readiness=state,
+        kubeconfig=bring_kubeconfig(request, seed, inventory.cluster_name, only_if_missing=True),
+        components=installed_components(inventory, survey.facts, decision),
+        last_applied_s=last_applied_s(survey.facts, decision.view),
+        problems=problems,
+    )
+
+
+def _apply(
+    request: BootstrapRequest, inventory: Inventory, decision: Decision, view: ApplyView
+) -> tuple[Execution, ...]:
+    """Run the steps: those that disrupt nobody together, then the disrupting hosts one by one."""
+    disrupting = {step.host for step in decision.plan.steps if step.effect.disrupts}
+    together = [step for step in decision.plan.steps if step.host not in disrupting]
+    executions = [_execute(request, inventory, decision, together, view)] if together else []
+    for host in [h.name for h in inventory.hosts if h.name in disrupting]:
+        if any(execution.problems or execution.stopped for execution in executions):
+            break
+        mine = [step for step in decision.plan.steps if step.host == host]
+        with drained(inventory, host, decision.view, request.access, view):
+            executions.append(_execute(request, inventory, decision, mine, view))
+    return tuple(executions)
+
+
+def _execute(
+    request: BootstrapRequest, inventory: Inventory, decision: Decision, steps: list[Step], view: ApplyView
+) -> Execution:
+    with private_directory() as private:
+        inventory_file, stop_file = private / "inventory.yml", private / "stop"
+        write_run_inventory(
+            inventory_file,
+            inventory,
+            decision.arguments.by_host,
+            steps,
+            seed=decision.view.seed,
+            run_id=request.run.id,
+            stop_file=stop_file,
+            extra={
+                "gpuctl_force_conflicts": request.force_conflicts,
+                "gpuctl_reboot_ok": request.reboot,
+                "gpuctl_cluster_exists": decision.view.exists,
+            },
+            become_password=request.access.become_password,
+        )
+        return execute("site.yml", private, inventory_file, stop_file, request.run, view, forks=len(inventory.hosts))
+
+
+def _finish(
+    request: BootstrapRequest,
+    inventory: Inventory,
+    survey: Survey,
+    decision: Decision,
+    executions: tuple[Execution, ...],
+    view: ApplyView,
+    begun: float,
+) -> BootstrapResult:
+    """Wait for readiness unless something failed, bring the kubeconfig home, and sum up."""
+    problems = tuple(p for execution in executions for p in execution.problems)
+    stopped = any(execution.stopped for execution in executions)
+    state: Readiness | None = None
+    kubeconfig = None
+    if not problems and not stopped:
+        state, late = wait_until_ready(inventory, decision.view.seed, survey.facts, request.access, view)
+        problems += late
+        kubeconfig = bring_kubeconfig(
+            request, inventory.host(decision.view.seed), inventory.cluster_name, only_if_missing=False
+        )
+    outcomes = outcomes_of(inventory, decision, executions)
+    return BootstrapResult(
+        exit_code=exit_code_of(outcomes, executions, state, stopped=stopped),
+        cluster_name=inventory.cluster_name,
+        hosts=survey.hosts,
+        preflight=survey.preflight,
+        plan=decision.plan,
+        elapsed_s=time.monotonic() - begun,
+        outcomes=outcomes,
+        readiness=state,
+        kubeconfig=kubeconfig,
+        components=installed_components(inventory, survey.facts, decision),
+        last_applied_s=0.0,
+        problems=problems,
+    )

@@ -1,0 +1,86 @@
+"""The inventory that Ansible is run with: every argument resolved, private to one run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bootstrap.inventory.model import CONTROL_PLANE, WORKERS, Inventory
+from bootstrap.plan.digests import plain
+from bootstrap.plan.model import CLUSTER, Step
+
+
+class _Unsafe(str):
+    """Text that Ansible must not template again."""
+
+    __slots__ = ()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes `_Unsafe` with Ansible's own tag, and no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is yaml's
+        """Repeat shared values: easier to read, and tags are kept."""
+        return True
+
+
+_Dumper.add_representer(_Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text)))
+
+
+def write_run_inventory(
+    path: Path,
+    inventory: Inventory,
+    arguments: Mapping[str, Mapping[str, Any]],
+    steps: Iterable[Step],
+    *,
+    seed: str,
+    run_id: str,
+    stop_file: Path,
+    extra: Mapping[str, Any],
+    become_password: str | None = None,
+) -> None:
+    """Write the inventory (YAML, 0600): connection, arguments and steps of every probed host.
+
+    `extra` are variables for all hosts. The file holds secrets: its directory goes when the run ends.
+    """
+    per_host = steps_per_host(steps, seed)
+    hosts: dict[str, Any] = {}
+    for host in inventory.hosts:
+        if host.name not in arguments:
+            continue
+        values = {**(host.connection_vars or {}), **arguments[host.name]}
+        if become_password is not None:
+            values["ansible_become_password"] = become_password
+        hosts[host.name] = _guarded({**values, "gpuctl_steps": per_host.get(host.name, [])})
+    shared = {"gpuctl_resolved": True, "gpuctl_seed": seed, "gpuctl_run": run_id, "gpuctl_stop_file": str(stop_file)}
+    groups = {
+        CONTROL_PLANE: {"hosts": {h.name: None for h in inventory.hosts if h.name in hosts and h.is_control_plane}},
+        WORKERS: {"hosts": {h.name: None for h in inventory.hosts if h.name in hosts and not h.is_control_plane}},
+    }
+    document = {"all": {"hosts": hosts, "children": groups, "vars": _guarded({**shared, **extra})}}
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        yaml.dump(document, stream, Dumper=_Dumper, sort_keys=True)
+
+
+def steps_per_host(steps: Iterable[Step], seed: str) -> dict[str, list[str]]:
+    """Component names per inventory host; the cluster's own run on the seed."""
+    found: dict[str, list[str]] = {}
+    for step in steps:
+        found.setdefault(seed if step.host == CLUSTER else step.host, []).append(step.component)
+    return found
+
+
+def _guarded(value: Any) -> Any:
+    """The value with every text that looks like a template marked as not to be one."""
+    value = plain(value)
+    if isinstance(value, dict):
+        return {key: _guarded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_guarded(item) for item in value]
+    if isinstance(value, str) and ("{{" in value or "{%" in value or "{#" in value):
+        return _Unsafe(value)
+    return value

@@ -1,0 +1,166 @@
+"""A client of the cluster's API: directly where it is reached, else through a tunnel on the ssh connection.
+
+The only importer of the kubernetes package, which takes most of a second to load.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+
+from bootstrap.access import Access
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.model import Host
+from bootstrap.probe.ssh import Session, connect
+
+ADMIN_CONF = "/etc/kubernetes/admin.conf"
+_DIRECT_TIMEOUT_S = 2.0
+REQUEST_TIMEOUT_S = 15.0
+
+
+class Cluster:
+    """The calls that gpuctl makes, as plain JSON: paths in, parsed objects out."""
+
+    def __init__(self, api_client: Any, api_exception: type[Exception]) -> None:
+        self._client = api_client
+        self._api_exception = api_exception
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        """GET; None when there is no such object (404)."""
+        return self.call("GET", path, query=query, missing_ok=True)
+
+    def delete(self, path: str) -> None:
+        """DELETE in the background; nothing when it is not there."""
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background", "gracePeriodSeconds": 1}
+        self.call("DELETE", path, body=body, missing_ok=True)
+
+    def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        """GET a text (pod logs)."""
+        return str(self._request("GET", path, query, None, "text/plain").data.decode("utf-8", "replace"))
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+        missing_ok: bool = False,
+    ) -> dict[str, Any] | None:
+        """One request.
+
+        Raises:
+            ApiError: the API refused it; `status` is the HTTP status, `message` its words.
+        """
+        import json
+
+        try:
+            response = self._request(method, path, query, body, "application/json", content_type)
+        except self._api_exception as error:
+            status = int(getattr(error, "status", 0) or 0)
+            if status == 404 and missing_ok:
+                return None
+            raise ApiError(status, _words(error)) from error
+        parsed: dict[str, Any] = json.loads(response.data)
+        return parsed
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Any,
+        accept: str,
+        content_type: str = "application/json",
+    ) -> Any:
+        return self._client.call_api(
+            path,
+            method,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": accept, "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _return_http_data_only=True,
+            _request_timeout=REQUEST_TIMEOUT_S,
+        )
+
+
+class ApiError(Exception):
+    """The API's refusal of one request."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+
+
+@contextmanager
+def cluster_api(seed: Host, access: Access) -> Iterator[Cluster]:
+    """The API of the cluster that the seed belongs to, with the credentials of its admin.conf.
+
+    Raises:
+        GpuctlError: admin.conf cannot be read, or the API answers neither directly nor through a tunnel (exit 6).
+    """
+    with connect(seed, become_password=access.become_password) as session:
+        config = yaml.safe_load(read_admin_conf(session, seed.name))
+        endpoint, port = _server(config)
+        with _reach(session, seed.connection.address, port) as (host, reached_port):
+            config["clusters"][0]["cluster"].update(
+                {"server": f"https://{host}:{reached_port}", "tls-server-name": endpoint}
+            )
+            yield _client(config)
+
+
+def read_admin_conf(session: Session, host: str) -> str:
+    """The text of admin.conf.
+
+    Raises:
+        GpuctlError: it cannot be read (exit 6).
+    """
+    result = session.run(["cat", ADMIN_CONF], become=True, timeout_s=15)
+    if result.returncode != 0:
+        fix = "run `gpuctl bootstrap` first"
+        raise GpuctlError(ExitCode.NOT_READY, Problem("no-cluster", f"no cluster here: {result.stderr.strip()}", fix, host))
+    return str(result.stdout)
+
+
+@contextmanager
+def _reach(session: Session, address: str, port: int) -> Iterator[tuple[str, int]]:
+    """(host, port) on which the API answers from here."""
+    try:
+        socket.create_connection((address, port), timeout=_DIRECT_TIMEOUT_S).close()
+    except OSError:
+        with session.forward("127.0.0.1", port) as local_port:
+            yield "127.0.0.1", local_port
+    else:
+        yield (f"[{address}]" if ":" in address else address), port
+
+
+def _client(config: dict[str, Any]) -> Cluster:
+    from kubernetes import client
+    from kubernetes.config.kube_config import new_client_from_config_dict
+
+    return Cluster(new_client_from_config_dict(config), client.exceptions.ApiException)
+
+
+def _server(config: Mapping[str, Any]) -> tuple[str, int]:
+    server = str(config["clusters"][0]["cluster"]["server"]).removeprefix("https://")
+    name, _, port = server.rpartition(":")
+    return name.strip("[]"), int(port)
+
+
+def _words(error: Exception) -> str:
+    import json
+
+    body = getattr(error, "body", None) or ""
+    try:
+        return str(json.loads(body).get("message", body))
+    except (ValueError, AttributeError, TypeError):
+        return str(body or error)

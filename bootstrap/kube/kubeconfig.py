@@ -1,0 +1,173 @@
+"""The user's kubeconfig: one context per cluster, merged without losing anything of the user's."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bootstrap.errors import Problem, settings_error
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What became of the user's kubeconfig."""
+
+    path: Path
+    context: str
+    changed: bool
+    current: bool  # whether the context is the current one now
+
+
+def context_name(cluster_name: str) -> str:
+    """The context, cluster and user name under which a cluster is kept."""
+    return f"gpuctl-{cluster_name}"
+
+
+def default_path(environ: Mapping[str, str]) -> Path:
+    """Where kubectl would write: the first file of KUBECONFIG, else ~/.kube/config."""
+    first = next((part for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part), "")
+    return Path(first).expanduser() if first else Path(environ.get("HOME", "~")).expanduser() / ".kube" / "config"
+
+
+def entry_from_admin_conf(admin_conf: str, cluster_name: str, address: str) -> dict[str, Any]:
+    """A kubeconfig with just this cluster, under our names.
+
+    The endpoint's name is kept where this machine resolves it; elsewhere the control plane's own address is used and
+    TLS is verified against the endpoint's name.
+    """
+    source = yaml.safe_load(admin_conf)
+    name = context_name(cluster_name)
+    cluster = dict(source["clusters"][0]["cluster"])
+    endpoint, port = _split_server(str(cluster["server"]))
+    if not _resolves_to(endpoint, address):
+        cluster["server"] = f"https://{_bracketed(address)}:{port}"
+        cluster["tls-server-name"] = endpoint
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": name, "user": source["users"][0]["user"]}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    }
+
+
+def merge(path: Path, entry: Mapping[str, Any], *, use_context: bool) -> Merged:
+    """Put the entry's cluster, user and context into the file; the current context changes only if unset or asked.
+
+    Raises:
+        GpuctlError: the file is not a kubeconfig, or cannot be written (exit 3); it is left as it was.
+    """
+    with _locked(path):
+        before = _load(path)
+        after = {"apiVersion": "v1", "kind": "Config", **before}
+        for section in ("clusters", "users", "contexts"):
+            after[section] = _with_entry(before.get(section) or [], entry[section][0])
+        name = str(entry["current-context"])
+        if use_context or not before.get("current-context"):
+            after["current-context"] = name
+        changed = after != before
+        if changed:
+            _write(path, after)
+        elif path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    return Merged(path, name, changed, after.get("current-context") == name)
+
+
+def remove(path: Path, cluster_name: str) -> bool:
+    """Take the cluster's context, cluster and user out of the file; whether anything was there."""
+    if not path.exists():
+        return False
+    name = context_name(cluster_name)
+    with _locked(path):
+        before = _load(path)
+        after = dict(before)
+        for section in ("clusters", "users", "contexts"):
+            after[section] = [item for item in before.get(section) or [] if item.get("name") != name]
+        if after.get("current-context") == name:
+            after["current-context"] = ""
+        if after == before:
+            return False
+        _write(path, after)
+    return True
+
+
+def _with_entry(items: list[dict[str, Any]], entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The list with the entry in the place of its namesake, else at the end."""
+    names = [item.get("name") for item in items]
+    if entry["name"] in names:
+        return [dict(entry) if item.get("name") == entry["name"] else item for item in items]
+    return [*items, dict(entry)]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _unusable(path, str(error)) from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict) or any(not isinstance(loaded.get(s) or [], list) for s in ("clusters", "users", "contexts")):
+        raise _unusable(path, "it is not a kubeconfig")
+    return loaded
+
+
+def _write(path: Path, config: Mapping[str, Any]) -> None:
+    """Atomically, 0600 (it holds a client key); a symbolic link keeps pointing where it did."""
+    target = path.resolve()
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            yaml.safe_dump(dict(config), stream, sort_keys=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(target)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise _unusable(path, str(error)) from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Two runs at once do not lose each other's context."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(path.parent / f".{path.name}.gpuctl-lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise _unusable(path, str(error)) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _unusable(path: Path, why: str) -> Exception:
+    return settings_error(
+        Problem("kubeconfig-unusable", f"{path}: {why}", "mend or move the file, or name another with --kubeconfig")
+    )
+
+
+def _split_server(server: str) -> tuple[str, int]:
+    host, _, port = server.removeprefix("https://").rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _resolves_to(name: str, address: str) -> bool:
+    try:
+        return address in {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
+    except OSError:
+        return False

@@ -1,0 +1,259 @@
+"""From settings and facts to the arguments of every role on every host.
+
+Roles read nothing but their arguments, so whatever depends on other hosts or on what a host is gets decided here.
+Called by the planner and, under plain ansible-playbook, by the gpuctl_arguments action plugin.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bootstrap.errors import Problem, settings_error
+from bootstrap.inventory.model import Host, Inventory
+from bootstrap.inventory.schema import Component, components
+from bootstrap.plan.cluster_view import ClusterView, node_name, recorded_argument
+from bootstrap.plan.model import Update
+from bootstrap.probe.facts import HostFacts
+
+# Blackwell (PCI ids 29xx, 2bxx, 31xx …) and Grace Hopper run on the open kernel module only; Turing and later may.
+# Source: NVIDIA driver installation guide, "Supported NVIDIA data center GPUs"; device ids: the PCI ID database.
+_FIRST_TURING_ID = 0x1E00
+LAST_CLOSED_ONLY_BRANCH = 580
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """`by_host[host][variable]` for all public variables; `updates` are newer defaults that pins hold back."""
+
+    by_host: Mapping[str, Mapping[str, Any]]
+    updates: tuple[Update, ...]
+
+
+def resolve_arguments(inventory: Inventory, facts: Mapping[str, HostFacts], view: ClusterView) -> Arguments:
+    """Arguments of every probed host: inventory, then pins of receipts, then what facts decide."""
+    by_host: dict[str, dict[str, Any]] = {}
+    updates: dict[tuple[str, str], Update] = {}
+    ca_text = _read_ca(inventory)
+    for host in inventory.hosts:
+        if host.name not in facts:
+            continue
+        values = dict(host.settings)
+        for update in _apply_pins(values, host, facts, view):
+            updates.setdefault((update.component, update.variable), update)
+        values.update(_derived(host, values, facts, view, inventory))
+        values["cluster_ca_certificate"] = ca_text
+        by_host[host.name] = values
+    return Arguments(by_host, tuple(updates.values()))
+
+
+def components_for(host: Host, values: Mapping[str, Any], view: ClusterView) -> tuple[Component, ...]:
+    """The components that belong on the host, in order; the cluster's own are on the seed."""
+    wanted = []
+    for component in components():
+        if component.scope == "cluster":
+            belongs = host.name == view.seed and (component.hosts != "gpu" or bool(values["cluster_has_gpus"]))
+        elif component.hosts == "gpu":
+            belongs = bool(values["cluster_gpu_host"])
+        elif component.hosts == "control_plane":
+            belongs = host.is_control_plane
+        else:
+            belongs = True
+        if belongs:
+            wanted.append(component)
+    return tuple(wanted)
+
+
+def is_gpu_host(facts: HostFacts) -> bool:
+    """GPUs on the bus, or known to the driver's receipt: a card that vanished does not make a CPU node."""
+    known = facts.receipts.get("nvidia_driver", {}).get("gpus") or ()
+    return bool(facts.gpus) or bool(known)
+
+
+def _apply_pins(
+    values: dict[str, Any], host: Host, facts: Mapping[str, HostFacts], view: ClusterView
+) -> list[Update]:
+    """Replace unset versions by those that the receipts name; report the newer default."""
+    updates = []
+    for component in components():
+        for variable in component.pinned:
+            if variable in host.explicit:
+                continue
+            installed = _recorded(component, variable, host.name, facts, view)
+            default = values.get(variable)
+            if installed is None or installed == default:
+                continue
+            values[variable] = installed
+            updates.append(
+                Update(component.name, variable, str(installed), str(default), f"gpuctl upgrade {component.name}")
+            )
+    return updates
+
+
+def _recorded(
+    component: Component, variable: str, host: str, facts: Mapping[str, HostFacts], view: ClusterView
+) -> Any:
+    """The value in the host's receipt, else in the seed's (a joining node takes the cluster's versions)."""
+    places: list[Mapping[str, Any]] = []
+    if component.scope == "cluster":
+        places.append((view.kube.receipts if view.kube else {}).get(component.name, {}))
+    else:
+        places.append(facts[host].receipts.get(component.name, {}))
+        if component.name == "kubeadm" and view.seed in facts:
+            places.append(facts[view.seed].receipts.get(component.name, {}))
+    for receipt in places:
+        entry = receipt.get("arguments", {}).get(variable)
+        if entry and receipt.get("state") == "complete" and "value" in entry:
+            return entry["value"]
+    return None
+
+
+def _derived(
+    host: Host, values: Mapping[str, Any], facts: Mapping[str, HostFacts], view: ClusterView, inventory: Inventory
+) -> dict[str, Any]:
+    mine = facts[host.name]
+    seed_values = inventory.host(view.seed).settings
+    gpu_mode = values["cluster_gpu"]
+    gpu_host = gpu_mode != "none" and is_gpu_host(mine)
+    return {
+        "cluster_os": f"{mine.os.id}-{mine.os.version_id}",
+        "cluster_gpu_host": gpu_host,
+        "cluster_has_gpus": gpu_mode != "none" and any(is_gpu_host(f) for f in facts.values()),
+        "cluster_endpoint_address": _endpoint_address(facts, view, inventory),
+        "kube_host_time_service": mine.time_synchronised is False or _time_service_is_ours(mine),
+        **_driver_arguments(values, mine),
+        "containerd_adopt": _adopt_containerd(mine),
+        "containerd_prefetch_images": prefetch_images(host, {**seed_values, **values}, gpu_host),
+        **_kubeadm_arguments(host, values, facts, view, inventory, gpu_host),
+    }
+
+
+def _endpoint_address(facts: Mapping[str, HostFacts], view: ClusterView, inventory: Inventory) -> str:
+    """The control plane that the endpoint's name resolves to: as recorded while that address is still one of theirs."""
+    theirs = [node_address(h, facts[h.name]) for h in inventory.control_plane if h.name in facts]
+    if view.seed not in facts:
+        return theirs[0] if theirs else ""
+    recorded = recorded_argument(facts[view.seed], "kube_host", "cluster_endpoint_address")
+    return str(recorded) if recorded in theirs else node_address(inventory.host(view.seed), facts[view.seed])
+
+
+def _time_service_is_ours(facts: HostFacts) -> bool:
+    """Once installed by us the argument stays true, or the second run would see a change."""
+    return bool(recorded_argument(facts, "kube_host", "kube_host_time_service"))
+
+
+def _driver_arguments(values: Mapping[str, Any], facts: HostFacts) -> dict[str, Any]:
+    before = recorded_argument(facts, "nvidia_driver", "nvidia_driver_manage_resolved")
+    good = facts.driver.loaded_version is not None and not facts.driver.foreign
+    manage = values["nvidia_driver_manage"]
+    adopt = manage == "never" or (manage == "auto" and before is None and good)
+    resolved = "adopt" if adopt else "install"
+    if manage == "auto" and before is not None:
+        resolved = str(before)
+    return {
+        "nvidia_driver_manage_resolved": resolved,
+        "nvidia_driver_module": recorded_argument(facts, "nvidia_driver", "nvidia_driver_module") or module_flavour(facts),
+        "nvidia_driver_nvswitch": facts.nvswitches > 0,
+    }
+
+
+def module_flavour(facts: HostFacts) -> str:
+    """`open` unless a GPU is older than Turing, which only the closed module drives."""
+    ids = [int(gpu.device_id, 16) for gpu in facts.gpus]
+    return "closed" if ids and min(ids) < _FIRST_TURING_ID else "open"
+
+
+def _adopt_containerd(facts: HostFacts) -> bool:
+    """A containerd that we did not install and that is new enough for the cluster's kubelet (2.x) stays."""
+    before = recorded_argument(facts, "containerd", "containerd_adopt")
+    if before is not None:
+        return bool(before)
+    version = facts.packages.get("containerd.io") or facts.packages.get("containerd") or ""
+    major = version.split(":")[-1].split(".")[0]
+    return major.isdigit() and int(major) >= 2
+
+
+def prefetch_images(host: Host, values: Mapping[str, Any], gpu_host: bool) -> list[str]:
+    """Images that later steps will ask for on this host, in the order in which they are needed."""
+    registry = values["kubeadm_image_repository"]
+    version = f"v{values['kubeadm_kubernetes_version']}"
+    images = [values["containerd_sandbox_image"], f"{registry}/kube-proxy:{version}"]
+    if host.is_control_plane:
+        parts = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+        images[1:1] = [f"{registry}/{part}:{version}" for part in parts]
+    images += [values["flannel_cni_plugin_image"], values["flannel_image"]]
+    if gpu_host:
+        images.append(values["nvidia_device_plugin_image"])
+    return [str(image) for image in images]
+
+
+def node_address(host: Host, facts: HostFacts) -> str:
+    """The address by which other hosts reach this one: the inventory's when the host has it, else that of the
+    interface that its default route leaves by."""
+    if host.connection.address in facts.address_list:
+        return host.connection.address
+    candidates = facts.addresses.get(facts.default_interface or "", ())
+    for candidate in candidates:
+        address = ipaddress.ip_interface(candidate).ip
+        if address.version == 4 and not address.is_loopback:
+            return str(address)
+    return host.connection.address
+
+
+def _kubeadm_arguments(
+    host: Host,
+    values: Mapping[str, Any],
+    facts: Mapping[str, HostFacts],
+    view: ClusterView,
+    inventory: Inventory,
+    gpu_host: bool,
+) -> dict[str, Any]:
+    mine = facts[host.name]
+    has_workers = any(not h.is_control_plane for h in inventory.hosts)
+    kind = "worker" if not host.is_control_plane else "init" if host.name == view.seed else "control-plane"
+    chosen = {
+        "kubeadm_role": kind,
+        "kubeadm_cert_sans": _cert_sans(values, facts, inventory) if host.is_control_plane else [],
+        "kubeadm_schedulable": not has_workers or (gpu_host and host.is_control_plane),
+    }
+    return {
+        **{name: _as_installed(mine, name, value) for name, value in chosen.items()},
+        "kubeadm_node_ip": node_address(host, mine),
+        "kubeadm_node_labels": {"nvidia.com/gpu.present": "true"} if gpu_host else {},
+        "kubeadm_resolv_conf": "/run/systemd/resolve/resolv.conf" if mine.resolv_loop else "",
+    }
+
+
+def _as_installed(facts: HostFacts, variable: str, chosen: Any) -> Any:
+    """What was decided when the node was made: hosts that come or go later must not touch the others."""
+    recorded = recorded_argument(facts, "kubeadm", variable)
+    return chosen if recorded is None else recorded
+
+
+def _cert_sans(values: Mapping[str, Any], facts: Mapping[str, HostFacts], inventory: Inventory) -> list[str]:
+    """Endpoint name, node names and addresses, every ansible_host of control planes, 127.0.0.1; sorted."""
+    names = {str(values["cluster_endpoint"]), "127.0.0.1"}
+    for host in inventory.control_plane:
+        names.add(host.connection.address)
+        if host.name in facts:
+            names |= {node_name(facts[host.name]), node_address(host, facts[host.name])}
+    return sorted(names)
+
+
+def _read_ca(inventory: Inventory) -> str:
+    files: Sequence[str] = sorted({str(h.settings.get("cluster_ca_file") or "") for h in inventory.hosts})
+    if files == [""]:
+        return ""
+    path = Path(files[-1]).expanduser()
+    if not path.is_absolute():
+        path = inventory.path.parent / path
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        origin = (inventory.hosts[0].origins or {}).get("cluster_ca_file")
+        raise settings_error(
+            Problem("variable-invalid", f"cluster_ca_file: {path}: {error}", "name a PEM file that can be read", at=origin)
+        ) from error

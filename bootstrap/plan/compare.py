@@ -1,0 +1,106 @@
+"""One component on one host: its receipt and evidence against what is wanted now, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bootstrap.inventory.schema import Component, options_of
+from bootstrap.plan.digests import plain, role_digest, same
+from bootstrap.probe.facts import Drift
+
+_WORDS = {
+    "file": "{name} {change}",
+    "package": "{name} {was} → {now}",
+    "unit": "{name} is {now}, was {was}",
+    "sysctl": "sysctl {name} is {now}, was {was}",
+    "object": "{name} {change}",
+}
+
+
+def receipt_trouble(receipt: Mapping[str, Any], machine_id: str | None) -> str:
+    """Why a receipt cannot vouch for the component at all; empty when it can."""
+    if receipt.get("schema") != 1:
+        return "its receipt is of a form that this version does not know"
+    if receipt.get("machine_id") not in {None, machine_id}:
+        return "its receipt is from another machine (cloned disk?)"
+    return ""
+
+
+def changed_arguments(component: Component, receipt: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of arguments whose value is not the one that the receipt has."""
+    recorded = receipt.get("arguments", {})
+    changed = []
+    for option in options_of(component.name):
+        if option.name not in values:
+            continue
+        entry = recorded.get(option.name)
+        if entry is None or not same(str(entry["digest"]), plain(values[option.name])):
+            changed.append(option.name)
+    return tuple(changed)
+
+
+def describe_argument(receipt: Mapping[str, Any], name: str, value: Any, secret: bool) -> str:
+    """`pod_cidr 10.244.0.0/16 → 10.42.0.0/16`; for secrets and long values only that it changed."""
+    entry = receipt.get("arguments", {}).get(name)
+    if entry is None:
+        return f"{name} is new"
+    was, now = _short(entry.get("value")), _short(value)
+    if secret or "value" not in entry or was is None or now is None:
+        return f"{name} changed"
+    return f"{name} {was} → {now}"
+
+
+def reasons_to_change(
+    component: Component, receipt: Mapping[str, Any], values: Mapping[str, Any], drift: Sequence[Drift]
+) -> tuple[str, ...]:
+    """Everything that makes a complete receipt outdated, one sentence each; empty when nothing does."""
+    secret = {option.name for option in options_of(component.name) if option.no_log}
+    reasons = [
+        describe_argument(receipt, name, values[name], name in secret)
+        for name in changed_arguments(component, receipt, values)
+    ]
+    if receipt.get("role_digest") != role_digest(component.name):
+        reasons.append("role changed")
+    return (*reasons, *(describe_drift(item) for item in drift))
+
+
+def describe_drift(drift: Drift) -> str:
+    """One sentence on one piece of evidence that is not as recorded."""
+    kind, _, name = drift.key.partition(":")
+    form = _WORDS.get(kind, "{name} {was} → {now}")
+    if kind == "package" and drift.now == "absent":
+        form = "package {name} {was} was removed on the host"
+    elif kind == "package":
+        form += _direction(drift.was, drift.now)
+    return form.format(name=name, was=drift.was, now=drift.now, change=_change(kind, drift))
+
+
+def _change(kind: str, drift: Drift) -> str:
+    if drift.now == "absent":
+        return "was deleted"
+    if drift.now == "unknown":
+        return "could not be read"
+    if drift.was == "absent":
+        return "appeared"
+    if kind == "object":
+        return f"was changed by {drift.now}" if drift.now and not drift.now.startswith("sha256:") else "was changed"
+    attributes = [a != b for a, b in zip(drift.was.split(",")[1:], drift.now.split(",")[1:], strict=False)]
+    if drift.was.split(",")[0] == drift.now.split(",")[0] and any(attributes):
+        return f"has mode and owner {drift.now.split(',', 1)[1]}, was {drift.was.split(',', 1)[1]}"
+    return f"edited on the host ({drift.when})" if drift.when else "edited on the host"
+
+
+def _direction(was: str, now: str) -> str:
+    """Whether a package went up or down, by the digits of its version: good enough to say, never to decide."""
+
+    def digits(version: str) -> list[int]:
+        return [int(part) for part in "".join(c if c.isdigit() else " " for c in version).split()]
+
+    return " (downgraded on the host)" if digits(now) < digits(was) else " (changed on the host)"
+
+
+def _short(value: Any) -> str | None:
+    if isinstance(value, (str, int, float, bool)) and len(str(value)) <= 60 and "\n" not in str(value):
+        return str(value).lower() if isinstance(value, bool) else str(value) or '""'
+    return None

@@ -1,0 +1,160 @@
+"""The planner: wanted arguments against receipts and evidence of every host. Pure: no host is touched, no file read
+but the project's own roles."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.model import Inventory
+from bootstrap.inventory.schema import Component, components, options_of
+from bootstrap.plan.arguments import Arguments, components_for, resolve_arguments
+from bootstrap.plan.cluster_view import ClusterView, extra_nodes, node_name, view_cluster
+from bootstrap.plan.compare import changed_arguments, describe_argument, reasons_to_change, receipt_trouble
+from bootstrap.plan.model import CLUSTER, Effect, Plan, Step
+from bootstrap.probe.facts import Drift, HostFacts
+
+# What only an upgrade may change on an installed host (design: live clusters are never surprised).
+_UPGRADES = {"kubeadm_kubernetes_version": "kubernetes", "nvidia_driver_branch": "nvidia-driver"}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The plan with what it was made from: arguments for every host and the cluster as it was seen."""
+
+    plan: Plan
+    arguments: Arguments
+    view: ClusterView
+
+
+def decide(
+    inventory: Inventory,
+    facts: Mapping[str, HostFacts],
+    *,
+    limit: Collection[str] = (),
+    disrupt: bool = False,
+    reboot: bool = False,
+) -> Decision:
+    """Plan what makes the probed hosts what the inventory wants; `limit` names the hosts that may change (all if empty).
+
+    Raises:
+        GpuctlError: an immutable argument or an installed version was changed (exit 4); nothing was changed.
+    """
+    view = view_cluster(inventory, facts)
+    arguments = resolve_arguments(inventory, facts, view)
+    steps: list[tuple[int, int, Step]] = []
+    problems: list[Problem] = []
+    for position, host in enumerate(inventory.hosts):
+        if host.name not in facts:
+            continue
+        values = arguments.by_host[host.name]
+        for component in components_for(host, values, view):
+            receipt, drift = _evidence(component, facts[host.name], view)
+            problems += _refusals(component, host.name, receipt, values, host.origins or {})
+            step = _step(component, host.name, facts[host.name], receipt, values, drift, view)
+            if step and (not limit or host.name in limit):
+                pods = _gpu_pods(facts[host.name], view)
+                steps.append((component.order, position, _with_needs(step, pods, disrupt=disrupt, reboot=reboot)))
+    if problems:
+        raise GpuctlError(ExitCode.PREFLIGHT, *problems)
+    ordered = tuple(step for _, _, step in sorted(steps, key=lambda entry: entry[:2]))
+    extra = tuple(f"{name}: in the cluster, not in the inventory" for name in extra_nodes(view, facts))
+    return Decision(Plan(ordered, arguments.updates, extra), arguments, view)
+
+
+def installed_components(inventory: Inventory, facts: Mapping[str, HostFacts], decision: Decision) -> int:
+    """How many components the inventory's hosts should have, all told."""
+    by_host = decision.arguments.by_host
+    return sum(len(components_for(h, by_host[h.name], decision.view)) for h in inventory.hosts if h.name in facts)
+
+
+def _evidence(
+    component: Component, facts: HostFacts, view: ClusterView
+) -> tuple[Mapping[str, Any] | None, tuple[Drift, ...]]:
+    if component.scope == "cluster":
+        if view.kube is None:
+            return None, ()
+        return view.kube.receipts.get(component.name), tuple(view.kube.drift.get(component.name, ()))
+    return facts.receipts.get(component.name), tuple(facts.drift.get(component.name, ()))
+
+
+def _step(
+    component: Component,
+    host: str,
+    facts: HostFacts,
+    receipt: Mapping[str, Any] | None,
+    values: Mapping[str, Any],
+    drift: tuple[Drift, ...],
+    view: ClusterView,
+) -> Step | None:
+    """The step that the component needs on the host, or None when receipt and evidence vouch for it."""
+    place = CLUSTER if component.scope == "cluster" else host
+    if receipt is None:
+        return Step(place, component.name, "install", ("not installed by gpuctl yet",), Effect.NONE)
+    trouble = receipt_trouble(receipt, facts.machine_id if component.scope == "host" else receipt.get("machine_id"))
+    if trouble:
+        return Step(place, component.name, "install", (trouble,), Effect(component.effect))
+    if receipt.get("state") != "complete":
+        return Step(place, component.name, "resume", ("an earlier run was interrupted in it",), Effect(component.effect))
+    reasons = reasons_to_change(component, receipt, values, drift)
+    if component.name == "kubeadm" and _node_is_gone(facts, view):
+        reasons = (*reasons, f"node {node_name(facts)} is not in the cluster")
+    if not reasons:
+        return None
+    action = "repair" if len(reasons) == len(drift) else "change"
+    return Step(place, component.name, action, reasons, Effect(component.effect))
+
+
+def _node_is_gone(facts: HostFacts, view: ClusterView) -> bool:
+    return view.kube is not None and node_name(facts) not in view.nodes
+
+
+def _refusals(
+    component: Component,
+    host: str,
+    receipt: Mapping[str, Any] | None,
+    values: Mapping[str, Any],
+    origins: Mapping[str, str],
+) -> list[Problem]:
+    """Changes that a bootstrap never makes to something installed."""
+    if receipt is None or receipt.get("state") != "complete":
+        return []
+    secret = {option.name for option in options_of(component.name) if option.no_log}
+    problems = []
+    for name in changed_arguments(component, receipt, values):
+        if name not in receipt.get("arguments", {}):
+            continue
+        words = f"{component.name}: {describe_argument(receipt, name, values[name], name in secret)}"
+        if name in _UPGRADES:
+            fix = f"run `gpuctl upgrade {_UPGRADES[name]}`, or set `{name}` back"
+            problems.append(Problem("upgrade-needed", f"{words} (bootstrap never changes it)", fix, host, origins.get(name)))
+        elif name in component.immutable:
+            fix = f"set `{name}` back, or `gpuctl reset` the cluster and make it anew"
+            problems.append(Problem("variable-immutable", f"{words} (immutable: refused)", fix, host, origins.get(name)))
+    return problems
+
+
+def _gpu_pods(facts: HostFacts, view: ClusterView) -> int:
+    node = view.nodes.get(node_name(facts))
+    return node.gpu_pods if node else 0
+
+
+def _with_needs(step: Step, gpu_pods: int, *, disrupt: bool, reboot: bool) -> Step:
+    """On a node with running GPU pods, name the flag without which a disrupting step is refused; on others the
+    step disrupts nobody."""
+    flag = {Effect.DISRUPTS_GPU_PODS: "--disrupt", Effect.REBOOTS: "--reboot"}.get(step.effect, "")
+    if not flag:
+        return step
+    if step.effect == Effect.DISRUPTS_GPU_PODS and not gpu_pods:
+        return replace(step, effect=Effect.RESTARTS_SERVICE)
+    allowed = disrupt if flag == "--disrupt" else reboot
+    reason = f"{gpu_pods} running GPU pods on the node"
+    return replace(step, reasons=(*step.reasons, reason), needs="" if allowed else flag)
+
+
+def known_components() -> tuple[str, ...]:
+    """The names of all components in the order in which they are installed."""
+    return tuple(component.name for component in components())

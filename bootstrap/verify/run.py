@@ -1,0 +1,116 @@
+"""`gpuctl verify-gpus`: probe, ask the runtimes and the API, compute on every GPU, judge layer by layer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from bootstrap.apply.survey import expected_gpus, probe_hosts, refuse, resolve_limit
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.load import load_inventory
+from bootstrap.inventory.model import Inventory
+from bootstrap.kube.client import Cluster, cluster_api
+from bootstrap.plan.arguments import is_gpu_host
+from bootstrap.plan.cluster_view import node_name, view_cluster
+from bootstrap.probe.facts import HostFacts, NodeFacts, Unreachable
+from bootstrap.progress import Progress
+from bootstrap.verify.compute import Computed, compute
+from bootstrap.verify.layers import Evidence, judge
+from bootstrap.verify.requests import VerifyRequest
+from bootstrap.verify.results import NodeResult, VerifyResult
+from bootstrap.verify.runtime import RuntimeFacts, ask_runtimes
+
+_PLUGIN_SELECTOR = "app.kubernetes.io/name=nvidia-device-plugin"
+
+
+def verify_gpus(request: VerifyRequest, view: Progress) -> VerifyResult:
+    """Look at every GPU of every host and compute on it.
+
+    Raises:
+        GpuctlError: settings (3), a host that cannot be probed (4), no cluster to ask (6).
+    """
+    begun = time.monotonic()
+    inventory = load_inventory(request.inventory)
+    limit = resolve_limit(inventory, request.limit)
+    probes = probe_hosts(inventory, request.access)
+    refuse(Problem(p.code, p.message, p.fix, p.host) for p in probes.values() if isinstance(p, Unreachable))
+    facts = {name: probe for name, probe in probes.items() if isinstance(probe, HostFacts)}
+    gpu_hosts = [name for name, mine in facts.items() if is_gpu_host(mine) and (not limit or name in limit)]
+    if not gpu_hosts:
+        raise GpuctlError(
+            ExitCode.NOT_READY,
+            Problem("gpu-missing", "no host has an NVIDIA GPU on its PCI bus", "check the cards, or the inventory"),
+        )
+    seen = view_cluster(inventory, facts)
+    runtimes = ask_runtimes([inventory.host(name) for name in gpu_hosts], request.access)
+    nodes = {name: seen.nodes.get(node_name(facts[name])) for name in gpu_hosts}
+    plugins, computed, api_error = _ask_cluster(request, inventory, seen.seed, nodes, view)
+    results: list[NodeResult] = []
+    problems: list[Problem] = []
+    for name in gpu_hosts:
+        node = nodes[name]
+        evidence = Evidence(
+            facts=facts[name],
+            expected=expected_gpus(facts[name]),
+            runtime=runtimes.get(name, RuntimeFacts(error="not asked")),
+            node=node,
+            api_error=api_error,
+            plugin_pod=plugins.get(node.name, "") if node else "",
+            computed=computed.get(node.name) if node else None,
+            runtime_class=_runtime_class(inventory),
+        )
+        result, found = judge(evidence)
+        results.append(result)
+        problems += found
+    passed = not problems and all(result.passed for result in results)
+    return VerifyResult(
+        exit_code=ExitCode.OK if passed else ExitCode.NOT_READY,
+        cluster_name=inventory.cluster_name,
+        nodes=tuple(results),
+        elapsed_s=time.monotonic() - begun,
+        problems=tuple(problems),
+    )
+
+
+def _ask_cluster(
+    request: VerifyRequest, inventory: Inventory, seed: str, nodes: Mapping[str, NodeFacts | None], view: Progress
+) -> tuple[dict[str, str], dict[str, Computed], str]:
+    """(device plugin pod's state per node, computed per node, why the API could not be asked)."""
+    settings = inventory.host(seed).settings
+    allocatable = {node.name: node.allocatable_gpus for node in nodes.values() if node is not None and node.ready}
+    try:
+        with cluster_api(inventory.host(seed), request.access) as cluster:
+            plugins = _plugin_pods(cluster)
+            computed = compute(
+                cluster,
+                allocatable,
+                run_id=request.run.id,
+                image=str(settings["cluster_python_image"]),
+                runtime_class=_runtime_class(inventory),
+                timeout_s=request.timeout_s,
+                progress=view,
+            )
+            return plugins, computed, ""
+    except GpuctlError as error:
+        return {}, {}, error.problems[0].message
+
+
+def _runtime_class(inventory: Inventory) -> str:
+    return str(inventory.hosts[0].settings["nvidia_device_plugin_runtime_class"])
+
+
+def _plugin_pods(cluster: Cluster) -> dict[str, str]:
+    """Node → Running, or the reason why the device plugin's pod is not."""
+    found = cluster.get("/api/v1/pods", {"labelSelector": _PLUGIN_SELECTOR}) or {}
+    return {str(pod["spec"].get("nodeName")): _pod_state(pod) for pod in found.get("items", [])}
+
+
+def _pod_state(pod: Mapping[str, Any]) -> str:
+    status = pod.get("status", {})
+    for container in status.get("containerStatuses", []):
+        for state in ("waiting", "terminated"):
+            if detail := container.get("state", {}).get(state):
+                return f"{detail.get('reason', state)}: {detail.get('message', '')}".rstrip(": ")
+    return str(status.get("phase", "Unknown"))

@@ -1,0 +1,80 @@
+"""What the container runtime of each GPU host says when asked: its effective configuration and its CDI devices."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from bootstrap.access import Access
+from bootstrap.errors import GpuctlError
+from bootstrap.inventory.model import Host
+from bootstrap.probe.ssh import Session, connect
+
+_TIMEOUT_S = 20.0
+_RUNTIME_TABLES = ("io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri")
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFacts:
+    """`handlers` are the CRI runtime handlers that containerd serves; `cdi_devices` the names nvidia.com/gpu=….
+
+    `error` is set when containerd could not be asked; `cdi_error` likewise for CDI.
+    """
+
+    handlers: tuple[str, ...] = ()
+    systemd_cgroup: bool | None = None
+    cri_disabled: bool = False
+    cdi_devices: tuple[str, ...] = ()
+    error: str = ""
+    cdi_error: str = ""
+
+
+def ask_runtimes(hosts: Sequence[Host], access: Access) -> dict[str, RuntimeFacts]:
+    """Ask all hosts at once."""
+    if not hosts:
+        return {}
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        return dict(zip([h.name for h in hosts], pool.map(lambda host: _ask(host, access), hosts), strict=True))
+
+
+def _ask(host: Host, access: Access) -> RuntimeFacts:
+    try:
+        with connect(host, become_password=access.become_password) as session:
+            dump, error = _run(session, ["containerd", "config", "dump"])
+            cdi, cdi_error = _run(session, ["nvidia-ctk", "cdi", "list"])
+    except GpuctlError as failure:
+        return RuntimeFacts(error=failure.problems[0].message)
+    return parse_runtime(dump, cdi, error=error, cdi_error=cdi_error)
+
+
+def parse_runtime(dump: str, cdi: str, *, error: str = "", cdi_error: str = "") -> RuntimeFacts:
+    """Facts from `containerd config dump` (TOML) and `nvidia-ctk cdi list` (one device a line)."""
+    devices = tuple(sorted(line.strip() for line in cdi.splitlines() if "=" in line and "/" in line))
+    try:
+        config = tomllib.loads(dump)
+    except tomllib.TOMLDecodeError as failure:
+        return RuntimeFacts(error=error or str(failure), cdi_devices=devices, cdi_error=cdi_error)
+    plugins = config.get("plugins", {})
+    table = next((plugins[name] for name in _RUNTIME_TABLES if name in plugins), {})
+    runtimes = table.get("containerd", {}).get("runtimes", {})
+    options = runtimes.get("nvidia", runtimes.get("runc", {})).get("options", {})
+    disabled = any(name.endswith("cri") or ".cri." in name for name in config.get("disabled_plugins", []))
+    return RuntimeFacts(
+        handlers=tuple(sorted(runtimes)),
+        systemd_cgroup=options.get("SystemdCgroup"),
+        cri_disabled=disabled,
+        cdi_devices=devices,
+        error=error,
+        cdi_error=cdi_error,
+    )
+
+
+def _run(session: Session, argv: list[str]) -> tuple[str, str]:
+    """(stdout, error words)."""
+    result = session.run(argv, become=True, timeout_s=_TIMEOUT_S)
+    if result.returncode == 0:
+        return result.stdout, ""
+    said = (result.stderr or result.stdout).strip().splitlines()
+    return "", f"{' '.join(argv)}: {said[-1] if said else f'exit {result.returncode}'}"
