@@ -131,10 +131,11 @@ def _child(reader: int, writer: int) -> None:
     """Ask, write the answer and leave without running anything of the parent's."""
     try:
         os.close(reader)
+        answer: dict[str, Any] = {"gpus": [], "nvml_error": None}
         try:
-            answer: dict[str, Any] = {"gpus": _query(), "nvml_error": None}
+            answer["gpus"] = _query()
         except (OSError, AttributeError, ValueError, NvmlError) as error:
-            answer: dict[str, Any] = {"gpus": [], "nvml_error": str(error)}
+            answer["nvml_error"] = str(error)
         os.write(writer, json.dumps(answer).encode())
     finally:
         os._exit(0)
