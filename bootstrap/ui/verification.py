@@ -1,0 +1,59 @@
+"""The screen of verify-gpus: nodes by layers, then the GPUs that did not pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bootstrap.ui.layout import brief, columns, count
+from bootstrap.verify.results import LAYERS, GpuResult, LayerResult, LayerState, NodeResult, VerifyResult
+
+_SIGNS = {LayerState.OK: "✓", LayerState.FAILED: "✗", LayerState.NOT_RUN: "·", LayerState.UNKNOWN: "?"}
+
+
+def verify_screen(result: VerifyResult) -> list[str]:
+    """One row per node and one column per layer; cells of layers that count GPUs say how many."""
+    rows: list[Sequence[str]] = [("", *LAYERS)]
+    rows += [(node.host, *(_cell(node.layers.get(layer)) for layer in LAYERS)) for node in result.nodes]
+    lines = columns(rows, gap=2, right=range(1, len(LAYERS) + 1))
+    lines += [line for node in result.nodes for line in _shortcomings(node)]
+    return [*lines, summary(result)]
+
+
+def _cell(layer: LayerResult | None) -> str:
+    if layer is None:
+        return _SIGNS[LayerState.NOT_RUN]
+    number = "" if layer.count is None or layer.state is LayerState.NOT_RUN else f"{layer.count} "
+    return number + _SIGNS[layer.state]
+
+
+def _shortcomings(node: NodeResult) -> list[str]:
+    details = [f"{node.host}: {name}: {layer.detail}" for name, layer in _failing(node) if layer.detail]
+    return details + [f"{node.host}: {_gpu(gpu)}" for gpu in node.gpus if not gpu.passed]
+
+
+def _gpu(gpu: GpuResult) -> str:
+    number = "?" if gpu.index is None else gpu.index
+    return f"GPU {number} ({gpu.pci}) {gpu.name}: {gpu.detail or 'did not pass'}"
+
+
+def _failing(node: NodeResult) -> list[tuple[str, LayerResult]]:
+    bad = (LayerState.FAILED, LayerState.UNKNOWN)
+    return [(name, node.layers[name]) for name in LAYERS if name in node.layers and node.layers[name].state in bad]
+
+
+def summary(result: VerifyResult) -> str:
+    """The last line: how many GPUs passed, how long it took, and whether they are simulated."""
+    of = (
+        f"all {result.total}"
+        if result.passed == result.total and result.total
+        else f"{result.passed} of {result.total}"
+    )
+    noun = count(result.total, "GPU").split()[1]
+    return f"{of} {noun}{_simulated(result)} passed in {brief(result.elapsed_s)}"
+
+
+def _simulated(result: VerifyResult) -> str:
+    kinds = {node.simulated for node in result.nodes if node.gpus}
+    if True not in kinds:
+        return ""
+    return " (some simulated)" if False in kinds else " (simulated)"
