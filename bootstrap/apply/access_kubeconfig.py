@@ -40,4 +40,3 @@ def _has_context(request: BootstrapRequest, cluster_name: str) -> bool:
     contexts = loaded.get("contexts") if isinstance(loaded, dict) else None
     names = [item.get("name") for item in contexts or [] if isinstance(item, dict)]
     return context_name(cluster_name) in names
-

@@ -22,9 +22,7 @@ _TOO_MANY_REQUESTS = 429  # what the API answers while a PodDisruptionBudget for
 
 
 @contextmanager
-def drained(
-    inventory: Inventory, host: str, view: ClusterView, access: Access, progress: Progress
-) -> Iterator[None]:
+def drained(inventory: Inventory, host: str, view: ClusterView, access: Access, progress: Progress) -> Iterator[None]:
     """While the body runs, the host's node is cordoned and holds no pods but those of DaemonSets.
 
     After the body the node is waited for, and its cordon is as it was before.
@@ -67,7 +65,7 @@ def _drain(cluster: Cluster, node: str, progress: Progress) -> None:
     while pods := _evictable(cluster, node):
         names = ", ".join(f"{p['metadata']['namespace']}/{p['metadata']['name']}" for p in pods)
         if time.monotonic() > deadline:
-            fix = f"look at these pods (a PodDisruptionBudget?), then run again; `kubectl uncordon {node}` takes the node back"
+            fix = f"look at these pods (a PodDisruptionBudget?) and run again; node back: `kubectl uncordon {node}`"
             raise GpuctlError(ExitCode.STEP_FAILED, Problem("drain-timeout", f"pods do not leave: {names}", fix, node))
         for pod in pods:
             _evict(cluster, pod)

@@ -13,7 +13,7 @@ from bootstrap.errors import Problem
 from bootstrap.progress import Progress
 
 # Roles begin the message of a failure that they foresaw with its stable code: "[headers-missing] what; fix: how".
-_CODED = re.compile(r"^\[(?P<code>[a-z0-9-]+)\]\s*(?P<what>.*?)(?:;\s*fix:\s*(?P<fix>.*))?$", re.S)
+_CODED = re.compile(r"^\[(?P<code>[a-z0-9-]+)\]\s*(?P<what>.*?)(?:;\s*fix:\s*(?P<fix>.*))?$", re.DOTALL)
 _FAILED = frozenset({"runner_on_failed", "runner_on_unreachable"})
 
 
@@ -103,7 +103,9 @@ def problem_of(event: Mapping[str, Any], host: str, place: str | None) -> Proble
         return Problem(coded["code"], f"step {step} failed: {first}", fix, host, where, details)
     if result.get("argument_errors"):
         message = "; ".join(str(error) for error in result["argument_errors"])
-        return Problem("variable-invalid", f"step {step}: {message}", "correct the variable in the inventory", host, where)
+        return Problem(
+            "variable-invalid", f"step {step}: {message}", "correct the variable in the inventory", host, where
+        )
     fix = "see the details and the log; run the same command again once the cause is gone"
     details = "\n".join(part for part in (message, _output(result)) if part)
     return Problem("step-failed", f"step {step} failed: {_first_line(message)}", fix, host, where, details)

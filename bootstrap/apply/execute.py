@@ -61,8 +61,10 @@ def sweep_private_directories() -> None:
 def execute(
     playbook: str, private: Path, inventory_file: Path, stop_file: Path, run: RunDirectory, view: Progress, forks: int
 ) -> Execution:
-    """Run playbooks/<playbook> over the inventory. The first KeyboardInterrupt asks it to stop after the components
-    that are under way; a second one goes on to the caller, with Ansible ended.
+    """Run playbooks/<playbook> over the inventory.
+
+    The first KeyboardInterrupt asks it to stop after the components that are under way; a second one goes on to the
+    caller, with Ansible ended.
     """
     (private / "owner").write_text(str(os.getpid()), encoding="ascii")
     request = private / "request.json"

@@ -40,7 +40,9 @@ def _outcome(host: str, wanted: list[str], executions: Sequence[Execution]) -> H
     if not completed and not changed:
         return HostOutcome(host, Outcome.NOT_STARTED, completed, None, changed, "nothing was changed on it")
     current = next((run.current for run in runs if run.current), None)
-    return HostOutcome(host, Outcome.STOPPED, completed, current or missing[0], changed, f"still to do: {', '.join(missing)}")
+    return HostOutcome(
+        host, Outcome.STOPPED, completed, current or missing[0], changed, f"still to do: {', '.join(missing)}"
+    )
 
 
 def _state(run: HostRun, wanted: list[str], completed: Sequence[str]) -> str:

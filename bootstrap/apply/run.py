@@ -79,7 +79,13 @@ def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
     with hold_locks(inventory.hosts, request.access, owner=request.run.id):
         if any(facts.unfinished for facts in survey.facts.values()):
             wait_for_leftovers(inventory, request.access, view)
-            survey = examine(inventory, probe_hosts(inventory, request.access), limit=limit, disrupt=request.disrupt, reboot=request.reboot)
+            survey = examine(
+                inventory,
+                probe_hosts(inventory, request.access),
+                limit=limit,
+                disrupt=request.disrupt,
+                reboot=request.reboot,
+            )
             decision = _decided(survey)
             _refuse_unallowed(decision)
         executions = _apply(request, inventory, decision, view)
@@ -88,7 +94,13 @@ def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
 
 def vars_of(step: Step) -> dict[str, object]:
     """A step as JSON."""
-    return {"host": step.host, "component": step.component, "action": step.action, "reasons": list(step.reasons), "effect": str(step.effect)}
+    return {
+        "host": step.host,
+        "component": step.component,
+        "action": step.action,
+        "reasons": list(step.reasons),
+        "effect": str(step.effect),
+    }
 
 
 def _look(

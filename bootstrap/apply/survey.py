@@ -87,7 +87,9 @@ def resolve_limit(inventory: Inventory, limit: Iterable[str]) -> frozenset[str]:
         members = {host.name for host in inventory.hosts if name == host.name or name in host.groups}
         if not members:
             hosts = ", ".join(host.name for host in inventory.hosts)
-            raise usage_error(f"--limit {name}: no host or group of that name in {inventory.path}", f"hosts are: {hosts}")
+            raise usage_error(
+                f"--limit {name}: no host or group of that name in {inventory.path}", f"hosts are: {hosts}"
+            )
         chosen |= members
     return frozenset(chosen)
 
@@ -166,7 +168,7 @@ def last_applied_s(facts: Mapping[str, HostFacts], view: ClusterView) -> float |
     times = [str(receipt["completed_at"]) for receipt in receipts if receipt.get("completed_at")]
     if not times:
         return None
-    newest = max(datetime.datetime.fromisoformat(text.replace("Z", "+00:00")) for text in times)
+    newest = max(datetime.datetime.fromisoformat(text) for text in times)
     return max(0.0, time.time() - newest.timestamp())
 
 

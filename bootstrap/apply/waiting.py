@@ -35,7 +35,8 @@ def wait_until_ready(
         if not problems or time.monotonic() > deadline:
             return state, problems
         expected = sum(node.gpus_expected for node in state.nodes)
-        words = f"{state.nodes_ready} of {len(state.nodes)} nodes Ready, {state.gpus_allocatable} of {expected} GPUs allocatable"
+        gpus = f"{state.gpus_allocatable} of {expected} GPUs allocatable"
+        words = f"{state.nodes_ready} of {len(state.nodes)} nodes Ready, {gpus}"
         if words != said:
             view.note(f"waiting for the cluster: {words}")
             said = words

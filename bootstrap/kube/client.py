@@ -127,7 +127,9 @@ def read_admin_conf(session: Session, host: str) -> str:
     result = session.run(["cat", ADMIN_CONF], become=True, timeout_s=15)
     if result.returncode != 0:
         fix = "run `gpuctl bootstrap` first"
-        raise GpuctlError(ExitCode.NOT_READY, Problem("no-cluster", f"no cluster here: {result.stderr.strip()}", fix, host))
+        raise GpuctlError(
+            ExitCode.NOT_READY, Problem("no-cluster", f"no cluster here: {result.stderr.strip()}", fix, host)
+        )
     return str(result.stdout)
 
 
@@ -147,7 +149,8 @@ def _client(config: dict[str, Any]) -> Cluster:
     from kubernetes import client
     from kubernetes.config.kube_config import new_client_from_config_dict
 
-    return Cluster(new_client_from_config_dict(config), client.exceptions.ApiException)
+    api_client = new_client_from_config_dict(config)  # type: ignore[no-untyped-call]
+    return Cluster(api_client, client.exceptions.ApiException)
 
 
 def _server(config: Mapping[str, Any]) -> tuple[str, int]:

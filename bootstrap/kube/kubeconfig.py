@@ -116,7 +116,9 @@ def _load(path: Path) -> dict[str, Any]:
         raise _unusable(path, str(error)) from error
     if loaded is None:
         return {}
-    if not isinstance(loaded, dict) or any(not isinstance(loaded.get(s) or [], list) for s in ("clusters", "users", "contexts")):
+    if not isinstance(loaded, dict) or any(
+        not isinstance(loaded.get(s) or [], list) for s in ("clusters", "users", "contexts")
+    ):
         raise _unusable(path, "it is not a kubeconfig")
     return loaded
 

@@ -19,10 +19,8 @@ from bootstrap.plan.cluster_view import ClusterView, node_name, recorded_argumen
 from bootstrap.plan.model import Update
 from bootstrap.probe.facts import HostFacts
 
-# Blackwell (PCI ids 29xx, 2bxx, 31xx …) and Grace Hopper run on the open kernel module only; Turing and later may.
-# Source: NVIDIA driver installation guide, "Supported NVIDIA data center GPUs"; device ids: the PCI ID database.
+# Source: NVIDIA driver installation guide (open modules drive Turing and later); ids: the PCI ID database.
 _FIRST_TURING_ID = 0x1E00
-LAST_CLOSED_ONLY_BRANCH = 580
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +71,7 @@ def is_gpu_host(facts: HostFacts) -> bool:
     return bool(facts.gpus) or bool(known)
 
 
-def _apply_pins(
-    values: dict[str, Any], host: Host, facts: Mapping[str, HostFacts], view: ClusterView
-) -> list[Update]:
+def _apply_pins(values: dict[str, Any], host: Host, facts: Mapping[str, HostFacts], view: ClusterView) -> list[Update]:
     """Replace unset versions by those that the receipts name; report the newer default."""
     updates = []
     for component in components():
@@ -93,9 +89,7 @@ def _apply_pins(
     return updates
 
 
-def _recorded(
-    component: Component, variable: str, host: str, facts: Mapping[str, HostFacts], view: ClusterView
-) -> Any:
+def _recorded(component: Component, variable: str, host: str, facts: Mapping[str, HostFacts], view: ClusterView) -> Any:
     """The value in the host's receipt, else in the seed's (a joining node takes the cluster's versions)."""
     places: list[Mapping[str, Any]] = []
     if component.scope == "cluster":
@@ -155,7 +149,8 @@ def _driver_arguments(values: Mapping[str, Any], facts: HostFacts) -> dict[str, 
         resolved = str(before)
     return {
         "nvidia_driver_manage_resolved": resolved,
-        "nvidia_driver_module": recorded_argument(facts, "nvidia_driver", "nvidia_driver_module") or module_flavour(facts),
+        "nvidia_driver_module": recorded_argument(facts, "nvidia_driver", "nvidia_driver_module")
+        or module_flavour(facts),
         "nvidia_driver_nvswitch": facts.nvswitches > 0,
     }
 
@@ -191,8 +186,10 @@ def prefetch_images(host: Host, values: Mapping[str, Any], gpu_host: bool) -> li
 
 
 def node_address(host: Host, facts: HostFacts) -> str:
-    """The address by which other hosts reach this one: the inventory's when the host has it, else that of the
-    interface that its default route leaves by."""
+    """The address by which other hosts reach this one.
+
+    The inventory's when the host has it, else that of the interface by which its default route leaves.
+    """
     if host.connection.address in facts.address_list:
         return host.connection.address
     candidates = facts.addresses.get(facts.default_interface or "", ())
@@ -255,5 +252,7 @@ def _read_ca(inventory: Inventory) -> str:
     except (OSError, UnicodeDecodeError) as error:
         origin = (inventory.hosts[0].origins or {}).get("cluster_ca_file")
         raise settings_error(
-            Problem("variable-invalid", f"cluster_ca_file: {path}: {error}", "name a PEM file that can be read", at=origin)
+            Problem(
+                "variable-invalid", f"cluster_ca_file: {path}: {error}", "name a PEM file that can be read", at=origin
+            )
         ) from error

@@ -105,7 +105,11 @@ def role_digest(component: str) -> str:
 def _executed_files(role: Path) -> Iterable[Path]:
     for room in ("defaults", "vars", "tasks", "handlers", "templates", "files"):
         for path in sorted((role / room).rglob("*")):
-            if path.is_file() and path.suffix != ".pyc" and not (room == "tasks" and path.name in _NOT_EXECUTED_BY_MAIN):
+            if (
+                path.is_file()
+                and path.suffix != ".pyc"
+                and not (room == "tasks" and path.name in _NOT_EXECUTED_BY_MAIN)
+            ):
                 yield path
 
 

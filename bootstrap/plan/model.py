@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import total_ordering
 
 CLUSTER = "cluster"  # the host name of steps that belong to the cluster as a whole
 
 
-@total_ordering
 class Effect(StrEnum):
     """What a step does to what already runs on the host, mildest first."""
 
@@ -18,10 +16,10 @@ class Effect(StrEnum):
     DISRUPTS_GPU_PODS = "disrupts-gpu-pods"
     REBOOTS = "reboots"
 
-    def __lt__(self, other: object) -> bool:
-        """Order by severity, as declared."""
-        order = list(Effect)
-        return order.index(self) < order.index(Effect(str(other)))
+    @property
+    def disrupts(self) -> bool:
+        """Whether pods have to leave the node first."""
+        return self in {Effect.DISRUPTS_GPU_PODS, Effect.REBOOTS}
 
 
 @dataclass(frozen=True, slots=True)

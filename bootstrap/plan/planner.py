@@ -1,5 +1,7 @@
-"""The planner: wanted arguments against receipts and evidence of every host. Pure: no host is touched, no file read
-but the project's own roles."""
+"""The planner: wanted arguments against receipts and evidence of every host.
+
+Pure: no host is touched, no file read but the project's own roles.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def decide(
     disrupt: bool = False,
     reboot: bool = False,
 ) -> Decision:
-    """Plan what makes the probed hosts what the inventory wants; `limit` names the hosts that may change (all if empty).
+    """Plan what makes the probed hosts what the inventory wants.
+
+    `limit` names the hosts that may change; empty means all.
 
     Raises:
         GpuctlError: an immutable argument or an installed version was changed (exit 4); nothing was changed.
@@ -98,7 +102,9 @@ def _step(
     if trouble:
         return Step(place, component.name, "install", (trouble,), Effect(component.effect))
     if receipt.get("state") != "complete":
-        return Step(place, component.name, "resume", ("an earlier run was interrupted in it",), Effect(component.effect))
+        return Step(
+            place, component.name, "resume", ("an earlier run was interrupted in it",), Effect(component.effect)
+        )
     reasons = reasons_to_change(component, receipt, values, drift)
     if component.name == "kubeadm" and _node_is_gone(facts, view):
         reasons = (*reasons, f"node {node_name(facts)} is not in the cluster")
@@ -130,10 +136,14 @@ def _refusals(
         words = f"{component.name}: {describe_argument(receipt, name, values[name], name in secret)}"
         if name in _UPGRADES:
             fix = f"run `gpuctl upgrade {_UPGRADES[name]}`, or set `{name}` back"
-            problems.append(Problem("upgrade-needed", f"{words} (bootstrap never changes it)", fix, host, origins.get(name)))
+            problems.append(
+                Problem("upgrade-needed", f"{words} (bootstrap never changes it)", fix, host, origins.get(name))
+            )
         elif name in component.immutable:
             fix = f"set `{name}` back, or `gpuctl reset` the cluster and make it anew"
-            problems.append(Problem("variable-immutable", f"{words} (immutable: refused)", fix, host, origins.get(name)))
+            problems.append(
+                Problem("variable-immutable", f"{words} (immutable: refused)", fix, host, origins.get(name))
+            )
     return problems
 
 
@@ -143,8 +153,10 @@ def _gpu_pods(facts: HostFacts, view: ClusterView) -> int:
 
 
 def _with_needs(step: Step, gpu_pods: int, *, disrupt: bool, reboot: bool) -> Step:
-    """On a node with running GPU pods, name the flag without which a disrupting step is refused; on others the
-    step disrupts nobody."""
+    """On a node with running GPU pods, name the flag without which a disrupting step is refused.
+
+    On other nodes the step disrupts nobody.
+    """
     flag = {Effect.DISRUPTS_GPU_PODS: "--disrupt", Effect.REBOOTS: "--reboot"}.get(step.effect, "")
     if not flag:
         return step

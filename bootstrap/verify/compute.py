@@ -21,13 +21,17 @@ _FINISHED = frozenset({"Succeeded", "Failed"})
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What one node's pod came to. `devices` are the payload's reports; `code` and `error` are set when there are none."""
+    """What one node's pod came to.
+
+    `devices` are the payload's reports; `code` and `error` are set when there are none; `held` names pods that hold
+    GPUs which could not be tested: "namespace/pod (2 GPUs)".
+    """
 
     node: str
     devices: tuple[Mapping[str, Any], ...] = ()
     code: str = ""
     error: str = ""
-    held: tuple[str, ...] = ()  # "namespace/pod (2 GPUs)": pods that hold GPUs which could not be tested
+    held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,11 @@ def compute(
     namespace = "gpuctl-verify-" + re.sub(r"[^a-z0-9]+", "-", run_id.lower()).strip("-")
     pods = (cluster.get("/api/v1/pods") or {}).get("items", [])
     assignments = assign(pods, {node: count for node, count in allocatable.items() if count})
-    results = {a.node: Computed(a.node, code="gpu-taken", error="all GPUs are held", held=a.held) for a in assignments if a.gpus <= 0}
+    results = {
+        a.node: Computed(a.node, code="gpu-taken", error="all GPUs are held", held=a.held)
+        for a in assignments
+        if a.gpus <= 0
+    }
     wanted = [a for a in assignments if a.gpus > 0]
     if not wanted:
         return results
@@ -96,11 +104,13 @@ def _create(cluster: Cluster, namespace: str, wanted: Sequence[Assignment], imag
     payload = {"metadata": {"name": "payload"}, "data": {_PAYLOAD.name: _PAYLOAD.read_text(encoding="utf-8")}}
     cluster.call("POST", f"/api/v1/namespaces/{namespace}/configmaps", body=payload)
     for assignment in wanted:
-        cluster.call("POST", f"/api/v1/namespaces/{namespace}/pods", body=pod_manifest(assignment, image, runtime_class))
+        cluster.call(
+            "POST", f"/api/v1/namespaces/{namespace}/pods", body=pod_manifest(assignment, image, runtime_class)
+        )
 
 
 def pod_manifest(assignment: Assignment, image: str, runtime_class: str) -> dict[str, Any]:
-    """The pod that computes on `assignment.gpus` GPUs of one node: unprivileged, with the restricted security context."""
+    """The pod that computes on `assignment.gpus` GPUs of one node, under the restricted pod security standard."""
     return {
         "metadata": {"name": f"compute-{assignment.node}", "labels": {"app.kubernetes.io/managed-by": "gpuctl"}},
         "spec": {
@@ -149,14 +159,20 @@ def _collect(
             if name not in open_ones or not (finished or late):
                 continue
             assignment = open_ones.pop(name)
-            result = _finished(cluster, namespace, pod, assignment) if finished else _stuck(cluster, namespace, pod, assignment)
+            result = (
+                _finished(cluster, namespace, pod, assignment)
+                if finished
+                else _stuck(cluster, namespace, pod, assignment)
+            )
             results[assignment.node] = result
             if result.error:
                 progress.failed(assignment.node, "compute", result.error)
             else:
                 progress.done(assignment.node, "compute", time.monotonic() - begun)
         if open_ones and late:
-            return results | {a.node: Computed(a.node, code="pod-pending", error="its pod vanished") for a in open_ones.values()}
+            return results | {
+                a.node: Computed(a.node, code="pod-pending", error="its pod vanished") for a in open_ones.values()
+            }
         time.sleep(_PAUSE_S)
     return results
 
@@ -187,7 +203,9 @@ def _stuck(cluster: Cluster, namespace: str, pod: Mapping[str, Any], assignment:
     for container in status.get("containerStatuses", []):
         waiting = container.get("state", {}).get("waiting")
         if waiting and "Pull" in str(waiting.get("reason")):
-            return Computed(assignment.node, code="image-pull-failed", error=str(waiting.get("message") or waiting["reason"]))
+            return Computed(
+                assignment.node, code="image-pull-failed", error=str(waiting.get("message") or waiting["reason"])
+            )
         if container.get("state", {}).get("running"):
             return Computed(assignment.node, code="compute-failed", error="the computation does not end")
     query = {"fieldSelector": f"involvedObject.name={pod['metadata']['name']}"}

@@ -70,7 +70,9 @@ def _gpus(evidence: Evidence) -> tuple[GpuResult, ...]:
         detail = "" if passed else _gpu_detail(pci in on_bus, gpu is not None, report)
         name = gpu.name if gpu else ""
         results.append(
-            GpuResult(pci, gpu.uuid if gpu else None, gpu.index if gpu else None, name, offered, computed, passed, detail)
+            GpuResult(
+                pci, gpu.uuid if gpu else None, gpu.index if gpu else None, name, offered, computed, passed, detail
+            )
         )
     return tuple(results)
 
@@ -109,7 +111,9 @@ def _device(evidence: Evidence) -> Judgement:
     if len(nodes) >= len(evidence.facts.gpus) and evidence.facts.gpus:
         return LayerResult(LayerState.OK), None
     words = f"{len(nodes)} of {len(evidence.facts.gpus)} device nodes /dev/nvidia<N>"
-    return _failed(evidence, "device-nodes-missing", words, "start nvidia-persistenced, or run `nvidia-modprobe` as root")
+    return _failed(
+        evidence, "device-nodes-missing", words, "start nvidia-persistenced, or run `nvidia-modprobe` as root"
+    )
 
 
 def _nvml(evidence: Evidence) -> Judgement:
@@ -120,7 +124,9 @@ def _nvml(evidence: Evidence) -> Judgement:
     lost = sorted({gpu.address for gpu in evidence.facts.gpus} - {gpu.pci for gpu in driver.gpus})
     if lost:
         words = f"GPU {', '.join(lost)} is on the bus but not in NVML"
-        fix = "cordon and power-cycle the host (a reboot is often not enough); if it comes back at once, replace the card"
+        fix = (
+            "cordon and power-cycle the host (a reboot is often not enough); if it comes back at once, replace the card"
+        )
         return _failed(evidence, "gpu-fell-off-bus", words, fix, len(driver.gpus))
     return LayerResult(LayerState.OK, len(driver.gpus)), None
 
@@ -145,7 +151,11 @@ def _cdi(evidence: Evidence) -> Judgement:
     if evidence.runtime.cdi_error:
         return _failed(evidence, "cdi-missing", evidence.runtime.cdi_error, fix)
     named = set(evidence.runtime.cdi_devices)
-    missing = [g.uuid for g in evidence.facts.driver.gpus if f"nvidia.com/gpu={g.index}" not in named and f"nvidia.com/gpu={g.uuid}" not in named]
+    missing = [
+        g.uuid
+        for g in evidence.facts.driver.gpus
+        if f"nvidia.com/gpu={g.index}" not in named and f"nvidia.com/gpu={g.uuid}" not in named
+    ]
     if not named:
         return _failed(evidence, "cdi-missing", "no CDI specification names a GPU", fix)
     if missing:
@@ -168,7 +178,12 @@ def _plugin(evidence: Evidence) -> Judgement:
         return LayerResult(LayerState.OK), None
     if not evidence.plugin_pod:
         words = "no device plugin pod on the node"
-        return _failed(evidence, "plugin-absent", words, "run `gpuctl bootstrap`; is the node labelled nvidia.com/gpu.present=true?")
+        return _failed(
+            evidence,
+            "plugin-absent",
+            words,
+            "run `gpuctl bootstrap`; is the node labelled nvidia.com/gpu.present=true?",
+        )
     code = "image-pull-failed" if "Pull" in evidence.plugin_pod else "plugin-crashing"
     fix = "`kubectl -n kube-system logs -l app.kubernetes.io/name=nvidia-device-plugin`"
     return _failed(evidence, code, f"the device plugin is not running: {evidence.plugin_pod}", fix)
@@ -198,7 +213,9 @@ def _compute(evidence: Evidence) -> Judgement:
     known = {gpu.uuid for gpu in evidence.facts.driver.gpus}
     if good != known:
         words = f"computed on {len(good)} of {len(known)} GPUs; not on {', '.join(sorted(known - good)) or 'others'}"
-        return _failed(evidence, "gpu-taken" if computed.held else "allocatable-short", words, _compute_fix(computed), len(good))
+        return _failed(
+            evidence, "gpu-taken" if computed.held else "allocatable-short", words, _compute_fix(computed), len(good)
+        )
     return LayerResult(LayerState.OK, len(good)), None
 
 

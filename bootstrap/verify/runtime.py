@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from bootstrap.access import Access
 from bootstrap.errors import GpuctlError
@@ -57,7 +58,7 @@ def parse_runtime(dump: str, cdi: str, *, error: str = "", cdi_error: str = "") 
     except tomllib.TOMLDecodeError as failure:
         return RuntimeFacts(error=error or str(failure), cdi_devices=devices, cdi_error=cdi_error)
     plugins = config.get("plugins", {})
-    table = next((plugins[name] for name in _RUNTIME_TABLES if name in plugins), {})
+    table: dict[str, Any] = next((plugins[name] for name in _RUNTIME_TABLES if name in plugins), {})
     runtimes = table.get("containerd", {}).get("runtimes", {})
     options = runtimes.get("nvidia", runtimes.get("runc", {})).get("options", {})
     disabled = any(name.endswith("cri") or ".cri." in name for name in config.get("disabled_plugins", []))
