@@ -111,9 +111,30 @@ def file_state(path: str, mode: str = "exact") -> str:
         if not stat.S_ISREG(found.st_mode):
             return "special," + owner
         with open(path, "rb") as handle:
-            return "sha256:" + hashlib.sha256(handle.read()).hexdigest() + "," + owner
+            data = handle.read()
+        if mode in _PARTS:
+            return _PARTS[mode](data.decode("utf-8", "replace"))
+        return "sha256:" + hashlib.sha256(data).hexdigest() + "," + owner
     except OSError as error:
         return ABSENT if error.errno in GONE else UNKNOWN
+
+
+def _block(text: str) -> str:
+    """Digest of gpuctl's block in a file that others own as well; absent when there is none."""
+    _, begin, rest = text.partition("# BEGIN gpuctl\n")
+    body, end, _ = rest.partition("# END gpuctl")
+    return "block:" + hashlib.sha256(body.encode()).hexdigest() if begin and end else ABSENT
+
+
+def _swap_lines(text: str) -> str:
+    """The swap that fstab, or /proc/swaps, names: "no-swap", or the devices."""
+    rows = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    places = [r[0] for r in rows if len(r) >= 3 and (r[2] == "swap" or (len(r) == 5 and r[1] in ("partition", "file")))]
+    return "swap:" + ",".join(places) if places else "no-swap"
+
+
+# What counts of a file that is not ours alone, by the mode that a role's evidence gives it.
+_PARTS = {"block": _block, "no-swap": _swap_lines}
 
 
 def _user(uid: int) -> str:

@@ -1,0 +1,184 @@
+"""Debian packages on a host: what is there (from dpkg's own status file), versions on offer, install, remove, hold.
+
+Standard library only, Python 3.8 and later: this code runs on the hosts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import fnmatch
+import os
+import struct
+import time
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set
+
+from .gpuctl_hostio import HostError, Ran, read_text, run
+
+STATUS = "/var/lib/dpkg/status"
+LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
+INSTALL_TIMEOUT_S = 1800  # a driver with its DKMS build takes up to 10 min on a slow host; thrice that is a hang
+UPDATE_TIMEOUT_S = 300
+_FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
+
+
+class Package(NamedTuple):
+    """One installed package."""
+
+    version: str
+    held: bool
+
+
+class Wanted(NamedTuple):
+    """A package to have; `version` is a glob such as "1.36.3-*", None for any."""
+
+    name: str
+    version: Optional[str] = None
+
+    def satisfied_by(self, have: Optional[Package]) -> bool:
+        """Whether what is installed will do."""
+        return have is not None and (self.version is None or fnmatch.fnmatchcase(have.version, self.version))
+
+
+def installed(status_text: Optional[str] = None) -> Dict[str, Package]:
+    """Every package in state "installed", by name, from one pass over dpkg's status file."""
+    text = read_text(STATUS) if status_text is None else status_text
+    found: Dict[str, Package] = {}
+    for paragraph in text.split("\n\n"):
+        fields = {}
+        for line in paragraph.split("\n"):
+            key, colon, value = line.partition(": ")
+            if colon and key in ("Package", "Status", "Version"):
+                fields[key] = value.strip()
+        state = fields.get("Status", "").split()
+        if len(state) == 3 and state[2] == "installed" and "Package" in fields:
+            found[fields["Package"]] = Package(fields.get("Version", ""), state[0] == "hold")
+    return found
+
+
+def lock_holder(path: str) -> Optional[str]:
+    """Who holds a lock of dpkg or apt, as "unattended-upgr (pid 812)"; None when it is free."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _whence, _start, _length, pid = struct.unpack(_FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, asked))
+    finally:
+        os.close(handle)
+    if kind == fcntl.F_UNLCK:
+        return None
+    command = read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip() or read_text(f"/proc/{pid}/comm").strip()
+    return f"{command or 'a process'} (pid {pid})"
+
+
+def wait_for_locks(timeout_s: float) -> None:
+    """Wait until nobody holds dpkg's or apt's locks; HostError package-lock names the holder at the deadline."""
+    end = time.monotonic() + timeout_s
+    while True:
+        holders = [holder for holder in map(lock_holder, LOCKS) if holder]
+        if not holders:
+            return
+        if time.monotonic() >= end:
+            raise HostError(
+                "package-lock",
+                f"the package database is held by {holders[0]} for more than {timeout_s:g} s",
+                "let it finish, or end it, and run gpuctl again",
+            )
+        time.sleep(1)
+
+
+def apt_get(arguments: Sequence[str], lock_timeout_s: float, timeout_s: float = INSTALL_TIMEOUT_S) -> Ran:
+    """apt-get without questions; configuration files that are there stay as they are."""
+    wait_for_locks(lock_timeout_s)
+    argv = ["apt-get", "-y", "-q", "-o", "Dpkg::Use-Pty=0", "-o", "Dpkg::Options::=--force-confdef"]
+    argv += ["-o", "Dpkg::Options::=--force-confold", "-o", f"DPkg::Lock::Timeout={int(lock_timeout_s)}"]
+    return run([*argv, *arguments], timeout_s, {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l"})
+
+
+def update(lock_timeout_s: float, source: Optional[str] = None) -> None:
+    """Fetch the package lists: all of them, or those of one .sources file. HostError repository-unreachable."""
+    arguments = ["-o", "APT::Update::Error-Mode=any", "update"]
+    if source:
+        only = [f"Dir::Etc::sourcelist={source}", "Dir::Etc::sourceparts=-", "APT::Get::List-Cleanup=0"]
+        arguments = [*(word for option in only for word in ("-o", option)), *arguments]
+    done = apt_get(arguments, lock_timeout_s, UPDATE_TIMEOUT_S)
+    if done.rc != 0:
+        wrong_key = "NO_PUBKEY" in done.err or "not signed" in done.err or "BADSIG" in done.err
+        raise HostError(
+            "key-mismatch" if wrong_key else "repository-unreachable",
+            f"apt-get update failed: {_said(done)}",
+            "check the address, the key and the CA of the source" + (f" ({source})" if source else ""),
+            done.tail(),
+        )
+
+
+def versions(names: Sequence[str]) -> Dict[str, List[str]]:
+    """The versions on offer of each package, newest first."""
+    found: Dict[str, List[str]] = {name: [] for name in names}
+    if not names:
+        return found
+    for line in run(["apt-cache", "madison", *names], 60).out.splitlines():
+        parts = [part.strip() for part in line.split("|")]
+        if len(parts) == 3 and parts[0] in found and parts[1] not in found[parts[0]]:
+            found[parts[0]].append(parts[1])
+    return found
+
+
+def choose(wanted: Sequence[Wanted], offered: Dict[str, List[str]]) -> Dict[str, Optional[str]]:
+    """The newest version on offer that fits, for each package; None when there is none."""
+    chosen: Dict[str, Optional[str]] = {}
+    for package in wanted:
+        pattern = package.version or "*"
+        fitting = [version for version in offered.get(package.name, []) if fnmatch.fnmatchcase(version, pattern)]
+        chosen[package.name] = fitting[0] if fitting else None
+    return chosen
+
+
+def install(exact: Dict[str, str], lock_timeout_s: float, allow_downgrade: bool) -> None:
+    """Install these versions; lists that name files which are gone (404) are fetched again, once."""
+    arguments = ["--no-install-recommends", "--allow-change-held-packages"]
+    if allow_downgrade:
+        arguments.append("--allow-downgrades")
+    arguments += ["install", *[f"{name}={version}" for name, version in exact.items()]]
+    done = apt_get(arguments, lock_timeout_s)
+    if done.rc != 0 and ("404" in done.err or "Hash Sum mismatch" in done.err):  # the repository moved on
+        update(lock_timeout_s)
+        done = apt_get(arguments, lock_timeout_s)
+    if done.rc != 0:
+        raise HostError(
+            "package-install-failed",
+            f"apt-get could not install {', '.join(exact)}: {_said(done)}",
+            "read the last lines of apt-get below",
+            done.tail(20),
+        )
+
+
+def not_needed_any_more(lock_timeout_s: float) -> Set[str]:
+    """What `apt-get autoremove` would remove: nothing that is installed depends on it."""
+    done = apt_get(["--simulate", "autoremove"], lock_timeout_s, 120)
+    return {line.split()[1] for line in done.out.splitlines() if line.startswith("Remv ")}
+
+
+def purge(names: Sequence[str], lock_timeout_s: float) -> None:
+    """Remove packages with their configuration; HostError package-remove-failed."""
+    done = apt_get(["--allow-change-held-packages", "purge", *names], lock_timeout_s)
+    if done.rc != 0:
+        raise HostError(
+            "package-remove-failed",
+            f"apt-get could not remove {', '.join(names)}: {_said(done)}",
+            "read the last lines of apt-get below",
+            done.tail(20),
+        )
+
+
+def mark(action: str, names: Sequence[str]) -> None:
+    """apt-mark hold or unhold."""
+    done = run(["apt-mark", action, *names], 60)
+    if done.rc != 0:
+        raise HostError("package-install-failed", f"apt-mark {action} failed: {_said(done)}", details=done.tail())
+
+
+def _said(done: Ran) -> str:
+    errors: List[str] = [line for line in done.err.splitlines() if line.startswith("E:")]
+    return (errors or done.tail(1).splitlines() or [f"exit status {done.rc}"])[0]

@@ -1,0 +1,197 @@
+"""A signed package source on a host: its key (checked by fingerprint), its CA, its deb822 entry, its lists.
+
+Standard library only, Python 3.8 and later: this code runs on the hosts.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import ssl
+import urllib.error
+import urllib.request
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+from urllib.parse import urlsplit
+
+from .gpuctl_filesync import Wanted, sync
+from .gpuctl_hostio import HostError, read_bytes
+from .gpuctl_openpgp import fingerprints
+
+LISTS = "/var/lib/apt/lists"
+FETCH_TIMEOUT_S = 30
+_HEAD = "# Written by gpuctl; a later run undoes what is changed here.\n"
+
+
+class Source:
+    """One source as the settings give it."""
+
+    def __init__(self, name: str, source: Mapping[str, Any], ca_path: Optional[str]) -> None:
+        self.name = name
+        self.url = str(source["url"]).rstrip("/") + "/"
+        self.suite = str(source.get("suite") or "/")
+        components = source.get("components") or []
+        self.components = components.split() if isinstance(components, str) else [str(part) for part in components]
+        self.key_url = str(source["key_url"])
+        wanted = source["key_fingerprint"]
+        self.fingerprints = [_hex(one) for one in ([wanted] if isinstance(wanted, str) else wanted)]
+        self.ca_path = ca_path or None
+
+    @property
+    def key_path(self) -> str:
+        """Where apt finds the key: named by the key, since apt refuses one repository under two key files."""
+        return f"/etc/apt/keyrings/gpuctl-{self.fingerprints[0]}.asc"
+
+    @property
+    def list_path(self) -> str:
+        """The source's entry."""
+        return f"/etc/apt/sources.list.d/gpuctl-{self.name}.sources"
+
+    @property
+    def conf_path(self) -> str:
+        """Apt's settings for the source: which CA its server has."""
+        return f"/etc/apt/apt.conf.d/90gpuctl-{self.name}"
+
+    @property
+    def pin_path(self) -> str:
+        """Apt's preferences for the source."""
+        return f"/etc/apt/preferences.d/gpuctl-{self.name}"
+
+    def entry(self, architecture: str) -> str:
+        """The deb822 text. A suite that ends in a slash is a flat repository and has no components."""
+        lines = ["Types: deb", f"URIs: {self.url}", f"Suites: {self.suite}"]
+        if not self.suite.endswith("/"):
+            lines.append(f"Components: {' '.join(self.components)}")
+        lines += [f"Architectures: {architecture}", f"Signed-By: {self.key_path}"]
+        return _HEAD + "\n".join(lines) + "\n"
+
+
+def _hex(text: Any) -> str:
+    return str(text).replace(" ", "").upper()
+
+
+def pin_text(pins: List[Mapping[str, Any]]) -> str:
+    """Apt preferences of [{"package", "pin", "priority"}]."""
+    parts = [f"Package: {p['package']}\nPin: {p['pin']}\nPin-Priority: {p['priority']}\n" for p in pins]
+    return _HEAD + "\n" + "\n".join(parts)
+
+
+def check_key(data: bytes, source: Source) -> None:
+    """HostError key-mismatch unless every key in the file is one that the settings name."""
+    try:
+        found = fingerprints(data)
+    except ValueError as error:
+        raise HostError("key-mismatch", f"{source.key_url} is no usable OpenPGP key: {error}", _KEY_FIX) from error
+    foreign = [one for one in found if one not in source.fingerprints]
+    if foreign:
+        raise HostError(
+            "key-mismatch",
+            f"{source.key_url} holds key {foreign[0]}, expected {' or '.join(source.fingerprints)}",
+            _KEY_FIX,
+        )
+
+
+_KEY_FIX = "compare the fingerprint with the one that the vendor publishes, then set key_fingerprint of this source"
+
+
+def fetch(url: str, ca_path: Optional[str]) -> Tuple[bytes, bool]:
+    """The body of an https address, and whether it took our CA to verify the server.
+
+    HostError repository-unreachable.
+    """
+    if urlsplit(url).scheme != "https":
+        raise HostError("repository-unreachable", f"{url} is not an https address", "give the key's https address")
+    try:
+        return _get(url, None), False
+    except urllib.error.URLError as error:
+        if not (ca_path and isinstance(error.reason, ssl.SSLError)):
+            raise _unreachable(url, error) from error
+    except (OSError, ValueError) as error:
+        raise _unreachable(url, error) from error
+    try:
+        return _get(url, ca_path), True
+    except (OSError, ValueError) as error:
+        raise _unreachable(url, error) from error
+
+
+def _get(url: str, ca_path: Optional[str]) -> bytes:
+    context = ssl.create_default_context(cafile=ca_path)
+    with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S, context=context) as answer:  # noqa: S310 - https only
+        body: bytes = answer.read(1 << 20)
+    return body
+
+
+def _unreachable(url: str, error: Exception) -> HostError:
+    reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", None) or error
+    return HostError("repository-unreachable", f"{url}: {reason}", "check the address, the proxy and cluster_ca_file")
+
+
+def lists_there(source: Source) -> bool:
+    """Whether apt has fetched this source's lists (another component may share it)."""
+    parts = urlsplit(source.url)
+    place = _list_name(parts.netloc.rpartition("@")[2] + parts.path)
+    suite = _list_name(source.suite.strip("./"))
+    if not source.suite.endswith("/"):
+        place += f"_dists_{suite}_{_list_name(source.components[0])}" if source.components else f"_dists_{suite}"
+    elif suite:
+        place += f"_{suite}"
+    return bool(
+        glob.glob(f"{LISTS}/{glob.escape(place)}_*Packages*") + glob.glob(f"{LISTS}/{glob.escape(place)}_Packages*")
+    )
+
+
+def _list_name(text: str) -> str:
+    return text.strip("/").replace("_", "%5f").replace("/", "_")
+
+
+def apply(
+    component: str, source: Source, pins: List[Mapping[str, Any]], architecture: str, check: bool
+) -> Dict[str, Any]:
+    """Have the source; {"changed_files", "diff"}. The key is fetched only when the one on the host will not do."""
+    key = read_bytes(source.key_path)
+    needs_ca = os.path.exists(source.conf_path)
+    if key is None or not _accepted(key, source) or not _same_server(source):
+        key, needs_ca = fetch(source.key_url, source.ca_path)
+        check_key(key, source)
+        if urlsplit(source.url).netloc != urlsplit(source.key_url).netloc:
+            needs_ca = source.ca_path is not None and _needs_ca(source)
+    files = [Wanted({"dest": source.key_path, "content": key.decode("ascii"), "mode": "0644"})]
+    absent = []
+    if needs_ca and source.ca_path:
+        host = urlsplit(source.url).hostname
+        text = f'{_HEAD.replace("#", "//")}Acquire::https::{host}::CaInfo "{source.ca_path}";\n'
+        files.append(Wanted({"dest": source.conf_path, "content": text}))
+    else:
+        absent.append(source.conf_path)
+    if pins:
+        files.append(Wanted({"dest": source.pin_path, "content": pin_text(pins)}))
+    else:
+        absent.append(source.pin_path)
+    files.append(Wanted({"dest": source.list_path, "content": source.entry(architecture)}))
+    return sync(component, files, absent, check)
+
+
+def _accepted(key: bytes, source: Source) -> bool:
+    try:
+        check_key(key, source)
+    except HostError:
+        return False
+    return True
+
+
+def _same_server(source: Source) -> bool:
+    """Whether the entry on the host already points to this server: then what its CA takes is known."""
+    return f"URIs: {source.url}\n".encode() in (read_bytes(source.list_path) or b"")
+
+
+def _needs_ca(source: Source) -> bool:
+    try:
+        _get(source.url, None)
+    except urllib.error.HTTPError:
+        return False  # the server was verified; a folder need not have a listing
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLError):
+            return True
+        raise _unreachable(source.url, error) from error
+    except OSError as error:
+        raise _unreachable(source.url, error) from error
+    return False

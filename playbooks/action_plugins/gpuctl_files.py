@@ -1,0 +1,41 @@
+"""Action plugin gpuctl_files: render the templates here, send all files of the component in one module call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+
+MANAGED = "Written by gpuctl; a later run undoes what is changed here."
+
+
+class ActionModule(ActionBase):
+    """Replaces `src` of each file by its rendered `content`."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Render, then run the module of the same name on the host."""
+        variables = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, variables)
+        arguments = dict(self._task.args)
+        arguments["files"] = [self._rendered(dict(entry), variables) for entry in arguments.get("files") or ()]
+        result.update(self._execute_module(module_name="gpuctl_files", module_args=arguments, task_vars=variables))
+        return result
+
+    def _rendered(self, entry: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        source = entry.pop("src", None)
+        if (source is None) == ("content" not in entry):
+            raise AnsibleActionFail(f"{entry.get('dest')}: give either src or content")
+        if source is None:
+            return entry
+        path = self._find_needle("templates", source)
+        with_mark = {**variables, "ansible_managed": MANAGED, "template_path": source}
+        templar = self._templar.copy_with_new_env(searchpath=[str(Path(path).parent)], available_variables=with_mark)
+        text = trust_as_template(self._loader.get_text_file_contents(path))
+        overrides = {"trim_blocks": True, "lstrip_blocks": True}
+        rendered = templar.template(text, escape_backslashes=False, overrides=overrides)
+        return {**entry, "content": "" if rendered is None else str(rendered)}

@@ -1,0 +1,170 @@
+"""Module gpuctl_packages: have packages at versions that match, held; or undo what was installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils import gpuctl_apt as apt
+from ansible.module_utils import gpuctl_receipts as receipts
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gpuctl_hostio import HostError
+
+DOCUMENTATION = r"""
+module: gpuctl_packages
+short_description: Have Debian packages of a component at versions that match a pattern
+description:
+  - Reads dpkg's own status file first; when all is as wanted, no tool is started.
+  - Waits for the package database and names who holds it.
+  - Remembers which packages were absent; O(state=absent) removes these, and what they brought, and nothing else.
+options:
+  component:
+    description: Role that owns the packages.
+    type: str
+    required: true
+  packages:
+    description: Packages, each with C(name) and, if it matters, C(version), a glob such as V(1.36.3-*).
+    type: list
+    elements: dict
+    default: []
+  state:
+    description: V(absent) removes the packages that this component installed and lifts its holds.
+    type: str
+    choices: [present, absent]
+    default: present
+  hold:
+    description: Whether the packages are held against upgrades by others.
+    type: bool
+    default: false
+  allow_downgrade:
+    description: Whether a newer version is replaced by the one that is wanted.
+    type: bool
+    default: true
+  update_cache:
+    description: V(when-needed) fetches the package lists when no version on offer fits; V(always) and V(never) say it.
+    type: str
+    choices: [when-needed, always, never]
+    default: when-needed
+  lock_timeout:
+    description: Seconds to wait for the package database.
+    type: int
+    default: 300
+"""
+
+EXAMPLES = r"""
+- name: Install containerd
+  gpuctl_packages:
+    component: containerd
+    packages: [{name: containerd.io, version: 2.3.7-*}]
+    hold: true
+"""
+
+RETURN = r"""
+installed:
+  description: Version of each package that was installed or replaced.
+  type: dict
+  returned: success
+removed:
+  description: Packages that were removed.
+  type: list
+  elements: str
+  returned: success
+"""
+
+
+def have(module: AnsibleModule) -> dict[str, Any]:
+    """Install what is missing or does not match, then hold."""
+    wanted = [apt.Wanted(entry["name"], entry.get("version")) for entry in module.params["packages"]]
+    before = apt.installed()
+    missing = [package for package in wanted if not package.satisfied_by(before.get(package.name))]
+    unheld = [p.name for p in wanted if module.params["hold"] and not _held(before, p.name)]
+    if module.check_mode:
+        return {"changed": bool(missing or unheld), "installed": {p.name: p.version for p in missing}, "removed": []}
+    exact = _choose(module, missing) if missing else {}
+    component = module.params["component"]
+    for name in exact:
+        _remember(component, name, before)
+    if exact:
+        apt.install(exact, module.params["lock_timeout"], module.params["allow_downgrade"])
+    after = apt.installed() if exact else before
+    for name in sorted(set(after) - set(before) - set(exact)):  # what the packages brought with them
+        receipts.remember_before(component, "dependencies", name)
+    unheld = [p.name for p in wanted if module.params["hold"] and not _held(after, p.name)]
+    if unheld:
+        for name in unheld:
+            receipts.remember_before(component, "holds", name)
+        apt.mark("hold", unheld)
+    return {"changed": bool(exact or unheld), "installed": exact, "removed": []}
+
+
+def _held(packages: dict[str, apt.Package], name: str) -> bool:
+    return name in packages and packages[name].held
+
+
+def _remember(component: str, name: str, before: dict[str, apt.Package]) -> None:
+    if name not in before:
+        receipts.remember_before(component, "packages_absent", name)
+    elif name not in receipts.read_before(component)["packages_absent"]:
+        receipts.remember_before(component, "packages_replaced", name, before[name].version)
+
+
+def _choose(module: AnsibleModule, missing: list[apt.Wanted]) -> dict[str, str]:
+    mode, names = module.params["update_cache"], [package.name for package in missing]
+    if mode == "always":
+        apt.update(module.params["lock_timeout"])
+    chosen = apt.choose(missing, apt.versions(names))
+    if None in chosen.values() and mode == "when-needed":
+        apt.update(module.params["lock_timeout"])
+        chosen = apt.choose(missing, apt.versions(names))
+    for package in missing:
+        if chosen[package.name] is None:
+            offered = apt.versions([package.name])[package.name]
+            raise HostError(
+                "package-not-found",
+                f"no source offers {package.name} {package.version or ''}".rstrip()
+                + (f"; on offer: {', '.join(offered[:4])}" if offered else ""),
+                "set a version that the source has, or another source",
+            )
+    return {name: version for name, version in chosen.items() if version is not None}
+
+
+def undo(module: AnsibleModule) -> dict[str, Any]:
+    """Remove what this component installed and what came with it unneeded; lift its holds."""
+    component, timeout_s = module.params["component"], module.params["lock_timeout"]
+    known, now = receipts.read_before(component), apt.installed()
+    ours = [name for name in known["packages_absent"] if name in now]
+    held = [name for name in known.get("holds", {}) if name in now and name not in ours and now[name].held]
+    if module.check_mode or not (ours or held):
+        return {"changed": bool(ours or held), "installed": {}, "removed": ours}
+    if held:
+        apt.mark("unhold", held)
+    if ours:
+        apt.purge(ours, timeout_s)
+    unneeded = sorted(apt.not_needed_any_more(timeout_s) & set(known.get("dependencies", {})))
+    if unneeded:
+        apt.purge(unneeded, timeout_s)
+    return {"changed": True, "installed": {}, "removed": ours + unneeded}
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "component": {"type": "str", "required": True},
+            "packages": {"type": "list", "elements": "dict", "default": []},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "hold": {"type": "bool", "default": False},
+            "allow_downgrade": {"type": "bool", "default": True},
+            "update_cache": {"type": "str", "choices": ["when-needed", "always", "never"], "default": "when-needed"},
+            "lock_timeout": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = have(module) if module.params["state"] == "present" else undo(module)
+    except HostError as error:
+        module.fail_json(msg=error.as_text(), code=error.code, details=error.details)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Module gpuctl_receipt: mark a component as begun, complete it with the evidence as it stands, or forget it."""
+
+from __future__ import annotations
+
+import os
+
+from ansible.module_utils import gpuctl_evidence as evidence
+from ansible.module_utils import gpuctl_receipts as receipts
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gpuctl_facts_cluster import CA, public_key_hash
+from ansible.module_utils.gpuctl_facts_gpu import pci_gpus
+from ansible.module_utils.gpuctl_hostio import read_text
+
+DOCUMENTATION = r"""
+module: gpuctl_receipt
+short_description: Write the receipt of a component on a host
+description:
+  - The first task of a role marks the receipt as begun, the last one completes it with the evidence as it stands.
+  - A receipt that is begun and not complete is never taken for an installed component.
+options:
+  component:
+    description: Role that the receipt is about.
+    type: str
+    required: true
+  state:
+    description: V(absent) forgets the component, and what was there before it.
+    type: str
+    choices: [begun, complete, absent]
+    required: true
+  evidence_spec:
+    description: What the role leaves on the host; the action plugin takes it from the role's meta/gpuctl.yml.
+    type: dict
+    default: {}
+  role_digest:
+    description: Digest of what the role executes; filled in by the action plugin.
+    type: str
+    default: ""
+  arguments:
+    description: Digest of each argument; filled in by the action plugin.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Begin the receipt
+  gpuctl_receipt:
+    component: containerd
+    state: begun
+"""
+
+RETURN = r"""
+state:
+  description: State of the receipt afterwards.
+  type: str
+  returned: success
+"""
+
+
+def begin(module: AnsibleModule) -> None:
+    """Mark as begun; what the last complete receipt knew of GPUs and versions stays known."""
+    wanted = module.params
+    known = receipts.read(wanted["component"]) or {}
+    receipt = {key: known[key] for key in ("gpus", "versions", "cluster_id") if key in known}
+    receipt.update(
+        component=wanted["component"],
+        role_digest=wanted["role_digest"],
+        arguments=wanted["arguments"],
+        evidence_spec=wanted["evidence_spec"],
+        run=os.environ.get("GPUCTL_RUN", ""),
+    )
+    receipts.begin(receipt)
+
+
+def complete(module: AnsibleModule) -> None:
+    """Take the evidence and write it down, with versions, GPUs and the cluster that the host belongs to."""
+    wanted = module.params
+    spec = wanted["evidence_spec"]
+    found = evidence.take(spec)
+    versions = {name: found["package:" + name] for name in spec.get("packages") or ()}
+    pem = read_text(CA)
+    receipts.complete(
+        wanted["component"],
+        found,
+        evidence_spec=spec,
+        versions={name: version for name, version in versions.items() if version != evidence.ABSENT},
+        gpus=[gpu["address"] for gpu in pci_gpus()["gpus"]],
+        cluster_id=public_key_hash(pem) if pem else None,
+    )
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "component": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["begun", "complete", "absent"], "required": True},
+            "evidence_spec": {"type": "dict", "default": {}},
+            "role_digest": {"type": "str", "default": ""},
+            "arguments": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    component, state = module.params["component"], module.params["state"]
+    # Bookkeeping is no change of the host: a role that found everything as wanted reports none.
+    changed = False
+    try:
+        if state == "absent":
+            changed = bool(receipts.read(component))
+            if not module.check_mode:
+                receipts.remove(component)
+        elif not module.check_mode:
+            begin(module) if state == "begun" else complete(module)
+    except (OSError, LookupError) as error:
+        module.fail_json(msg=f"[receipt-failed] cannot write the receipt of {component}: {error}; fix: check the disk")
+    module.exit_json(changed=changed, state=state)
+
+
+if __name__ == "__main__":
+    main()
