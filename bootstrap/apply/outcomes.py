@@ -8,10 +8,10 @@ from bootstrap.apply.events import HostRun
 from bootstrap.apply.execute import Execution
 from bootstrap.apply.results import HostOutcome, Outcome, Readiness
 from bootstrap.apply.run_inventory import steps_per_host
-from bootstrap.apply.survey import not_ready
 from bootstrap.exit_codes import ExitCode, strongest
 from bootstrap.inventory.model import Inventory
 from bootstrap.plan.planner import Decision
+from bootstrap.plan.survey import not_ready
 
 
 def unchanged(inventory: Inventory) -> tuple[HostOutcome, ...]:

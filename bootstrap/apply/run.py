@@ -12,7 +12,15 @@ from bootstrap.apply.outcomes import exit_code_of, outcomes_of, unchanged
 from bootstrap.apply.requests import BootstrapRequest, PlanRequest
 from bootstrap.apply.results import BootstrapResult, PlanResult, Readiness
 from bootstrap.apply.run_inventory import write_run_inventory
-from bootstrap.apply.survey import (
+from bootstrap.apply.view import ApplyView
+from bootstrap.apply.waiting import wait_for_leftovers, wait_until_ready
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.load import load_inventory
+from bootstrap.inventory.model import Inventory
+from bootstrap.plan.model import Step
+from bootstrap.plan.planner import Decision, installed_components
+from bootstrap.plan.survey import (
     Survey,
     examine,
     last_applied_s,
@@ -22,14 +30,6 @@ from bootstrap.apply.survey import (
     refuse,
     resolve_limit,
 )
-from bootstrap.apply.view import ApplyView
-from bootstrap.apply.waiting import wait_for_leftovers, wait_until_ready
-from bootstrap.errors import GpuctlError, Problem
-from bootstrap.exit_codes import ExitCode
-from bootstrap.inventory.load import load_inventory
-from bootstrap.inventory.model import Inventory
-from bootstrap.plan.model import Step
-from bootstrap.plan.planner import Decision, installed_components
 from bootstrap.probe.lock import hold_locks
 
 

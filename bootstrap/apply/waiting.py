@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from bootstrap.access import Access
 from bootstrap.apply.results import Readiness
-from bootstrap.apply.survey import not_ready, probe_hosts, readiness
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
+from bootstrap.plan.survey import not_ready, probe_hosts, readiness
 from bootstrap.probe.facts import HostFacts
 from bootstrap.progress import Progress
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from bootstrap.apply.survey import expected_gpus, probe_hosts, refuse, resolve_limit
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
@@ -14,6 +13,7 @@ from bootstrap.inventory.model import Inventory
 from bootstrap.kube.client import Cluster, cluster_api
 from bootstrap.plan.arguments import is_gpu_host
 from bootstrap.plan.cluster_view import node_name, view_cluster
+from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse, resolve_limit
 from bootstrap.probe.facts import HostFacts, NodeFacts, Unreachable
 from bootstrap.progress import Progress
 from bootstrap.verify.compute import Computed, compute

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from bootstrap.access import Access
-from bootstrap.apply.results import HostSummary, NodeState, Preflight, Readiness
 from bootstrap.checks.finding import Finding, Severity
 from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
@@ -16,6 +15,7 @@ from bootstrap.inventory.model import Inventory
 from bootstrap.plan.arguments import is_gpu_host
 from bootstrap.plan.cluster_view import ClusterView, node_name
 from bootstrap.plan.planner import Decision, decide
+from bootstrap.plan.summary import HostSummary, NodeState, Preflight, Readiness
 from bootstrap.probe.facts import HostFacts, KubeFacts, ProbeResult, Unreachable
 
 
