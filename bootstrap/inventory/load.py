@@ -1,0 +1,123 @@
+"""Read an inventory: Ansible resolves it in a child process, this side refuses everything that is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from bootstrap.content import ansible_config
+from bootstrap.errors import Problem, settings_error
+from bootstrap.inventory.connection import connection_variables, read_connection
+from bootstrap.inventory.model import Host, Inventory
+from bootstrap.inventory.schema import variables
+from bootstrap.inventory.validate import problems_of
+
+_DEADLINE_S = 60.0  # resolving takes about 0.5 s; only a lookup that waits for something takes longer
+_PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+
+
+def load_inventory(path: Path) -> Inventory:
+    """The inventory at `path`: an INI or YAML file in Ansible's format, or a directory of them.
+
+    Takes about half a second. Values are those that Ansible would use, of the types that the roles' specs name, with
+    the roles' defaults filled in. Places (`origins`, `Problem.at`) are `file:line`, relative to the working directory
+    where the file is below it.
+
+    Raises:
+        GpuctlError: exit 3, with every problem that was found in it.
+    """
+    _refuse_unreadable(path)
+    answer = _resolve(path)
+    problems = problems_of(answer, path)
+    if problems:
+        raise settings_error(*(_with_short_place(problem) for problem in problems))
+    return Inventory(path, tuple(_host(raw) for raw in answer["hosts"]))
+
+
+def _host(raw: Mapping[str, Any]) -> Host:
+    connection = read_connection(raw["name"], raw["connection"])
+    return Host(
+        name=raw["name"],
+        groups=frozenset(raw["groups"]),
+        connection=connection,
+        settings=MappingProxyType(raw["settings"]),
+        explicit=frozenset(name for name in raw["variables"] if name in variables()),
+        origins=MappingProxyType({name: short_place(at) for name, at in raw["origins"].items()}),
+        connection_vars=MappingProxyType(connection_variables(raw["connection"], connection)),
+    )
+
+
+def _refuse_unreadable(path: Path) -> None:
+    named = "name an inventory with --inventory, or write one with `gpuctl init`"
+    if not path.exists():
+        raise settings_error(Problem("inventory-missing", f"{path}: there is no such file", named))
+    if not (path.is_file() or path.is_dir()):
+        raise settings_error(Problem("inventory-invalid", f"{path} is neither a file nor a directory", named))
+    try:
+        start = b"" if path.is_dir() and list(path.iterdir()) is not None else path.open("rb").read(2)
+    except OSError as error:
+        fix = f"make it readable for {os.environ.get('USER', 'this user')}"
+        raise settings_error(Problem("inventory-unreadable", f"{path}: {error.strerror}", fix)) from error
+    if start == b"#!":
+        fix = f"keep what it prints instead: `ansible-inventory -i {path} --list --yaml --output FILE.yml`"
+        raise settings_error(Problem("inventory-invalid", f"{path} is a script; inventories are never executed", fix))
+
+
+def _resolve(path: Path) -> dict[str, Any]:
+    """What the child process found. RuntimeError when it broke: a fault of gpuctl."""
+    argv = [sys.executable, "-P", "-m", "bootstrap.inventory.resolve_child"]
+    try:
+        done = subprocess.run(
+            argv,
+            input=json.dumps(str(path.absolute())),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env=_environment(),
+            timeout=_DEADLINE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        message = f"{path}: its variables were not resolved within {_DEADLINE_S:.0f} s"
+        fix = "look for a lookup in it that waits for something"
+        raise settings_error(Problem("inventory-invalid", message, fix)) from error
+    if done.returncode != 0:
+        raise RuntimeError(f"the inventory could not be resolved (status {done.returncode}):\n{done.stderr}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _environment() -> dict[str, str]:
+    """The caller's environment, but none of the settings of the caller's own Ansible."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    search = [str(_PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **kept,
+        "ANSIBLE_CONFIG": str(ansible_config()),
+        "ANSIBLE_LOCAL_TEMP": tempfile.gettempdir(),  # its own default needs a writable home
+        "PYTHONPATH": os.pathsep.join(search),
+        "PYTHONUTF8": "1",
+    }
+
+
+def short_place(place: str) -> str:
+    """`file:line` with the file relative to the working directory, where it is below it."""
+    file, colon, line = place.rpartition(":")
+    path = Path(file if colon and line.isdecimal() else place)
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return f"{path}:{line}" if colon and line.isdecimal() else str(path)
+
+
+def _with_short_place(problem: Problem) -> Problem:
+    if problem.at is None:
+        return problem
+    return Problem(problem.code, problem.message, problem.fix, problem.host, short_place(problem.at), problem.details)
