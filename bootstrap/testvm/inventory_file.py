@@ -1,0 +1,135 @@
+"""The inventory of a lab: an ordinary Ansible INI file with the settings that such hosts need."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bootstrap.errors import Problem, settings_error
+from bootstrap.testvm import ssh, state
+from bootstrap.testvm.names import CONTROL_PLANE
+
+if TYPE_CHECKING:
+    from bootstrap.testvm.names import LabPaths
+    from bootstrap.testvm.state import LabRecord
+
+_MARK = "# Made by `gpuctl testvm up` for lab "
+# The upstream registries whose images a cluster of these roles pulls.
+REGISTRIES = ("registry.k8s.io", "ghcr.io", "nvcr.io", "docker.io")
+APT_SOURCES = ("containerd", "kubeadm", "nvidia_container_toolkit", "nvidia_driver")
+# Free space is that of the whole machine's disk, so the default (a share of it) says nothing about a host.
+KUBELET = {
+    "evictionHard": {
+        "imagefs.available": "1Gi", "imagefs.inodesFree": "1%", "memory.available": "100Mi",
+        "nodefs.available": "1Gi", "nodefs.inodesFree": "1%",
+    },
+    "imageGCHighThresholdPercent": 99,
+    "imageGCLowThresholdPercent": 98,
+}  # fmt: skip
+KUBE_PROXY = {"conntrack": {"maxPerCore": 0, "min": 0}}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the rendering depends on besides the record."""
+
+    record: LabRecord
+    key: str
+    common_arguments: str
+    ca: str
+    cgroup_v1: bool
+
+
+def render(facts: Facts) -> str:
+    """The text of lab.ini; the same facts give the same bytes."""
+    record = facts.record
+    lines = [f"{_MARK}{record.name}; an edited file is left alone.", "", "[control_plane]"]
+    lines += [f"{h.name} ansible_host={h.address}" for h in record.hosts if h.name == CONTROL_PLANE]
+    lines += ["", "[workers]"]
+    lines += [f"{h.name} ansible_host={h.address}" for h in record.hosts if h.name != CONTROL_PLANE]
+    lines += ["", "[all:vars]", "ansible_user=root", f"ansible_ssh_private_key_file={facts.key}"]
+    lines += ["# The lab's own host keys, and no others.", f"ansible_ssh_common_args={facts.common_arguments}"]
+    lines += ["", f"cluster_name={record.name}", f"cluster_endpoint={record.name}-api", ""]
+    if facts.cgroup_v1:
+        lines += [
+            "# This machine has cgroup v1, which kubelet and kubeadm refuse unless told.",
+            "kubeadm_allow_cgroup_v1=true",
+        ]
+    lines += ["# All hosts share this machine's disk: shares of it say nothing about one host."]
+    lines += [f"kubeadm_kubelet_config={json.dumps(KUBELET)}"]
+    lines += ["# The connection table's size is fixed in a network namespace: kube-proxy leaves it as it is."]
+    lines += [f"kubeadm_kube_proxy_config={json.dumps(KUBE_PROXY)}"]
+    lines += _mirror(facts) if record.mirror_url else []
+    return "\n".join(lines) + "\n"
+
+
+def _mirror(facts: Facts) -> list[str]:
+    url = facts.record.mirror_url
+    source = {
+        "url": f"{url}/apt", "suite": "stable", "components": "main",
+        "key_url": f"{url}/keys/gpuctl-mirror.asc", "key_fingerprint": facts.record.mirror_fingerprint,
+    }  # fmt: skip
+    lines = ["", "# Components come from the lab's own mirror, as at a site without internet access."]
+    lines += [f"cluster_ca_file={facts.ca}"]
+    lines += [f"{name}_apt_source={json.dumps(source)}" for name in APT_SOURCES]
+    return [*lines, f"containerd_registry_mirrors={json.dumps(dict.fromkeys(REGISTRIES, url))}"]
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a file's text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_free(path: Path, record: LabRecord | None) -> None:
+    """Raise GpuctlError `inventory-taken` where a file is that this lab did not write."""
+    if path.exists() and str(path) not in dict(record.inventories if record else ()):
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        if record is None or not text.startswith(f"{_MARK}{record.name};"):
+            raise settings_error(
+                Problem(
+                    "inventory-taken",
+                    f"{path} is there and is not this lab's inventory",
+                    "move it away, or name another file with --inventory",
+                    at=str(path),
+                )
+            )
+
+
+def write(
+    paths: LabPaths, record: LabRecord, path: Path, *, cgroup_v1: bool, report: Callable[[str, str], None]
+) -> LabRecord:
+    """Write the inventory, unless a person edited it; return the record that knows it (saved before the file is)."""
+    facts = Facts(record, str(paths.key), ssh.common_arguments(paths), str(paths.ca), cgroup_v1)
+    text = render(facts)
+    known = dict(record.inventories)
+    old = path.read_text(errors="replace") if path.is_file() else None
+    if old is not None and str(path) in known and digest(old) not in {known[str(path)], digest(text)}:
+        if (paths.state / "lab.ini").exists() and (paths.state / "lab.ini").read_text() == text:
+            return record
+        state.write(paths.state / "lab.ini", text, 0o644)
+        report("lab", f"{path} was edited and is left as it is; what it would be now: {paths.state / 'lab.ini'}")
+        return record
+    known[str(path)] = digest(text)
+    new = replace(record, inventory=str(path), inventories=tuple(sorted(known.items())))
+    if new != record:
+        state.save(paths, new)
+    if old != text:
+        state.write(path, text, 0o644)
+    return new
+
+
+def remove(record: LabRecord, report: Callable[[str, str], None]) -> None:
+    """Remove the inventories that this lab wrote; one that a person edited stays."""
+    for name, written in record.inventories:
+        path = Path(name)
+        path.with_name(path.name + ".part").unlink(missing_ok=True)
+        if not path.is_file():
+            continue
+        if digest(path.read_text(errors="replace")) == written:
+            path.unlink()
+        else:
+            report("lab", f"{path} was edited: left in place")

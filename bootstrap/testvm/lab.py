@@ -1,0 +1,332 @@
+"""Labs: test hosts with a network, keys, a mirror and an inventory, brought up and taken down as one."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bootstrap.errors import GpuctlError, Problem, usage_error
+from bootstrap.exit_codes import ExitCode
+from bootstrap.testvm import (
+    cgroups,
+    inventory_file,
+    machine,
+    mirror,
+    network,
+    provision,
+    requirements,
+    ssh,
+    state,
+    sweep,
+)
+from bootstrap.testvm.names import (
+    CONTROL_PLANE,
+    MAX_HOSTS,
+    NAME_PATTERN,
+    RUNTIME_ROOT,
+    LabPaths,
+    check_name,
+    host_names,
+    labs_root,
+)
+from bootstrap.testvm.nspawn import NspawnBackend
+from bootstrap.testvm.state import HostRecord, LabRecord
+
+if TYPE_CHECKING:
+    from bootstrap.testvm.backend import Backend
+
+Report = Callable[[str, str], None]
+GPU_MODELS = ("a100", "h100", "t4", "none")
+COMPONENTS = ("mirror", "official")
+MAX_GPUS = 16  # the largest boards (HGX, DGX-2) carry 8 or 16
+BACKEND: Backend = NspawnBackend()
+_REBOOT_WAIT_S = 90.0  # orderly shutdown; systemd itself gives a stuck unit 90 s
+
+
+@dataclass(frozen=True, slots=True)
+class LabHost:
+    """One host of a lab; `state` is running, booting (no ssh yet) or stopped."""
+
+    name: str
+    address: str
+    state: str
+    gpus: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A lab as it is now; `created` is an ISO 8601 time, `components` is mirror or official."""
+
+    name: str
+    hosts: tuple[LabHost, ...]
+    inventory: Path
+    created: str
+    components: str
+    subnet: str
+
+
+def up(
+    name: str = "lab",
+    hosts: int = 3,
+    gpus: int = 8,
+    gpu_model: str = "a100",
+    components: str = "mirror",
+    inventory: Path = Path("lab.ini"),
+    report: Report = lambda _host, _text: None,
+) -> Lab:
+    """Bring a lab up until each host takes ssh, or complete, or confirm, what is there of it.
+
+    `gpus` is per worker (per host for a lab of one). Raises GpuctlError: wrong arguments (exit 2), an inventory that
+    is not ours (3), a machine that cannot hold test hosts (4), a host that does not start (5).
+    """
+    _check_arguments(name, hosts, gpus, gpu_model, components)
+    if gpu_model == "none" or gpus == 0:
+        gpus, gpu_model = 0, "none"
+    inventory = inventory.absolute()
+    if not inventory.parent.is_dir():
+        raise usage_error(f"{inventory.parent} is not a directory", "name a file in one that exists with --inventory")
+    requirements.check(labs_root())
+    with state.lock(RUNTIME_ROOT / name, lambda: report("lab", f"another gpuctl works on lab {name}: waiting for it")):
+        paths = LabPaths.of(name)
+        record = state.load(paths)
+        inventory_file.check_free(inventory, record)
+        if record is None:
+            record = _new_record(paths, gpus, gpu_model, components)
+        _check_same(record, gpus, gpu_model, components)
+        record = _grow(paths, record, hosts)
+        record = _complete(paths, record, report)
+        record = inventory_file.write(paths, record, inventory, cgroup_v1=cgroups.uses_v1(), report=report)
+        return _lab(paths, record)
+
+
+def _check_arguments(name: str, hosts: int, gpus: int, gpu_model: str, components: str) -> None:
+    check_name(name)
+    if not 1 <= hosts <= MAX_HOSTS:
+        raise usage_error(f"a lab has 1 to {MAX_HOSTS} hosts, not {hosts}")
+    if not 0 <= gpus <= MAX_GPUS:
+        raise usage_error(f"a test host has 0 to {MAX_GPUS} GPUs, not {gpus}")
+    if gpu_model not in GPU_MODELS:
+        raise usage_error(f"unknown GPU model {gpu_model!r}", f"one of {', '.join(GPU_MODELS)}")
+    if components not in COMPONENTS:
+        raise usage_error(f"unknown source of components {components!r}", f"one of {', '.join(COMPONENTS)}")
+
+
+def _new_record(paths: LabPaths, gpus: int, gpu_model: str, components: str) -> LabRecord:
+    """Choose the lab's subnet and write its record: from here on, `down` knows of it."""
+    try:
+        if components == "mirror":
+            mirror.current()  # refuses where there is none, before anything is made
+        with state.lock(RUNTIME_ROOT):
+            taken = [*network.taken_here(), *(other.subnet.network for other in _records())]
+            record = LabRecord(
+                name=paths.name,
+                created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                components=components,
+                gpus=gpus,
+                gpu_model=gpu_model,
+                network=str(network.choose_subnet(paths.name, taken)),
+                rootfs="",
+            )
+            link = paths.runtime / "state"
+            if not link.is_symlink():
+                link.symlink_to(paths.state)
+            paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            state.save(paths, record)
+    except GpuctlError:
+        sweep.forget(paths)
+        raise
+    return record
+
+
+def _records() -> tuple[LabRecord, ...]:
+    """Every lab's record that can be read."""
+    found: dict[str, LabRecord] = {}
+    for name in known_names():
+        try:
+            record = state.load(LabPaths.of(name))
+        except GpuctlError:
+            continue
+        if record:
+            found[name] = record
+    return tuple(found.values())
+
+
+def known_names() -> tuple[str, ...]:
+    """Names of labs that have a state or a runtime directory."""
+    found = {*machine.other_labs("")}
+    if labs_root().is_dir():
+        found |= {entry.name for entry in labs_root().iterdir() if NAME_PATTERN.fullmatch(entry.name)}
+    return tuple(sorted(found))
+
+
+def _check_same(record: LabRecord, gpus: int, gpu_model: str, components: str) -> None:
+    asked = {"GPUs per host": gpus, "GPU model": gpu_model, "components": components}
+    has = {"GPUs per host": record.gpus, "GPU model": record.gpu_model, "components": record.components}
+    differing = [f"{what} {has[what]}, not {asked[what]}" for what in asked if asked[what] != has[what]]
+    if differing:
+        raise GpuctlError(
+            ExitCode.PREFLIGHT,
+            Problem(
+                "lab-differs",
+                f"lab {record.name} is there with {'; '.join(differing)}",
+                f"ask for what it is, take another --name, or first: gpuctl testvm down --name {record.name}",
+            ),
+        )
+
+
+def _grow(paths: LabPaths, record: LabRecord, count: int) -> LabRecord:
+    """Record the hosts that are missing up to `count`; a lab never shrinks."""
+    names = host_names(count)[len(record.hosts) :]
+    if not names:
+        return record
+    added: list[HostRecord] = []
+    for index, name in enumerate(names, start=len(record.hosts)):
+        has_gpus = record.gpus > 0 and (name != CONTROL_PLANE or count == 1)
+        model = record.gpu_model if has_gpus else "none"
+        added.append(HostRecord(name, str(record.subnet.host(index)), record.gpus if has_gpus else 0, model))
+    grown = replace(record, hosts=(*record.hosts, *added))
+    state.save(paths, grown)
+    return grown
+
+
+def _complete(paths: LabPaths, record: LabRecord, report: Report) -> LabRecord:
+    """Bring network, mirror and hosts to what the record says; return it with what was found on the way."""
+    link = paths.runtime / "state"
+    if not link.is_symlink():
+        link.symlink_to(paths.state)
+    if not network.is_up(record.name, record.subnet):
+        provision.connect(record, report)
+    down = [host for host in record.hosts if not BACKEND.is_running(paths, host.name)]
+    if down:
+        record = provision.lay_out(paths, record, BACKEND, report)
+    if record.components == "mirror":
+        record = mirror.ensure(paths, record)
+    started = time.monotonic()
+    for host in down:
+        report(host.name, "booting")
+        BACKEND.start(paths, host.name)
+    asleep = [host for host in record.hosts if host in down or not ssh.banner(host.address)]
+    _wait_all(paths, asleep, started, report)
+    return record
+
+
+def _wait_all(paths: LabPaths, hosts: list[HostRecord], started: float, report: Report) -> None:
+    """Wait for ssh on all hosts at once; raises GpuctlError with the problems of all that do not come."""
+    cancelled = threading.Event()
+
+    def one(host: HostRecord) -> Problem | None:
+        def alive() -> bool:
+            return not cancelled.is_set() and BACKEND.is_running(paths, host.name)
+
+        try:
+            ssh.wait(paths, host, alive)
+        except GpuctlError as error:
+            return error.problems[0]
+        report(host.name, f"ssh after {time.monotonic() - started:.1f} s")
+        return None
+
+    if not hosts:
+        return
+    with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
+        try:
+            found = [problem for problem in pool.map(one, hosts) if problem]
+        except BaseException:
+            cancelled.set()  # Ctrl-C: the threads end now, not at their deadline
+            raise
+    if found:
+        raise GpuctlError(ExitCode.STEP_FAILED, *found)
+
+
+def _lab(paths: LabPaths, record: LabRecord) -> Lab:
+    with ThreadPoolExecutor(max_workers=max(1, len(record.hosts))) as pool:
+        states = tuple(pool.map(lambda host: _host_state(paths, host), record.hosts))
+    hosts = tuple(
+        LabHost(host.name, host.address, now, host.gpus, host.model)
+        for host, now in zip(record.hosts, states, strict=True)
+    )
+    return Lab(record.name, hosts, Path(record.inventory), record.created, record.components, record.network)
+
+
+def _host_state(paths: LabPaths, host: HostRecord) -> str:
+    if not BACKEND.is_running(paths, host.name):
+        return "stopped"
+    return "running" if ssh.banner(host.address) else "booting"
+
+
+def list_labs() -> tuple[Lab, ...]:
+    """Every lab of this machine that can be read, as it is now; changes nothing and waits for nobody."""
+    return tuple(_lab(LabPaths.of(record.name), record) for record in _records())
+
+
+def _find(name: str, host: str) -> tuple[LabPaths, HostRecord]:
+    paths = LabPaths.of(check_name(name))
+    record = state.load(paths)
+    if record is None:
+        raise GpuctlError(
+            ExitCode.USAGE, Problem("lab-missing", f"there is no lab {name}", f"gpuctl testvm up --name {name}")
+        )
+    for known in record.hosts:
+        if known.name == host:
+            return paths, known
+    names = ", ".join(known.name for known in record.hosts)
+    raise GpuctlError(ExitCode.USAGE, Problem("host-missing", f"lab {name} has no host {host}", f"one of {names}"))
+
+
+def ssh_command(name: str, host: str) -> list[str]:
+    """The ssh command line (argv) to root on a host; append what to run there."""
+    paths, known = _find(name, host)
+    return ssh.command(paths, known.address)
+
+
+def reboot(name: str, host: str, report: Report = lambda _host, _text: None) -> float:
+    """Reboot a host (start it, if it is down) and wait for its ssh; return the seconds that took.
+
+    A host that does not shut down within 90 s is power-cycled. Raises GpuctlError where it does not come back.
+    """
+    _find(name, host)
+    with state.lock(RUNTIME_ROOT / name):
+        paths, known = _find(name, host)
+        started = time.monotonic()
+        before = _boots(paths, host)
+        report(host, "rebooting")
+        BACKEND.reboot(paths, host)
+        while _boots(paths, host) == before and time.monotonic() - started < _REBOOT_WAIT_S:
+            if not BACKEND.is_running(paths, host):
+                break
+            time.sleep(0.05)
+        if _boots(paths, host) == before:
+            report(host, "did not shut down: switched off and on")
+            BACKEND.destroy(paths, host)
+            BACKEND.start(paths, host)
+        _wait_all(paths, [known], started, report)
+        return time.monotonic() - started
+
+
+def _boots(paths: LabPaths, host: str) -> tuple[int, int]:
+    """What tells one boot from the next: the supervisor's process id and its count of boots."""
+    try:
+        status = json.loads((paths.runtime / host / "status.json").read_text())
+        return int(status["supervisor"]), int(status["boots"])
+    except (OSError, ValueError, KeyError):
+        return (0, 0)
+
+
+def down(name: str | None = None, report: Report = lambda _host, _text: None) -> tuple[str, ...]:
+    """Take a lab down (all labs for None): nothing of it stays, whatever state it is in.
+
+    Returns the names of labs of which something was there. Raises GpuctlError `down-incomplete` where a process does
+    not end; running it again continues.
+    """
+    if os.geteuid() != 0:
+        raise GpuctlError(ExitCode.PREFLIGHT, Problem("not-root", "test hosts need root", "run it with sudo"))
+    names = sweep.all_names() if name is None else (check_name(name),)
+    return tuple(lab for lab in names if sweep.down(lab, BACKEND, report))
