@@ -69,7 +69,7 @@ class EventReader:
         result = event.get("res") or {}
         run.changed += bool(result.get("changed"))
         receipt = result.get("gpuctl") or {}
-        if receipt.get("receipt") == "complete":
+        if receipt.get("receipt") in {"complete", "absent"}:
             component = str(receipt["component"])
             run.completed.append(component)
             self._view.done(host, component, self._clock() - run.since)

@@ -1,0 +1,155 @@
+"""`gpuctl reset`: undo what the receipts say that gpuctl did, in reverse order, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+
+from bootstrap.apply.execute import Execution, execute, private_directory, sweep_private_directories
+from bootstrap.apply.requests import ResetRequest
+from bootstrap.apply.results import HostOutcome, Outcome, ResetResult
+from bootstrap.apply.run_inventory import write_run_inventory
+from bootstrap.apply.view import ApplyView
+from bootstrap.errors import Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.load import load_inventory
+from bootstrap.inventory.model import Inventory
+from bootstrap.inventory.schema import components
+from bootstrap.kube.kubeconfig import context_name, remove
+from bootstrap.plan.arguments import resolve_arguments
+from bootstrap.plan.cluster_view import ClusterView, node_name, view_cluster
+from bootstrap.plan.model import Effect, Step
+from bootstrap.plan.summary import HostSummary
+from bootstrap.plan.survey import probe_hosts, refuse, resolve_limit, summarise
+from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
+from bootstrap.probe.lock import hold_locks
+
+
+def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
+    """Undo every component that has a receipt on the chosen hosts; a node that leaves a living cluster is drained away.
+
+    Raises:
+        GpuctlError: settings (3), a chosen host that cannot be reached, or a control plane that others need (4).
+    """
+    begun = time.monotonic()
+    sweep_private_directories()
+    inventory = load_inventory(request.inventory)
+    chosen = resolve_limit(inventory, request.limit) or frozenset(host.name for host in inventory.hosts)
+    probes = probe_hosts(inventory, request.access)
+    hosts = tuple(summarise(probes[host.name]) for host in inventory.hosts)
+    view.probed(hosts, time.monotonic() - begun)
+    refuse(_refusals(inventory, probes, chosen))
+    facts = {name: probe for name, probe in probes.items() if isinstance(probe, HostFacts)}
+    seen = view_cluster(inventory, facts)
+    whole = all(host.name in chosen for host in inventory.hosts)
+    steps = removal_steps(inventory, facts, chosen)
+    if not steps:
+        removed = remove(request.kubeconfig, inventory.cluster_name) if whole else False
+        return _result(inventory, hosts, (), begun, removed=removed)
+    if not request.yes and not view.confirm(_question(steps, whole)):
+        problem = Problem("not-confirmed", "not confirmed; nothing was changed", "answer yes, or give --yes")
+        return _result(inventory, hosts, (), begun, removed=False, problems=(problem,), code=ExitCode.USAGE)
+    with hold_locks(inventory.hosts, request.access, owner=request.run.id):
+        execution = _execute(request, inventory, facts, seen, steps, chosen, view)
+    gone = whole and not execution.problems and remove(request.kubeconfig, inventory.cluster_name)
+    outcomes = tuple(_outcome(host.name, steps, execution) for host in inventory.hosts)
+    failed = [outcome for outcome in outcomes if outcome.outcome is Outcome.FAILED]
+    done = [outcome for outcome in outcomes if outcome.outcome is Outcome.DONE]
+    code = ExitCode.OK if not execution.problems else ExitCode.PARTIAL if done else ExitCode.STEP_FAILED
+    code = ExitCode.INTERRUPTED if execution.stopped and not failed else code
+    return _result(inventory, hosts, outcomes, begun, removed=gone, problems=execution.problems, code=code)
+
+
+def removal_steps(inventory: Inventory, facts: Mapping[str, HostFacts], chosen: Collection[str]) -> tuple[Step, ...]:
+    """What has a receipt on the chosen hosts, last installed first. The cluster's own objects go with the cluster."""
+    steps = []
+    for component in reversed(components()):
+        if component.scope == "cluster":
+            continue
+        for host in inventory.hosts:
+            if host.name in chosen and component.name in facts[host.name].receipts:
+                steps.append(Step(host.name, component.name, "remove", ("reset",), Effect.NONE))
+    return tuple(steps)
+
+
+def _refusals(inventory: Inventory, probes: Mapping[str, ProbeResult], chosen: Collection[str]) -> list[Problem]:
+    problems = [
+        Problem(probe.code, probe.message, probe.fix, probe.host)
+        for probe in probes.values()
+        if isinstance(probe, Unreachable) and probe.host in chosen
+    ]
+    left = [host for host in inventory.hosts if host.name not in chosen]
+    if left and not any(host.is_control_plane for host in left):
+        fix = "reset the whole cluster (no --limit), or leave a control plane out of --limit"
+        names = ", ".join(host.name for host in left)
+        problems.append(Problem("last-control-plane", f"{names} would be left without a control plane", fix))
+    return problems
+
+
+def _question(steps: Collection[Step], whole: bool) -> str:
+    hosts = list(dict.fromkeys(step.host for step in steps))
+    what = "the cluster and everything that runs on it" if whole else "these nodes and the pods on them"
+    return f"Undo {len(steps)} components on {', '.join(hosts)}: {what} will be gone. Continue?"
+
+
+def _execute(
+    request: ResetRequest,
+    inventory: Inventory,
+    facts: Mapping[str, HostFacts],
+    seen: ClusterView,
+    steps: Collection[Step],
+    chosen: Collection[str],
+    view: ApplyView,
+) -> Execution:
+    arguments = resolve_arguments(inventory, facts, seen).by_host
+    leaving = [
+        node_name(facts[host]) for host in chosen if seen.seed not in chosen and node_name(facts[host]) in seen.nodes
+    ]
+    with private_directory() as private:
+        inventory_file, stop_file = private / "inventory.yml", private / "stop"
+        write_run_inventory(
+            inventory_file,
+            inventory,
+            arguments,
+            steps,
+            seed=seen.seed,
+            run_id=request.run.id,
+            stop_file=stop_file,
+            extra={"gpuctl_leaving_nodes": sorted(leaving)},
+            become_password=request.access.become_password,
+        )
+        return execute("reset.yml", private, inventory_file, stop_file, request.run, view, forks=len(inventory.hosts))
+
+
+def _outcome(host: str, steps: Collection[Step], execution: Execution) -> HostOutcome:
+    wanted = [step.component for step in steps if step.host == host]
+    run = execution.hosts.get(host)
+    if not wanted or run is None:
+        return HostOutcome(host, Outcome.NOT_STARTED if wanted else Outcome.UNCHANGED)
+    completed = tuple(run.completed)
+    if run.problem:
+        return HostOutcome(host, Outcome.FAILED, completed, run.current, run.changed, "run the same command again")
+    if set(wanted) - set(completed):
+        return HostOutcome(host, Outcome.STOPPED, completed, run.current, run.changed)
+    return HostOutcome(host, Outcome.DONE, completed, None, run.changed)
+
+
+def _result(
+    inventory: Inventory,
+    hosts: tuple[HostSummary, ...],
+    outcomes: tuple[HostOutcome, ...],
+    begun: float,
+    *,
+    removed: bool,
+    problems: tuple[Problem, ...] = (),
+    code: ExitCode = ExitCode.OK,
+) -> ResetResult:
+    return ResetResult(
+        exit_code=code,
+        cluster_name=inventory.cluster_name,
+        hosts=hosts,
+        outcomes=outcomes or tuple(HostOutcome(host.name, Outcome.UNCHANGED) for host in inventory.hosts),
+        elapsed_s=time.monotonic() - begun,
+        kubeconfig_removed=context_name(inventory.cluster_name) if removed else None,
+        problems=problems,
+    )

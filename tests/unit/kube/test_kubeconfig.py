@@ -1,0 +1,115 @@
+"""The user's kubeconfig keeps everything of the user's."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bootstrap.errors import GpuctlError
+from bootstrap.exit_codes import ExitCode
+from bootstrap.kube.kubeconfig import default_path, entry_from_admin_conf, merge, remove
+
+ADMIN = """
+apiVersion: v1
+kind: Config
+current-context: kubernetes-admin@kubernetes
+clusters: [{name: kubernetes, cluster: {server: "https://no-such-name.invalid:6443", certificate-authority-data: Q0E=}}]
+users: [{name: kubernetes-admin, user: {client-certificate-data: Q0VSVA==, client-key-data: S0VZ}}]
+contexts: [{name: kubernetes-admin@kubernetes, context: {cluster: kubernetes, user: kubernetes-admin}}]
+"""
+MINE = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "current-context": "work",
+    "preferences": {"colors": True},
+    "clusters": [{"name": "work", "cluster": {"server": "https://work.invalid"}}],
+    "users": [{"name": "work", "user": {"token": "t"}}],
+    "contexts": [{"name": "work", "context": {"cluster": "work", "user": "work", "namespace": "n"}}],
+    "extensions": [{"name": "kept", "extension": {"a": 1}}],
+}
+
+
+@pytest.fixture
+def entry() -> dict[str, object]:
+    return entry_from_admin_conf(ADMIN, "lab", "192.0.2.7")
+
+
+def test_names_are_ours_and_tls_is_verified_against_the_endpoint(entry):
+    cluster = entry["clusters"][0]
+    assert cluster["name"] == "gpuctl-lab"
+    assert cluster["cluster"]["server"] == "https://192.0.2.7:6443"
+    assert cluster["cluster"]["tls-server-name"] == "no-such-name.invalid"
+    assert "insecure-skip-tls-verify" not in cluster["cluster"]
+
+
+def test_endpoint_name_is_kept_where_it_resolves():
+    admin = ADMIN.replace("no-such-name.invalid", "localhost")
+    cluster = entry_from_admin_conf(admin, "lab", "127.0.0.1")["clusters"][0]["cluster"]
+    assert cluster["server"] == "https://localhost:6443"
+    assert "tls-server-name" not in cluster
+
+
+def test_merging_loses_nothing_and_leaves_the_current_context(tmp_path: Path, entry):
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(MINE))
+    merged = merge(path, entry, use_context=False)
+    after = yaml.safe_load(path.read_text())
+    assert (merged.changed, merged.current, merged.context) == (True, False, "gpuctl-lab")
+    assert after["current-context"] == "work"
+    for key in ("preferences", "extensions"):
+        assert after[key] == MINE[key]
+    for section in ("clusters", "users", "contexts"):
+        assert after[section][0] == MINE[section][0]
+        assert len(after[section]) == 2
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert remove(path, "lab")
+    assert yaml.safe_load(path.read_text()) == MINE
+
+
+def test_second_merge_changes_nothing_but_an_open_mode(tmp_path: Path, entry):
+    path = tmp_path / "sub" / "config"
+    assert merge(path, entry, use_context=False).current
+    path.chmod(0o644)
+    assert not merge(path, entry, use_context=False).changed
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_made_anew_cluster_replaces_its_own_entry_only(tmp_path: Path, entry):
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(MINE))
+    merge(path, entry, use_context=True)
+    anew = entry_from_admin_conf(ADMIN.replace("Q0E=", "TkVX"), "lab", "192.0.2.8")
+    merge(path, anew, use_context=False)
+    after = yaml.safe_load(path.read_text())
+    assert [c["name"] for c in after["clusters"]] == ["work", "gpuctl-lab"]
+    assert after["clusters"][1]["cluster"]["certificate-authority-data"] == "TkVX"
+    assert after["current-context"] == "gpuctl-lab"
+
+
+def test_a_symbolic_link_stays_one(tmp_path: Path, entry):
+    real = tmp_path / "real"
+    real.write_text(yaml.safe_dump(MINE))
+    link = tmp_path / "config"
+    link.symlink_to(real)
+    merge(link, entry, use_context=False)
+    assert link.is_symlink()
+    assert "gpuctl-lab" in real.read_text()
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "clusters: 3"])
+def test_what_is_no_kubeconfig_is_refused_and_left_alone(tmp_path: Path, entry, text: str):
+    path = tmp_path / "config"
+    path.write_text(text)
+    with pytest.raises(GpuctlError) as caught:
+        merge(path, entry, use_context=False)
+    assert caught.value.exit_code == ExitCode.SETTINGS
+    assert caught.value.problems[0].code == "kubeconfig-unusable"
+    assert path.read_text() == text
+
+
+def test_default_path_follows_kubectl():
+    assert default_path({"KUBECONFIG": "/a:/b", "HOME": "/h"}) == Path("/a")
+    assert default_path({"HOME": "/h"}) == Path("/h/.kube/config")
