@@ -10,7 +10,7 @@ from bootstrap.apply.results import KubeconfigChange
 from bootstrap.inventory.model import Host
 from bootstrap.kube.client import read_admin_conf
 from bootstrap.kube.kubeconfig import context_name, entry_from_admin_conf, merge
-from bootstrap.probe.ssh import connect
+from bootstrap.probe.remote import reach
 
 
 def bring_kubeconfig(
@@ -28,8 +28,8 @@ def bring_kubeconfig(
 
 def fetch_admin_conf(seed: Host, access: Access) -> str:
     """The text of admin.conf, read over ssh; GpuctlError (exit 6) when it cannot be read."""
-    with connect(seed, become_password=access.become_password) as session:
-        return read_admin_conf(session, seed.name)
+    with reach(seed, access) as session:
+        return read_admin_conf(session, seed, access)
 
 
 def _has_context(request: BootstrapRequest, cluster_name: str) -> bool:

@@ -26,7 +26,7 @@ _KEPT_EVENTS = frozenset(
         "runner_on_unreachable",
     }
 )
-_KEPT_RESULT = ("msg", "changed", "stderr", "stdout", "rc", "argument_errors", "code", "fix", "details", "gpuctl")
+_KEPT_RESULT = ("msg", "changed", "stderr", "stdout", "rc", "argument_errors", "code", "fix", "details", "state")
 
 
 class _Cancel:

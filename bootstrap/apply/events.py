@@ -14,6 +14,8 @@ from bootstrap.progress import Progress
 
 # Roles begin the message of a failure that they foresaw with its stable code: "[headers-missing] what; fix: how".
 _CODED = re.compile(r"^\[(?P<code>[a-z0-9-]+)\]\s*(?P<what>.*?)(?:;\s*fix:\s*(?P<fix>.*))?$", re.DOTALL)
+# The modules whose result says that a component is through: its last task.
+_RECEIPTS = frozenset({"gpuctl_receipt", "gpuctl_objects"})
 _FAILED = frozenset({"runner_on_failed", "runner_on_unreachable"})
 
 
@@ -47,7 +49,7 @@ class EventReader:
         if kind == "runner_on_start":
             self._task_started(str(host), run, role, str(event.get("task") or ""))
         elif kind == "runner_on_ok":
-            self._task_done(str(host), run, event)
+            self._task_done(str(host), run, role, event)
         elif kind in _FAILED and not event.get("ignored"):
             self._task_failed(str(host), run, role, event)
 
@@ -65,14 +67,12 @@ class EventReader:
             self._view.started(host, role)
         self._view.task(host, role, task.removeprefix(f"{role} : "))
 
-    def _task_done(self, host: str, run: HostRun, event: Mapping[str, Any]) -> None:
+    def _task_done(self, host: str, run: HostRun, role: str | None, event: Mapping[str, Any]) -> None:
         result = event.get("res") or {}
         run.changed += bool(result.get("changed"))
-        receipt = result.get("gpuctl") or {}
-        if receipt.get("receipt") in {"complete", "absent"}:
-            component = str(receipt["component"])
-            run.completed.append(component)
-            self._view.done(host, component, self._clock() - run.since)
+        if event.get("action") in _RECEIPTS and result.get("state") in {"complete", "absent"} and role is not None:
+            run.completed.append(role)
+            self._view.done(host, role, self._clock() - run.since)
             run.current = None
 
     def _task_failed(self, host: str, run: HostRun, role: str | None, event: Mapping[str, Any]) -> None:

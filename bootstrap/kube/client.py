@@ -16,7 +16,8 @@ from bootstrap.access import Access
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Host
-from bootstrap.probe.ssh import Session, connect
+from bootstrap.probe.remote import reach, run_as_root
+from bootstrap.probe.ssh import Session
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 _DIRECT_TIMEOUT_S = 2.0
@@ -108,8 +109,8 @@ def cluster_api(seed: Host, access: Access) -> Iterator[Cluster]:
     Raises:
         GpuctlError: admin.conf cannot be read, or the API answers neither directly nor through a tunnel (exit 6).
     """
-    with connect(seed, become_password=access.become_password) as session:
-        config = yaml.safe_load(read_admin_conf(session, seed.name))
+    with reach(seed, access) as session:
+        config = yaml.safe_load(read_admin_conf(session, seed, access))
         endpoint, port = _server(config)
         with _reach(session, seed.connection.address, port) as (host, reached_port):
             config["clusters"][0]["cluster"].update(
@@ -118,19 +119,19 @@ def cluster_api(seed: Host, access: Access) -> Iterator[Cluster]:
             yield _client(config)
 
 
-def read_admin_conf(session: Session, host: str) -> str:
+def read_admin_conf(session: Session, seed: Host, access: Access) -> str:
     """The text of admin.conf.
 
     Raises:
         GpuctlError: it cannot be read (exit 6).
     """
-    result = session.run(["cat", ADMIN_CONF], become=True, timeout_s=15)
-    if result.returncode != 0:
-        fix = "run `gpuctl bootstrap` first"
-        raise GpuctlError(
-            ExitCode.NOT_READY, Problem("no-cluster", f"no cluster here: {result.stderr.strip()}", fix, host)
+    result = run_as_root(session, seed, ["cat", ADMIN_CONF], access)
+    if result.rc != 0:
+        problem = Problem(
+            "no-cluster", f"no cluster here: {result.err.strip()}", "run `gpuctl bootstrap` first", seed.name
         )
-    return str(result.stdout)
+        raise GpuctlError(ExitCode.NOT_READY, problem)
+    return result.out
 
 
 @contextmanager
@@ -139,8 +140,7 @@ def _reach(session: Session, address: str, port: int) -> Iterator[tuple[str, int
     try:
         socket.create_connection((address, port), timeout=_DIRECT_TIMEOUT_S).close()
     except OSError:
-        with session.forward("127.0.0.1", port) as local_port:
-            yield "127.0.0.1", local_port
+        yield "127.0.0.1", session.forward("127.0.0.1", port)
     else:
         yield (f"[{address}]" if ":" in address else address), port
 

@@ -11,7 +11,8 @@ from typing import Any
 from bootstrap.access import Access
 from bootstrap.errors import GpuctlError
 from bootstrap.inventory.model import Host
-from bootstrap.probe.ssh import Session, connect
+from bootstrap.probe.remote import reach, run_as_root
+from bootstrap.probe.ssh import Session
 
 _TIMEOUT_S = 20.0
 _RUNTIME_TABLES = ("io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri")
@@ -42,9 +43,9 @@ def ask_runtimes(hosts: Sequence[Host], access: Access) -> dict[str, RuntimeFact
 
 def _ask(host: Host, access: Access) -> RuntimeFacts:
     try:
-        with connect(host, become_password=access.become_password) as session:
-            dump, error = _run(session, ["containerd", "config", "dump"])
-            cdi, cdi_error = _run(session, ["nvidia-ctk", "cdi", "list"])
+        with reach(host, access) as session:
+            dump, error = _run(session, host, access, ["containerd", "config", "dump"])
+            cdi, cdi_error = _run(session, host, access, ["nvidia-ctk", "cdi", "list"])
     except GpuctlError as failure:
         return RuntimeFacts(error=failure.problems[0].message)
     return parse_runtime(dump, cdi, error=error, cdi_error=cdi_error)
@@ -72,10 +73,10 @@ def parse_runtime(dump: str, cdi: str, *, error: str = "", cdi_error: str = "") 
     )
 
 
-def _run(session: Session, argv: list[str]) -> tuple[str, str]:
+def _run(session: Session, host: Host, access: Access, argv: list[str]) -> tuple[str, str]:
     """(stdout, error words)."""
-    result = session.run(argv, become=True, timeout_s=_TIMEOUT_S)
-    if result.returncode == 0:
-        return result.stdout, ""
-    said = (result.stderr or result.stdout).strip().splitlines()
-    return "", f"{' '.join(argv)}: {said[-1] if said else f'exit {result.returncode}'}"
+    result = run_as_root(session, host, argv, access, _TIMEOUT_S)
+    if result.rc == 0:
+        return result.out, ""
+    said = (result.err or result.out).strip().splitlines()
+    return "", f"{' '.join(argv)}: {said[-1] if said else f'exit {result.rc}'}"
