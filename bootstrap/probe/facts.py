@@ -91,18 +91,18 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class KubeFacts:
-    """What the API says, asked on a control plane host with its own admin.conf. `error` is set when it did not answer."""
+    """What the API says, asked on a control plane host with its admin.conf. `error`: why it did not answer."""
 
     error: str | None = None
     version: str | None = None
     nodes: tuple[NodeFacts, ...] = ()
     receipts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # component → receipt, from kube-system
-    drift: Mapping[str, tuple[Drift, ...]] = field(default_factory=dict)  # component → object drift against its receipt
+    drift: Mapping[str, tuple[Drift, ...]] = field(default_factory=dict)  # component → objects that differ
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One piece of evidence that is not as the receipt has it. `key` is kind:name, e.g. file:/etc/containerd/config.toml."""
+    """One piece of evidence that is not as the receipt has it. `key` is kind:name, such as unit:containerd.service."""
 
     key: str
     was: str
@@ -160,7 +160,10 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """A host that could not be probed: `code` is unreachable, host-key-changed, auth-failed, sudo-denied or python-missing."""
+    """A host that could not be probed.
+
+    `code` is unreachable, host-key-changed, host-key-unknown, auth-failed, sudo-denied, python-missing or probe-failed.
+    """
 
     host: str
     code: str

@@ -1,0 +1,130 @@
+"""One gpuctl at a time per host: a flock held there by a process that lives as long as our ssh session does."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.probe.remote_python import become_password_of, start_python
+from bootstrap.probe.ssh import Sessions
+from bootstrap.probe.ssh_errors import ConnectFailure
+
+if TYPE_CHECKING:
+    import paramiko
+
+    from bootstrap.inventory.model import Host
+
+LOCK_PATH = "/run/gpuctl.lock"  # gpuctl_facts_os reads it
+
+# Runs on the host. The kernel frees the lock with the process, so a killed owner leaves nothing behind; standard input
+# ends when the ssh session does.
+_HOLDER = """\
+import fcntl, os, sys, time
+handle = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+try:
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.stdout.write("busy " + (os.read(handle, 400).decode("utf-8", "replace").strip() or "another gpuctl"))
+    sys.exit(0)
+since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+os.ftruncate(handle, 0)
+os.write(handle, ("%s since %s, run %s\\n" % (sys.argv[2], since, sys.argv[3])).encode())
+sys.stdout.write("held\\n")
+sys.stdout.flush()
+sys.stdin.read()
+os.ftruncate(handle, 0)
+"""
+
+
+@dataclass(slots=True)
+class HeldLocks:
+    """The locks of a run. They end with `release`, or with this process."""
+
+    hosts: tuple[str, ...]
+    _sessions: Sessions
+    _own_sessions: bool
+    _channels: dict[str, paramiko.Channel] = field(default_factory=dict)
+
+    def lost(self) -> tuple[str, ...]:
+        """Hosts whose lock ended unasked: the connection or the holder is gone."""
+        return tuple(name for name, channel in self._channels.items() if channel.closed or channel.eof_received)
+
+    def release(self) -> None:
+        """Free all locks."""
+        for channel in self._channels.values():
+            with contextlib.suppress(OSError, EOFError):
+                channel.shutdown_write()
+                channel.status_event.wait(1.0)  # the next run may start at once
+                channel.close()
+        self._channels.clear()
+        if self._own_sessions:
+            self._sessions.close()
+
+
+@contextmanager
+def take_lock(
+    hosts: Sequence[Host],
+    owner: str,
+    *,
+    run: str = "-",
+    sessions: Sessions | None = None,
+    become_password: str | None = None,
+    timeout_s: float = 15.0,
+) -> Iterator[HeldLocks]:
+    """Hold the lock of every host for as long as the block lasts.
+
+    `owner` (who@where) and `run` (its id) are what another run will name. The first host by name is locked before the
+    others, so that of two runs one gets through.
+
+    Raises:
+        GpuctlError: exit 4, one lock-held problem per busy host, or why a host cannot be locked; nothing is held then.
+    """
+    held = HeldLocks(tuple(h.name for h in hosts), sessions or Sessions(timeout_s=timeout_s), sessions is None)
+    problems: dict[str, Problem] = {}
+
+    def work(host: Host) -> None:
+        try:
+            password = become_password_of(host, become_password)
+            held._channels[host.name] = _lock(held._sessions, host, (owner, run), password, timeout_s)  # noqa: SLF001
+        except ConnectFailure as failure:
+            problems[host.name] = Problem(failure.code, str(failure), failure.fix, host.name)
+
+    ordered = sorted(hosts, key=lambda host: host.name)
+    try:
+        for group in (ordered[:1], ordered[1:]):
+            threads = [threading.Thread(target=work, args=(host,), daemon=True) for host in group if not problems]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(2 * timeout_s + 2)
+        for name in sorted({h.name for h in hosts} - set(held._channels) - set(problems) if not problems else ()):  # noqa: SLF001
+            problems[name] = Problem("unreachable", "the lock was not taken in time", "run again", name)
+        if problems:
+            raise GpuctlError(ExitCode.PREFLIGHT, *(problems[name] for name in sorted(problems)))
+        yield held
+    finally:
+        held.release()
+
+
+def _lock(
+    sessions: Sessions, host: Host, words: tuple[str, str], password: str | None, timeout_s: float
+) -> paramiko.Channel:
+    channel = start_python(sessions.get(host), host, _HOLDER, (LOCK_PATH, *words), password, timeout_s)
+    channel.settimeout(timeout_s)
+    try:
+        said = channel.recv(500).decode("utf-8", "replace").strip()
+    except TimeoutError:
+        said = ""
+    if said == "held":
+        return channel
+    error = channel.recv_stderr(500).decode("utf-8", "replace").strip() if channel.recv_stderr_ready() else ""
+    channel.close()
+    if said.startswith("busy "):
+        raise ConnectFailure("lock-held", f"locked by {said[5:]}", "wait for that run, or end it")
+    raise ConnectFailure("probe-failed", f"the lock was not taken: {error or said or 'no answer'}", "run again")

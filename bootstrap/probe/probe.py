@@ -1,0 +1,92 @@
+"""The probe: every host at once, one round trip each, nothing changed."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bootstrap.probe.bundle import script
+from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
+from bootstrap.probe.facts_json import from_json
+from bootstrap.probe.remote_python import run_python
+from bootstrap.probe.ssh import DEFAULT_TIMEOUT_S, Sessions
+from bootstrap.probe.ssh_errors import ConnectFailure, python_missing
+
+if TYPE_CHECKING:
+    from bootstrap.inventory.model import Host
+
+_GRACE_S = 2.0  # for a thread to notice its own deadline
+
+
+def probe_all(
+    hosts: Sequence[Host],
+    *,
+    become_password: str | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    accept_new_host_keys: bool = False,
+    sessions: Sessions | None = None,
+) -> dict[str, ProbeResult]:
+    """What stands on every host, in the order given; a host that cannot be used is Unreachable with the reason.
+
+    Returns within about `timeout_s` seconds (connecting) plus `timeout_s` (asking). With `sessions`, the connections
+    stay open there for later use; else they are closed.
+    """
+    pool = sessions or Sessions(timeout_s=timeout_s, accept_new_host_keys=accept_new_host_keys)
+    results: dict[str, ProbeResult] = {}
+
+    def work(host: Host) -> None:
+        results[host.name] = _probe(host, pool, become_password, timeout_s)
+
+    script()  # made once, before the threads ask for it
+    # Daemons, so that one that hangs in a name lookup cannot keep the process from ending.
+    threads = [threading.Thread(target=work, args=(host,), name=f"probe-{host.name}", daemon=True) for host in hosts]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 2 * timeout_s + _GRACE_S
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0.0))
+    finished = dict(results)
+    if sessions is None:
+        pool.close()
+    return {host.name: finished.get(host.name) or _late(host, timeout_s) for host in hosts}
+
+
+def _late(host: Host, timeout_s: float) -> Unreachable:
+    said = f"{host.connection.address} did not answer within {2 * timeout_s:.0f} s"
+    return Unreachable(host.name, "unreachable", said, "correct ansible_host or the name service")
+
+
+def _probe(host: Host, pool: Sessions, become_password: str | None, timeout_s: float) -> ProbeResult:
+    try:
+        session = pool.get(host)
+        sent = time.time()
+        done = run_python(session, host, script(), password=become_password, timeout_s=timeout_s)
+        return read_answer(host, done.out, sent, time.time())
+    except ConnectFailure as failure:
+        return Unreachable(host.name, failure.code, str(failure), failure.fix)
+    except Exception as error:  # noqa: BLE001 - a thread must not die in silence: the host is reported instead
+        said = f"{type(error).__name__}: {error}"
+        return Unreachable(host.name, "probe-failed", said, "run again; the log has the details")
+
+
+def read_answer(host: Host, out: str, sent: float, received: float) -> HostFacts:
+    """The facts in what a host printed. Raises ConnectFailure when they are not there.
+
+    `sent` and `received` are our clock (seconds since 1970) around the question: as with NTP, the host's clock is ahead
+    by the mean of its distance to ours on the way there and on the way back.
+    """
+    line = next((text for text in reversed(out.splitlines()) if text.startswith("{")), "")
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except ValueError:
+        said = f"the probe's answer cannot be read: {out[-200:]!r}"
+        raise ConnectFailure("probe-failed", said, "remove what prints in the user's shell profile") from None
+    if "python_too_old" in found:
+        raise python_missing(host.connection.python, f"version {found['python_too_old']} is too old")
+    offset = None
+    if "clock_start" in found and "clock_end" in found:
+        offset = ((float(found["clock_start"]) - sent) + (float(found["clock_end"]) - received)) / 2
+    return from_json(host.name, found, offset)

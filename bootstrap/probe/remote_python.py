@@ -1,0 +1,112 @@
+"""Run a Python program as root on a host: the program goes through standard input, a sudo password likewise."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+from typing import TYPE_CHECKING
+
+from bootstrap.probe.ssh import Completed, Session, drain
+from bootstrap.probe.ssh_errors import ConnectFailure, python_missing, sudo_denied
+
+if TYPE_CHECKING:
+    import paramiko
+
+    from bootstrap.inventory.model import Host
+
+_BECOME_VARIABLES = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
+
+
+def become_password_of(host: Host, given: str | None) -> str | None:
+    """The sudo password: the one of the inventory, else the one that was asked for."""
+    found = host.connection_vars or {}
+    own = next((found[name] for name in _BECOME_VARIABLES if found.get(name)), None)
+    return str(own) if own else given
+
+
+def start_python(
+    session: Session, host: Host, program: str, arguments: tuple[str, ...], password: str | None, timeout_s: float
+) -> paramiko.Channel:
+    """Start `program` as root; its standard input stays open behind it.
+
+    The program is one line of length, then its text, read by a fixed first line, so that what follows is the
+    program's own input. Raises ConnectFailure when sudo refuses.
+    """
+    first = "import sys;b=sys.stdin.buffer;exec(b.read(int(b.readline())).decode())"
+    argv = [host.connection.python, "-I", "-c", first, *arguments]
+    sent = program.encode()
+    payload = b"%d\n" % len(sent) + sent
+    if session.target.user == "root":
+        channel = session.open_exec(shlex.join(argv), timeout_s)
+    elif password is None:
+        channel = session.open_exec(shlex.join(["env", "LC_ALL=C", "sudo", "-n", "--", *argv]), timeout_s)
+    else:
+        return _with_password(session, argv, payload, password, timeout_s)
+    channel.sendall(payload)
+    return channel
+
+
+def _with_password(
+    session: Session, argv: list[str], payload: bytes, password: str, timeout_s: float
+) -> paramiko.Channel:
+    """Sudo may or may not ask. The password is sent only after its own prompt, the program only after Python's word."""
+    mark = "gpuctl-" + secrets.token_hex(8)
+    ready = f"print({mark!r}, flush=True);"
+    argv = [*argv[:3], f"import sys;{ready}" + argv[3], *argv[4:]]
+    sudo = ["env", "LC_ALL=C", "sudo", "-S", "-p", mark + "\n", "--"]
+    deadline = time.monotonic() + timeout_s
+    channel = session.open_exec(shlex.join([*sudo, *argv]), timeout_s)
+    out, err, asked = b"", b"", 0
+    while mark.encode() not in out:
+        if time.monotonic() > deadline:
+            channel.close()
+            raise sudo_denied(session.target.user, f"sudo did not answer within {timeout_s:.0f} s")
+        if channel.recv_ready():
+            out += channel.recv(1 << 12)
+        elif channel.recv_stderr_ready():
+            err += channel.recv_stderr(1 << 12)
+        elif channel.closed or channel.exit_status_ready():
+            text = err.decode("utf-8", "replace").replace(mark, "")
+            raise failure(Completed(channel.recv_exit_status(), "", text), session, argv[0])
+        else:
+            time.sleep(0.005)
+        if err.count(mark.encode()) > asked:
+            asked += 1
+            if asked > 1:
+                channel.close()
+                raise sudo_denied(session.target.user, "sudo: incorrect password")
+            channel.sendall(password.encode() + b"\n")
+    channel.sendall(payload)
+    return channel
+
+
+def run_python(
+    session: Session, host: Host, program: str, *, password: str | None = None, timeout_s: float = 15.0
+) -> Completed:
+    """Run `program` as root and wait for its end. Raises ConnectFailure, also when it ends with a failure."""
+    deadline = time.monotonic() + timeout_s
+    channel = start_python(session, host, program, (), become_password_of(host, password), timeout_s)
+    try:
+        channel.shutdown_write()
+        done = drain(channel, deadline)
+    except (TimeoutError, OSError) as error:
+        said = f"{session.target.address} did not finish within {timeout_s:.0f} s what it was asked"
+        raise ConnectFailure("unreachable", said, "look at the load and the kernel log of the host") from error
+    finally:
+        channel.close()
+    if done.rc != 0:
+        raise failure(done, session, host.connection.python)
+    return done
+
+
+def failure(done: Completed, session: Session, python: str) -> ConnectFailure:
+    """What a failed start of Python under sudo means."""
+    said = done.err.strip() or done.out.strip()
+    user = session.target.user
+    if "sudo" in said and user != "root" and python not in said:
+        return sudo_denied(user, said)
+    if done.rc in (126, 127) or (python in said and "not found" in said):
+        return python_missing(python, said.rsplit("\n", 1)[-1] or "not found")
+    last = said.rsplit("\n", 1)[-1] or f"exit status {done.rc}"
+    return ConnectFailure("probe-failed", f"the probe failed: {last}", "run again with -vv and look at the log")
