@@ -6,10 +6,11 @@ import gzip
 import hashlib
 import os
 import shutil
+import subprocess
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bootstrap.testvm.components import debs, signing
+from bootstrap.testvm.components import debs, signing, tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,20 +36,29 @@ def stanza(deb: Path, filename: str) -> tuple[str, str, str]:
     return fields["Package"], fields["Version"], text
 
 
-def write_repository(root: Path, packages: Iterable[Path], key: signing.SigningKey, when: datetime) -> dict[str, str]:
-    """Writes the repository below `root` and gives name → version of what is in it.
+def _is_newer(version: str, other: str) -> bool:
+    """Debian's own order of versions."""
+    argv = [tools.need("dpkg", "dpkg"), "--compare-versions", version, "gt", other]
+    return subprocess.run(argv, timeout=30, check=False).returncode == 0
 
-    ValueError when two packages have the same name: it would depend on apt which one a host gets.
+
+def write_repository(root: Path, packages: Iterable[Path], key: signing.SigningKey, when: datetime) -> dict[str, str]:
+    """Writes the repository below `root` and gives name → newest version of what is in it.
+
+    GpuctlError "component-build-failed" when one version of a package is there twice: apt would have to guess.
     """
     pool = root / "pool"
     pool.mkdir(parents=True)
     versions: dict[str, str] = {}
+    seen: set[tuple[str, str]] = set()
     paragraphs: list[str] = []
     for deb in sorted(packages, key=lambda path: path.name):
         name, version, text = stanza(deb, f"pool/{deb.name}")
-        if name in versions:
-            raise ValueError(f"package {name} is there twice: {versions[name]} and {version}")
-        versions[name] = version
+        if (name, version) in seen:
+            raise tools.build_failed("apt repository", f"package {name} {version} is there twice")
+        seen.add((name, version))
+        if name not in versions or _is_newer(version, versions[name]):
+            versions[name] = version
         paragraphs.append(text)
         link_or_copy(deb, pool / deb.name)
     arch = debs.architecture()

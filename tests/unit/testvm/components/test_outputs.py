@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.errors import GpuctlError
 from bootstrap.testvm.components import aptrepo, catalog, debs, images, rootfs, signing
 from bootstrap.testvm.components.catalog import Image, Layer, Package
 from bootstrap.testvm.components.tarlayer import LayerWriter
@@ -136,7 +137,7 @@ def test_a_package_that_is_there_twice_is_refused(tmp_path: Path, programs: dict
     first = build_deb("kubectl", programs, tmp_path / "one")
     second = first.with_name("kubectl_copy.deb")
     shutil.copy(first, second)
-    with pytest.raises(ValueError, match="kubectl is there twice"):
+    with pytest.raises(GpuctlError, match=r"kubectl \S+ is there twice"):
         aptrepo.write_repository(tmp_path / "apt", [first, second], signing.ensure_key(tmp_path / "keys"), WHEN)
 
 
@@ -219,3 +220,17 @@ def test_the_lowest_layer_has_accounts_and_certificates(tmp_path: Path) -> None:
         assert bundle is not None
         assert bundle.read() == b"CERT\n"
         assert "etc/passwd" in tar.getnames()
+
+
+@needs_dpkg
+@needs_gpg
+def test_the_newest_of_several_versions_is_named(tmp_path: Path) -> None:
+    found = []
+    for version in ("1.9-1", "1.10-1", "1.10~rc1-1"):
+        (tmp_path / version / "work").mkdir(parents=True)
+        package = Package("p", version, "p", {})
+        found.append(debs.build(package, {}, {}, tmp_path / version / "work", tmp_path / version, tmp_path / "log"))
+    key = signing.ensure_key(tmp_path / "keys")
+    assert aptrepo.write_repository(tmp_path / "apt", found, key, WHEN) == {"p": "1.10-1"}
+    text = next(tmp_path.glob("apt/dists/stable/main/binary-*/Packages")).read_text()
+    assert text.count("Package: p\n") == 3
