@@ -26,7 +26,7 @@ def reach(host: Host, access: Access) -> Iterator[Session]:
         with connect(host, accept_new_host_keys=access.accept_new_host_keys) as session:
             yield session
     except ConnectFailure as failure:
-        problem = Problem(failure.code, failure.message, failure.fix, host.name)
+        problem = Problem(failure.code, str(failure), failure.fix, host.name)
         raise GpuctlError(ExitCode.PREFLIGHT, problem) from failure
 
 

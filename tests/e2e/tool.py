@@ -1,0 +1,110 @@
+"""What the end-to-end tests share: the gpuctl command, a lab, and looks at hosts that do not go through gpuctl."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GPUCTL = str(Path(sys.executable).with_name("gpuctl"))
+DEADLINE_S = 900.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One finished command."""
+
+    code: int
+    out: str
+    err: str
+    elapsed_s: float
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON document on stdout."""
+        parsed: dict[str, Any] = json.loads(self.out)
+        return parsed
+
+
+class Lab:
+    """Test hosts of one name, with a kubeconfig and a state directory of their own."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.inventory = folder / "lab.ini"
+        self.kubeconfig = folder / "kubeconfig"
+        self.state = folder / "state"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Runs are kept apart from the user's; labs and caches are the machine's."""
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "NO_COLOR": "1"}
+
+    def gpuctl(self, *arguments: str, deadline_s: float = DEADLINE_S, expect: int | None = 0) -> Ran:
+        """Run gpuctl in the lab's folder; `expect` is the exit code that it must have (None: any)."""
+        begun = time.monotonic()
+        done = subprocess.run(
+            [GPUCTL, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=deadline_s,
+            check=False,
+        )
+        ran = Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - begun)
+        if expect is not None:
+            assert ran.code == expect, f"gpuctl {' '.join(arguments)}: exit {ran.code}\n{ran.out[-4000:]}\n{ran.err[-8000:]}"
+        return ran
+
+    def json(self, *arguments: str, expect: int | None = 0) -> dict[str, Any]:
+        """Run gpuctl with --output json."""
+        return self.gpuctl(*arguments, "--output", "json", expect=expect).document
+
+    def plan(self) -> dict[str, str]:
+        """What `gpuctl plan` would do: "host component" → reasons."""
+        steps = self.json("plan", "--inventory", "lab.ini")["data"]["plan"]["steps"]
+        return {f"{step['host']} {step['component']}": "; ".join(step["reasons"]) for step in steps}
+
+    def ssh(self, host: str, *command: str, expect: int | None = 0, stdin: str = "") -> str:
+        """Run a command on a host, with plain ssh."""
+        from bootstrap.testvm.lab import ssh_command
+
+        done = subprocess.run(
+            [*ssh_command(self.name, host), *command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if expect is not None:
+            assert done.returncode == expect, f"{host}: {command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def kubectl(self, *arguments: str) -> str:
+        """kubectl on the control plane, with the administrator's credentials."""
+        return self.ssh("cp1", "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", *arguments)
+
+    def applied(self, ran: dict[str, Any]) -> dict[str, list[str]]:
+        """Host → components that a bootstrap ran."""
+        return {o["host"]: o["completed"] for o in ran["data"]["outcomes"] if o["completed"]}
+
+
+def wait_for(what: str, check: Callable[[], Any], deadline_s: float = 120.0, pause_s: float = 0.3) -> Any:
+    """Call `check` until it gives something true; fail with what it last gave."""
+    end = time.monotonic() + deadline_s
+    while True:
+        last = check()
+        if last:
+            return last
+        assert time.monotonic() < end, f"{what}: not within {deadline_s:.0f} s; last seen: {last!r}"
+        time.sleep(pause_s)
