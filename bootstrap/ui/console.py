@@ -84,6 +84,7 @@ class Console:
         self.err = capabilities(self.stderr, environment, no_colour=no_colour)
         self.verbosity = verbosity
         self.redactor = redactor or Redactor()
+        self.lost = ""  # why an answer did not reach stdout, unless its reader had enough
         self._lock = threading.RLock()
 
     @property
@@ -127,7 +128,9 @@ class Console:
             except UnicodeEncodeError:
                 stream.write(ascii_only(text))
                 stream.flush()
-            except (ValueError, OSError):  # closed, or the disk behind a redirection is full
+            except (ValueError, OSError) as error:  # closed, or the disk behind a redirection is full
+                if stream is self.stdout:
+                    self.lost = str(error)
                 _silence(stream)
 
 

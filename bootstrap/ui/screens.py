@@ -26,7 +26,7 @@ _EFFECTS = {
     Effect.DISRUPTS_GPU_PODS: "disrupts running GPU pods",
     Effect.REBOOTS: "reboots the host",
 }
-_INSTALL = "install"
+INSTALL = "install"
 _ABOUT_ALL = "all hosts"
 
 
@@ -74,8 +74,8 @@ def plan_screen(plan: Plan, head: str = "plan: ") -> list[str]:
         return [f"{head}nothing to do"]
     counted = f"{head}{_steps_on(plan.steps)}"
     counted += f", {count(len(plan.updates), 'update')} available" if plan.updates else ""
-    fresh = [s for s in plan.steps if s.action == _INSTALL]
-    other = [s for s in plan.steps if s.action != _INSTALL]
+    fresh = [s for s in plan.steps if s.action == INSTALL]
+    other = [s for s in plan.steps if s.action != INSTALL]
     rows = [(counted, "effect")]
     rows += [("  " + left, effect) for left, effect in _installs(fresh)]
     rows += [("  " + left, effect) for left, effect in _others(other)]

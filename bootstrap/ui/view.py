@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from bootstrap.apply.results import HostSummary, Preflight
 from bootstrap.apply.view import SilentView
@@ -15,7 +15,7 @@ from bootstrap.errors import usage_error
 from bootstrap.plan.model import Plan
 from bootstrap.ui.console import NORMAL, Console
 from bootstrap.ui.layout import clip, clock, columns
-from bootstrap.ui.screens import hosts_screen, plan_screen, preflight_screen
+from bootstrap.ui.screens import INSTALL, hosts_screen, plan_screen, preflight_screen
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -38,28 +38,37 @@ class ConsoleView:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self._held: list[str] = []
 
-    def __enter__(self) -> ConsoleView:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            self._release()
         self.stop()
 
     def stop(self) -> None:
         """End the display; what it showed last stays."""
 
     def probed(self, hosts: tuple[HostSummary, ...], elapsed: float) -> None:
-        """One line per host."""
-        self.note("\n".join(hosts_screen(hosts, elapsed)))
+        """One line per host, held back until it is known that there is something to do or to refuse."""
+        self._held += hosts_screen(hosts, elapsed)
 
     def checked(self, preflight: Preflight) -> None:
-        """What the checks found."""
-        self.note("\n".join(preflight_screen(preflight)))
+        """What the checks found, held back likewise."""
+        self._held += preflight_screen(preflight)
 
     def planned(self, plan: Plan) -> None:
         """The steps that will run."""
         if not plan.empty:
+            self._release()
             self.note("\n".join(plan_screen(plan)))
+
+    def _release(self) -> None:
+        if self._held:
+            self.note("\n".join(self._held))
+            self._held = []
 
     def note(self, message: str) -> None:
         """Sentences."""
@@ -100,6 +109,15 @@ class PlainView(ConsoleView):
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+class PlanView(PlainView):
+    """For `gpuctl plan`: the plan itself is the answer; of what was seen, only what new hosts will become."""
+
+    def planned(self, plan: Plan) -> None:
+        """Say what was seen when something is to be installed."""
+        if any(step.action == INSTALL for step in plan.steps):
+            self._release()
 
 
 @dataclass(slots=True)

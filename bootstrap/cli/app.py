@@ -1,0 +1,70 @@
+"""The tree of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import bootstrap as package
+from bootstrap.cli import options
+from bootstrap.cli.bootstrap import bootstrap
+from bootstrap.cli.init import init
+from bootstrap.cli.plan import plan
+from bootstrap.cli.reset import reset
+from bootstrap.cli.testvm import components, down, listing, reboot, ssh, up
+from bootstrap.cli.verify_gpus import verify_gpus
+
+
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", envvar="GPUCTL_NO_COLOR", help="Plain text.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", envvar="GPUCTL_QUIET", help="Answers and errors only.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", envvar="GPUCTL_VERBOSE", help="Show the log, too.")
+    ] = False,
+) -> None:
+    """Make Linux machines with NVIDIA GPUs a Kubernetes cluster, and prove it."""
+    session = options.session_of(context)
+    session.configure(no_colour=no_color, verbosity=int(verbose) - int(quiet))
+    if version:
+        session.console.answer(f"gpuctl {package.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        session.console.answer(context.get_help())
+        raise typer.Exit
+
+
+def make_app() -> typer.Typer:
+    """Build the tree. Help is plain text: the same everywhere, and quick."""
+    common = {
+        "rich_markup_mode": None,
+        "pretty_exceptions_enable": False,
+        "context_settings": {"max_content_width": 100},
+    }
+    app = typer.Typer(name="gpuctl", **common)  # type: ignore[arg-type]
+    app.callback(invoke_without_command=True)(root)
+    for name, command in (
+        ("init", init),
+        ("bootstrap", bootstrap),
+        ("plan", plan),
+        ("verify-gpus", verify_gpus),
+        ("reset", reset),
+    ):
+        app.command(name)(command)
+    testvm = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    testvm.command("up")(up.up)
+    testvm.command("list")(listing.list_labs)
+    testvm.command("ssh", context_settings={"allow_interspersed_args": False})(ssh.ssh)
+    testvm.command("reboot")(reboot.reboot)
+    testvm.command("down")(down.down)
+    parts = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    parts.command("build")(components.build)
+    parts.command("list")(components.show)
+    parts.command("trim")(components.trim)
+    testvm.add_typer(parts, name="components", help="Packages and images that test hosts install from.")
+    app.add_typer(testvm, name="testvm", help="Test hosts with simulated GPUs on this machine.")
+    return app

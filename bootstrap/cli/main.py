@@ -1,0 +1,87 @@
+"""The entry point: parses, runs one command, and returns its exit code. No traceback leaves it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from bootstrap.cli.app import make_app
+from bootstrap.cli.session import Answer, Output, Session, Terminated
+from bootstrap.errors import Problem
+from bootstrap.exit_codes import ExitCode
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run gpuctl with these arguments (by default those of the process); returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    session = Session()
+    _end_on_sigterm(session)
+    try:
+        code = make_app()(args=words, prog_name="gpuctl", standalone_mode=False, obj=session)
+    except TyperException as error:
+        return _usage(session, words, error)
+    except (KeyboardInterrupt, Abort):
+        return session.finish(_interrupted(session, words))
+    if code == ExitCode.INTERRUPTED and not session.command:  # while still parsing: typer turns it into its code
+        return session.finish(_interrupted(session, words))
+    return int(code or 0)
+
+
+def _end_on_sigterm(session: Session) -> None:
+    """SIGTERM stops a command as Ctrl-C does: what is under way is ended in order."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        session.terminated = True
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _usage(session: Session, words: list[str], error: TyperException) -> int:
+    """The command line is wrong: told like every other error, in the form that was asked for."""
+    context: typer.Context | None = getattr(error, "ctx", None)
+    path = context.command_path if context else "gpuctl"
+    _prepare(session, words)
+    session.command = path.partition(" ")[2]
+    message = error.format_message().rstrip(".")
+    if message.startswith("Usage:"):  # a group without a command: its help is all there is to say
+        if session.output is Output.JSON:
+            message = "a command is missing"
+        else:
+            session.console.error(message)
+            return int(ExitCode.USAGE)
+    problem = Problem("usage", message[:1].lower() + message[1:], f"{path} --help")
+    return session.finish(Answer(ExitCode.USAGE, problems=(problem,)))
+
+
+def _interrupted(session: Session, words: list[str]) -> Answer:
+    _prepare(session, words)
+    return Answer(ExitCode.INTERRUPTED, problems=(Problem("interrupted", "interrupted before anything was done"),))
+
+
+def _prepare(session: Session, words: list[str]) -> None:
+    """Before options are parsed: take from the words, as well as can be told, in which form to speak."""
+    session.output = Output.JSON if _wants_json(words) else Output.TEXT
+    session.configure(no_colour="--no-color" in words, verbosity=0)
+
+
+def _wants_json(words: list[str]) -> bool:
+    asked = os.environ.get("GPUCTL_OUTPUT", "")
+    for number, word in enumerate(words):
+        if word == "--":
+            break
+        if word.startswith("--output="):
+            asked = word.partition("=")[2]
+        elif word == "--output" and number + 1 < len(words):
+            asked = words[number + 1]
+    return asked == "json"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

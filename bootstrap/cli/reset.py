@@ -1,0 +1,47 @@
+"""gpuctl reset."""
+
+from __future__ import annotations
+
+import typer
+
+from bootstrap.cli import options
+from bootstrap.cli.session import Answer, Output, Session
+
+
+def reset(
+    context: typer.Context,
+    inventory: options.Inventory,
+    limit: options.Limit = None,
+    yes: options.Yes = False,
+    kubeconfig: options.Kubeconfig = None,
+    ask_become_pass: options.AskPassword = False,
+    become_password_file: options.PasswordFile = None,
+    accept_new_host_keys: options.AcceptKeys = False,
+    output: options.OutputForm = Output.TEXT,
+) -> int:
+    """Undo bootstrap, and put back what was there before."""
+
+    def body(session: Session) -> Answer:
+        from bootstrap.apply.requests import ResetRequest
+        from bootstrap.apply.run import reset as run_reset
+        from bootstrap.ui.screens import reset_screen
+        from bootstrap.ui.view import JsonView, view_for
+
+        request = ResetRequest(
+            inventory=inventory,
+            run=session.run,
+            kubeconfig=options.kubeconfig_path(kubeconfig),
+            access=options.access(
+                session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
+            ),
+            limit=options.names(limit),
+            yes=yes,
+        )
+        if output is Output.JSON:
+            result = run_reset(request, JsonView())
+        else:
+            with view_for(session.console) as view:
+                result = run_reset(request, view)
+        return Answer(result.exit_code, reset_screen(result), result.as_dict(), result.problems)
+
+    return options.session_of(context).execute("reset", output, body, refuses_unchanged=True)

@@ -1,0 +1,1 @@
+"""gpuctl testvm: test hosts on this machine."""
