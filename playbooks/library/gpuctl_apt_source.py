@@ -13,7 +13,8 @@ short_description: Have a signed Debian package source
 description:
   - Fetches the source's key over verified TLS and refuses it unless its fingerprint is the one given.
   - Writes key, deb822 entry, preferences and, for a server under the given CA, apt's CA setting.
-  - Fetches the lists of this source only, and only when none are there; M(gpuctl_packages) fetches them again when they do not do.
+  - Fetches the lists of this source only, and only when none are there; M(gpuctl_packages) fetches them again when
+    they do not do.
 options:
   component:
     description: Role that owns the source.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import gpuctl_apt as apt
@@ -22,7 +24,10 @@ options:
     type: str
     required: true
   packages:
-    description: Packages, each with C(name) and, if it matters, C(version), a glob such as V(1.36.3-*).
+    description:
+      - Packages, each with C(name) and, if it matters, C(version), a glob such as V(1.36.3-*).
+      - C({kernel}) in a name stands for the running kernel; C(only_if_path) skips a package where that path is absent;
+        C(code) is the code of the failure when no source offers it.
     type: list
     elements: dict
     default: []
@@ -73,7 +78,7 @@ removed:
 
 def have(module: AnsibleModule) -> dict[str, Any]:
     """Install what is missing or does not match, then hold."""
-    wanted = [apt.Wanted(entry["name"], entry.get("version")) for entry in module.params["packages"]]
+    wanted = [_wanted(entry) for entry in module.params["packages"] if _applies(entry)]
     before = apt.installed()
     missing = [package for package in wanted if not package.satisfied_by(before.get(package.name))]
     unheld = [p.name for p in wanted if module.params["hold"] and not _held(before, p.name)]
@@ -94,6 +99,18 @@ def have(module: AnsibleModule) -> dict[str, Any]:
             receipts.remember_before(component, "holds", name)
         apt.mark("hold", unheld)
     return {"changed": bool(exact or unheld), "installed": exact, "removed": []}
+
+
+def _kernel(text: str) -> str:
+    return text.replace("{kernel}", os.uname().release)
+
+
+def _wanted(entry: dict[str, Any]) -> apt.Wanted:
+    return apt.Wanted(_kernel(entry["name"]), entry.get("version"))
+
+
+def _applies(entry: dict[str, Any]) -> bool:
+    return not entry.get("only_if_path") or Path(_kernel(entry["only_if_path"])).exists()
 
 
 def _held(packages: dict[str, apt.Package], name: str) -> bool:
@@ -118,8 +135,9 @@ def _choose(module: AnsibleModule, missing: list[apt.Wanted]) -> dict[str, str]:
     for package in missing:
         if chosen[package.name] is None:
             offered = apt.versions([package.name])[package.name]
+            codes = {_kernel(entry["name"]): entry.get("code") for entry in module.params["packages"]}
             raise HostError(
-                "package-not-found",
+                codes[package.name] or "package-not-found",
                 f"no source offers {package.name} {package.version or ''}".rstrip()
                 + (f"; on offer: {', '.join(offered[:4])}" if offered else ""),
                 "set a version that the source has, or another source",

@@ -39,6 +39,11 @@ options:
     type: list
     elements: str
     default: []
+  kick:
+    description: Units that are started, too, without waiting for them and without counting as a change.
+    type: list
+    elements: str
+    default: []
   timeout:
     description: Seconds until a unit must be active.
     type: int
@@ -132,6 +137,9 @@ def apply(module: AnsibleModule) -> dict[str, Any]:
         for name, unit in units.items():
             receipts.remember_before(module.params["component"], "units", name, f"{unit.active},{unit.enabled or '-'}")
     actions = run_units(module, units) if state == "started" else stop_units(module, units)
+    if module.params["kick"] and not module.check_mode:
+        systemd.control("daemon-reload", [])
+        systemd.run(["systemctl", "start", "--no-block", "--", *module.params["kick"]], 30)
     return {"changed": bool(actions), "actions": actions}
 
 
@@ -144,6 +152,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["started", "stopped", "restored"], "default": "started"},
             "enabled": {"type": "bool"},
             "newer_than": {"type": "list", "elements": "str", "default": []},
+            "kick": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,

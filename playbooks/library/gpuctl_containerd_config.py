@@ -1,0 +1,74 @@
+"""Module gpuctl_containerd_config: compare what containerd makes of its files with what is expected."""
+
+from __future__ import annotations
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gpuctl_hostio import run
+from ansible.module_utils.gpuctl_toml import lookup, parse
+
+DOCUMENTATION = r"""
+module: gpuctl_containerd_config
+short_description: Assert settings in the configuration that containerd has merged from its files
+description:
+  - Reads C(containerd config dump), so a drop-in that overrides or loses a setting shows. Changes nothing.
+options:
+  expect:
+    description: Settings, each with C(path) (keys from the top) and C(value); values are compared as text.
+    type: list
+    elements: dict
+    required: true
+  code:
+    description: Stable code of the failure.
+    type: str
+    default: config-invalid
+  fix:
+    description: Remedy that the failure names.
+    type: str
+    default: remove what overrides it from /etc/containerd/conf.d
+"""
+
+EXAMPLES = r"""
+- name: Assert the cgroup driver
+  gpuctl_containerd_config:
+    expect:
+      - path: [plugins, io.containerd.cri.v1.runtime, containerd, runtimes, runc, options, SystemdCgroup]
+        value: true
+"""
+
+RETURN = r"""
+checked:
+  description: How many settings were compared.
+  type: int
+  returned: success
+"""
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "expect": {"type": "list", "elements": "dict", "required": True},
+            "code": {"type": "str", "default": "config-invalid"},
+            "fix": {"type": "str", "default": "remove what overrides it from /etc/containerd/conf.d"},
+        },
+        supports_check_mode=True,
+    )
+    done = run(["containerd", "config", "dump"], 30)
+    code, fix = module.params["code"], module.params["fix"]
+    if done.rc != 0:
+        module.fail_json(msg=f"[{code}] containerd config dump failed: {done.tail(1)}; fix: {fix}", details=done.tail())
+    try:
+        tree = parse(done.out)
+    except ValueError as error:
+        module.fail_json(msg=f"[{code}] containerd config dump cannot be read: {error}; fix: {fix}")
+    for entry in module.params["expect"]:
+        found = lookup(tree, entry["path"])
+        if str(found) != str(entry["value"]):
+            place = ".".join(entry["path"])
+            message = f"containerd runs with {place} = {found}, expected {entry['value']}"
+            module.fail_json(msg=f"[{code}] {message}; fix: {fix}")
+    module.exit_json(changed=False, checked=len(module.params["expect"]))
+
+
+if __name__ == "__main__":
+    main()
