@@ -97,7 +97,7 @@ def check_connection(host: str, found: Mapping[str, Any], origins: Mapping[str, 
         text = str(found.get(name, 22))
         if not (text.isdecimal() and 0 < int(text) < 65536):
             message = f"`{name}` must be a TCP port, not {text!r}"
-            problems.append(Problem("variable-invalid", message, "", host, origins.get(name)))
+            problems.append(Problem("variable-invalid", message, "give its number", host, origins.get(name)))
     return problems
 
 

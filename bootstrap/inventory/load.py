@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from bootstrap.content import ansible_config
@@ -48,10 +47,10 @@ def _host(raw: Mapping[str, Any]) -> Host:
         name=raw["name"],
         groups=frozenset(raw["groups"]),
         connection=connection,
-        settings=MappingProxyType(raw["settings"]),
+        settings=raw["settings"],
         explicit=frozenset(name for name in raw["variables"] if name in variables()),
-        origins=MappingProxyType({name: short_place(at) for name, at in raw["origins"].items()}),
-        connection_vars=MappingProxyType(connection_variables(raw["connection"], connection)),
+        origins={name: short_place(at) for name, at in raw["origins"].items()},
+        connection_vars=connection_variables(raw["connection"], connection),
     )
 
 

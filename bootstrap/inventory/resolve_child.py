@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ class Resolver:
             return InventoryManager(loader=self.loader, sources=[str(self.path)], cache=False)
         except AnsibleError as error:
             for failure in _of_the_right_parser(failures) or [error]:
-                self._problem("inventory-invalid", _words(failure), _origin_of(failure) or str(self.path))
+                self._broken(failure)
             return None
 
     def _role_defaults(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -98,7 +99,7 @@ class Resolver:
         try:
             everything = self.variables.get_vars(host=host)
         except AnsibleError as error:
-            self._problem("inventory-invalid", _words(error), _origin_of(error) or str(self.path), host.name)
+            self._broken(error)
             return None
         own = {key: value for key, value in everything.items() if key not in self.magic}
         known = variables()
@@ -114,9 +115,11 @@ class Resolver:
                 else:
                     connection[name] = value
             except RejectedError as error:
-                self._problem("variable-invalid", f"`{name}` {error}", origins.get(name), host.name, error.fix)
+                fix = error.fix or f"see `{name}` in docs/variables.md"
+                self._problem("variable-invalid", f"`{name}` {error}", origins.get(name), host.name, fix)
             except AnsibleError as error:
-                self._problem("variable-invalid", f"`{name}`: {_words(error)}", origins.get(name), host.name)
+                fix = "correct the template, or define what it uses"
+                self._problem("variable-invalid", f"`{name}`: {_words(error)}", origins.get(name), host.name, fix)
         return {
             "name": str(host.name),
             "groups": sorted(str(group.name) for group in host.get_groups()),
@@ -147,10 +150,20 @@ class Resolver:
                 return definition
         return None
 
+    def _broken(self, error: AnsibleError) -> None:
+        """A file that cannot be parsed; the scan knows the line where Ansible names none."""
+        for fault in self.scan.faults:
+            self._problem("inventory-invalid", fault.message, _at(fault.path, fault.line), fix=_SYNTAX)
+        if not self.scan.faults:
+            place = _origin_of(error) or str(self.path)
+            line = _ini_line(error)
+            self._problem("inventory-invalid", _words(error), _at(place, line) if line else place, fix=_SYNTAX)
+
     def _problem(self, code: str, message: str, at: str | None, host: str | None = None, fix: str = "") -> None:
         self.problems.append({"code": code, "message": message, "at": at, "host": host, "fix": fix})
 
 
+_SYNTAX = "correct the line; `gpuctl init` writes an example of the INI form"
 # Variables that Ansible adds for a host, beyond those that it adds for none.
 _HOST_MAGIC = frozenset(
     {
@@ -213,6 +226,19 @@ def _origin_of(error: BaseException | None) -> str | None:
     return found
 
 
+def _ini_line(error: BaseException) -> int | None:
+    """The line that Ansible's INI parser stopped at: its error has lost it, but its stack frame has not."""
+    for cause in _causes(error):
+        for frame, _ in traceback.walk_tb(cause.__traceback__):
+            lines, line, pending = (frame.f_locals.get(name) for name in ("lines", "line", "decl"))
+            if frame.f_code.co_name != "_parse" or not isinstance(lines, list):
+                continue
+            if isinstance(pending, dict):
+                return int(pending["line"])
+            return next((number for number, text in enumerate(lines, start=1) if text.strip() == line), None)
+    return None
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
@@ -241,7 +267,8 @@ def _of_the_right_parser(failures: list[AnsibleError]) -> list[AnsibleError]:
 def main() -> None:
     """Read the path from stdin, print the answer on stdout."""
     ansible_constants.set_constant("INVENTORY_UNPARSED_WARNING", value=False)
-    json.dump(Resolver(Path(json.load(sys.stdin))).answer(), sys.stdout)
+    answer = json.dumps(Resolver(Path(json.load(sys.stdin))).answer(), ensure_ascii=False)
+    sys.stdout.buffer.write(answer.encode("utf-8", "replace"))  # bytes that are no text come in as lone surrogates
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,15 @@ class GroupEntry:
     line: int
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What makes a YAML file unreadable; Ansible says that it is, but not always in which file and line."""
+
+    message: str
+    path: str
+    line: int
+
+
 @dataclass(slots=True)
 class Scan:
     """All that was found, in the order of the files."""
@@ -65,12 +75,14 @@ class Scan:
     hosts: list[HostEntry] = field(default_factory=list)
     groups: list[GroupEntry] = field(default_factory=list)
     definitions: list[Definition] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
     def extend(self, other: Scan) -> None:
         """Add what another file holds."""
         self.hosts += other.hosts
         self.groups += other.groups
         self.definitions += other.definitions
+        self.faults += other.faults
 
 
 def scan_tree(path: Path) -> Scan:
@@ -83,7 +95,7 @@ def scan_tree(path: Path) -> Scan:
     for folder, scope in _VARS_FOLDERS.items():
         root = (path if path.is_dir() else path.parent) / folder
         for file, owner in _vars_files(root):
-            found.definitions += scan_vars(_read(file), str(file), scope, owner)
+            found.extend(scan_vars(_read(file), str(file), scope, owner))
     return found
 
 
@@ -124,8 +136,9 @@ def _scan_host_line(found: Scan, line: str, group: str, path: str, number: int) 
 def scan_yaml(text: str, path: str) -> Scan:
     """Scan Ansible's YAML form: groups with hosts, children and vars."""
     found = Scan()
-    for name, node in _pairs(_compose(text)):
-        _scan_group(found, name, node, path)
+    with suppress(RecursionError):  # an alias to a group that holds it: Ansible refuses it
+        for name, node in _pairs(_compose(text, path, found)):
+            _scan_group(found, name, node, path)
     return found
 
 
@@ -144,9 +157,11 @@ def _scan_group(found: Scan, key: yaml.Node, body: yaml.Node | None, path: str) 
             found.definitions += _definitions(content, "group", group, path)
 
 
-def scan_vars(text: str, path: str, scope: str, owner: str) -> list[Definition]:
+def scan_vars(text: str, path: str, scope: str, owner: str) -> Scan:
     """Scan a file of group_vars or host_vars."""
-    return list(_definitions(_compose(text), scope, owner, path))
+    found = Scan()
+    found.definitions += _definitions(_compose(text, path, found), scope, owner, path)
+    return found
 
 
 def _definitions(node: yaml.Node | None, scope: str, owner: str, path: str) -> Iterator[Definition]:
@@ -155,12 +170,31 @@ def _definitions(node: yaml.Node | None, scope: str, owner: str, path: str) -> I
         yield Definition(_text(key), raw, scope, owner, path, _line(key), "yaml")
 
 
-def _compose(text: str) -> yaml.Node | None:
+def _compose(text: str, path: str, found: Scan) -> yaml.Node | None:
     try:
         node: yaml.Node | None = yaml.compose(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError):  # Ansible reports it with its place
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        found.faults.append(Fault(" ".join(filter(None, (error.context, error.problem))), path, line))
         return None
+    except (yaml.YAMLError, ValueError, RecursionError):  # control characters and the like: Ansible's words must do
+        return None
+    found.faults += _doubles(node, path, set())
     return node
+
+
+def _doubles(node: Any, path: str, seen: set[int]) -> Iterator[Fault]:
+    """Keys that stand twice in one mapping, at any depth; `seen` holds nodes that aliases lead to again."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    for position, (key, value) in enumerate(_pairs(node)):
+        if isinstance(key, yaml.ScalarNode) and any(_text(k) == _text(key) for k, _ in node.value[:position]):
+            yield Fault(f"`{_text(key)}` stands twice in one mapping", path, _line(key))
+        yield from _doubles(value, path, seen)
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _doubles(item, path, seen)
 
 
 def _pairs(node: Any) -> Iterable[tuple[yaml.Node, yaml.Node]]:
