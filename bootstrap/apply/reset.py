@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 
 from bootstrap.apply.execute import Execution, execute, private_directory, sweep_private_directories
+from bootstrap.apply.lock import hold_locks
 from bootstrap.apply.requests import ResetRequest
 from bootstrap.apply.results import HostOutcome, Outcome, ResetResult
 from bootstrap.apply.run_inventory import write_run_inventory
@@ -22,7 +23,6 @@ from bootstrap.plan.model import Effect, Step
 from bootstrap.plan.summary import HostSummary
 from bootstrap.plan.survey import probe_hosts, refuse, resolve_limit, summarise
 from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
-from bootstrap.probe.lock import hold_locks
 
 
 def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
@@ -49,7 +49,7 @@ def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
     if not request.yes and not view.confirm(_question(steps, whole)):
         problem = Problem("not-confirmed", "not confirmed; nothing was changed", "answer yes, or give --yes")
         return _result(inventory, hosts, (), begun, removed=False, problems=(problem,), code=ExitCode.USAGE)
-    with hold_locks(inventory.hosts, request.access, owner=request.run.id):
+    with hold_locks(inventory, request.access, request.run.id):
         execution = _execute(request, inventory, facts, seen, steps, chosen, view)
     gone = whole and not execution.problems and remove(request.kubeconfig, inventory.cluster_name)
     outcomes = tuple(_outcome(host.name, steps, execution) for host in inventory.hosts)

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from bootstrap.apply.access_kubeconfig import bring_kubeconfig
 from bootstrap.apply.disrupt import drained
 from bootstrap.apply.execute import Execution, execute, private_directory, sweep_private_directories
+from bootstrap.apply.lock import hold_locks
 from bootstrap.apply.outcomes import exit_code_of, outcomes_of, unchanged
 from bootstrap.apply.requests import BootstrapRequest, PlanRequest
 from bootstrap.apply.results import BootstrapResult, PlanResult, Readiness
@@ -30,7 +31,6 @@ from bootstrap.plan.survey import (
     refuse,
     resolve_limit,
 )
-from bootstrap.probe.lock import hold_locks
 
 
 def plan(request: PlanRequest, view: ApplyView) -> PlanResult:
@@ -76,7 +76,7 @@ def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
     if decision.plan.empty:
         return _nothing_to_do(request, inventory, survey, decision, begun)
     _refuse_unallowed(decision)
-    with hold_locks(inventory.hosts, request.access, owner=request.run.id):
+    with hold_locks(inventory, request.access, request.run.id):
         if any(facts.unfinished for facts in survey.facts.values()):
             wait_for_leftovers(inventory, request.access, view)
             survey = examine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -9,10 +10,24 @@ from bootstrap.access import Access
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Host
+from bootstrap.probe.remote_python import run_python
 from bootstrap.probe.ssh import Completed, Session, connect
 from bootstrap.probe.ssh_errors import ConnectFailure
 
 _ROOT_TIMEOUT_S = 20.0
+_ANSWER_S = 10.0  # for Python to start and to answer, beyond the command's own time
+_RUN = """
+import json, subprocess
+try:
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
+    out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
+    answer = {"rc": done.returncode, "out": out, "err": err}
+except FileNotFoundError as error:
+    answer = {"rc": 127, "out": "", "err": str(error)}
+except subprocess.TimeoutExpired:
+    answer = {"rc": -1, "out": "", "err": "did not end within %s s" % seconds}
+print(json.dumps(answer))
+"""
 
 
 @contextmanager
@@ -33,10 +48,13 @@ def reach(host: Host, access: Access) -> Iterator[Session]:
 def run_as_root(
     session: Session, host: Host, argv: Sequence[str], access: Access, timeout_s: float = _ROOT_TIMEOUT_S
 ) -> Completed:
-    """Run a command with root's rights: directly for root, else through sudo; a password goes in on standard input."""
-    if host.connection.user == "root" and not host.connection.become:
-        return session.run(argv, timeout_s=timeout_s)
-    if access.become_password is None:
-        return session.run(["sudo", "-n", "--", *argv], timeout_s=timeout_s)
-    stdin = access.become_password + "\n"
-    return session.run(["sudo", "-S", "-p", "", "--", *argv], stdin=stdin, timeout_s=timeout_s)
+    """Run a command with root's rights and wait for its end; exit status 127 when there is no such program.
+
+    Raises:
+        ConnectFailure: the connection was lost, sudo refuses, or it took longer than `timeout_s` seconds.
+    """
+    program = f"argv = {list(argv)!r}\nseconds = {timeout_s!r}\n{_RUN}"
+    password = access.become_password
+    done = run_python(session, host, program, password=password, timeout_s=timeout_s + _ANSWER_S)
+    answer = json.loads(done.out.splitlines()[-1])
+    return Completed(int(answer["rc"]), str(answer["out"]), str(answer["err"]))

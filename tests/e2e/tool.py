@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bootstrap.rundir import state_home
+
 GPUCTL = str(Path(sys.executable).with_name("gpuctl"))
 DEADLINE_S = 900.0
+_SECRETS = re.compile(rb"\b[a-z0-9]{6}\.[a-z0-9]{16}\b|PRIVATE KEY|client-key-data: \S")
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,17 @@ class Lab:
         self.folder = folder
         self.inventory = folder / "lab.ini"
         self.kubeconfig = folder / "kubeconfig"
-        self.state = folder / "state"
+        self.runs: list[Path] = []
+        self.leaks: list[str] = []
 
     @property
     def environment(self) -> dict[str, str]:
-        """Runs are kept apart from the user's; labs and caches are the machine's."""
+        """The user's kubeconfig stays out of it."""
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "NO_COLOR": "1"}
 
     def gpuctl(self, *arguments: str, deadline_s: float = DEADLINE_S, expect: int | None = 0) -> Ran:
         """Run gpuctl in the lab's folder; `expect` is the exit code that it must have (None: any)."""
-        begun = time.monotonic()
+        begun, wall = time.monotonic(), time.time()
         done = subprocess.run(
             [GPUCTL, *arguments],
             cwd=self.folder,
@@ -61,8 +66,11 @@ class Lab:
             check=False,
         )
         ran = Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - begun)
+        self._note_runs(wall)
         if expect is not None:
-            assert ran.code == expect, f"gpuctl {' '.join(arguments)}: exit {ran.code}\n{ran.out[-4000:]}\n{ran.err[-8000:]}"
+            assert ran.code == expect, (
+                f"gpuctl {' '.join(arguments)}: exit {ran.code}\n{ran.out[-4000:]}\n{ran.err[-8000:]}"
+            )
         return ran
 
     def json(self, *arguments: str, expect: int | None = 0) -> dict[str, Any]:
@@ -94,6 +102,18 @@ class Lab:
         """kubectl on the control plane, with the administrator's credentials."""
         return self.ssh("cp1", "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", *arguments)
 
+    def last_run(self) -> Path:
+        """The run directory of the last command that made one."""
+        assert self.runs, "no command made a run directory"
+        return self.runs[-1]
+
+    def _note_runs(self, begun: float) -> None:
+        """Remember the run directories of a command (only the newest are kept), and look for secrets in them at once."""
+        for path in sorted((state_home() / "runs").iterdir()):
+            if path.is_dir() and path.stat().st_mtime >= begun - 1 and path not in self.runs:
+                self.runs.append(path)
+                self.leaks += secrets_in(path)
+
     def applied(self, ran: dict[str, Any]) -> dict[str, list[str]]:
         """Host → components that a bootstrap ran."""
         return {o["host"]: o["completed"] for o in ran["data"]["outcomes"] if o["completed"]}
@@ -108,3 +128,12 @@ def wait_for(what: str, check: Callable[[], Any], deadline_s: float = 120.0, pau
             return last
         assert time.monotonic() < end, f"{what}: not within {deadline_s:.0f} s; last seen: {last!r}"
         time.sleep(pause_s)
+
+
+def secrets_in(run: Path) -> list[str]:
+    """What of a run directory holds a bootstrap token or a private key, or is open to others."""
+    found = [f"{run} is open to others"] if run.stat().st_mode & 0o077 else []
+    for path in (p for p in run.rglob("*") if p.is_file()):
+        if match := _SECRETS.search(path.read_bytes()):
+            found.append(f"{path.name}: {match.group()[:9].decode('ascii', 'replace')}…")
+    return found

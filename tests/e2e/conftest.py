@@ -1,0 +1,39 @@
+"""The lab that the main lane runs on: made once, taken down at the end, also when the tests are interrupted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.tool import GPUCTL, Lab
+
+
+def lab_name(prefix: str) -> str:
+    """A name of this run: two runs on one machine do not meet."""
+    return f"{prefix}{os.getpid() % 1000000:x}"[:8]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _needs_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("SKIPPED end-to-end tests: test hosts need root")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Three hosts: a control plane and two workers with eight simulated GPUs each."""
+    folder: Path = tmp_path_factory.mktemp("lab")
+    made = Lab(lab_name("t"), folder)
+    try:
+        made.gpuctl("testvm", "up", "--name", made.name, "--hosts", "3", "--gpus", "8")
+        yield made
+    finally:
+        keep = os.environ.get("GPUCTL_TEST_KEEP_LAB")
+        if not keep:
+            subprocess.run([GPUCTL, "testvm", "down", "--name", made.name], timeout=300, check=False)
+            shutil.rmtree(folder, ignore_errors=True)
