@@ -189,7 +189,7 @@ def parse_report(log: str, assignment: Assignment) -> Computed:
             report = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if isinstance(report, dict) and "devices" in report:
+        if isinstance(report, dict) and isinstance(report.get("devices"), list):
             error = str(report.get("error") or "")
             code = str(report.get("code") or ("compute-failed" if error else ""))
             return Computed(assignment.node, tuple(report["devices"]), code, error, assignment.held)
