@@ -6,11 +6,13 @@ import json
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bootstrap.probe.bundle import script
 from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
 from bootstrap.probe.facts_json import from_json
+from bootstrap.probe.lock import is_ours
 from bootstrap.probe.remote_python import run_python
 from bootstrap.probe.ssh import DEFAULT_TIMEOUT_S, Sessions
 from bootstrap.probe.ssh_errors import ConnectFailure, python_missing
@@ -73,7 +75,7 @@ def _probe(host: Host, pool: Sessions, become_password: str | None, timeout_s: f
 
 
 def read_answer(host: Host, out: str, sent: float, received: float) -> HostFacts:
-    """The facts in what a host printed. Raises ConnectFailure when they are not there.
+    """The facts in what a host printed; a lock of our own is not reported. Raises ConnectFailure without facts.
 
     `sent` and `received` are our clock (seconds since 1970) around the question: as with NTP, the host's clock is ahead
     by the mean of its distance to ours on the way there and on the way back.
@@ -89,4 +91,5 @@ def read_answer(host: Host, out: str, sent: float, received: float) -> HostFacts
     offset = None
     if "clock_start" in found and "clock_end" in found:
         offset = ((float(found["clock_start"]) - sent) + (float(found["clock_end"]) - received)) / 2
-    return from_json(host.name, found, offset)
+    facts = from_json(host.name, found, offset)
+    return replace(facts, lock_holder=None) if is_ours(facts.lock_holder) else facts
