@@ -6,6 +6,7 @@ Standard library only, Python 3.8 and later: this code runs on the hosts.
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import os
 import shutil
 import stat
@@ -151,6 +152,17 @@ def restore(component: str, check: bool) -> List[str]:
             if not check:
                 os.rmdir(folder)
     return changed
+
+
+def prune(component: str, patterns: Sequence[str], kept: Sequence[str], check: bool) -> List[str]:
+    """Put back what the component wrote earlier, matches a pattern and is no longer wanted; the paths that changed."""
+    before = receipts.read_before(component)["files"]
+    stale = {
+        path: saved
+        for path, saved in before.items()
+        if path not in kept and any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+    }
+    return [path for path, saved in stale.items() if _restore_file(path, saved, check)]
 
 
 def _restore_file(path: str, saved: Mapping[str, Any], check: bool) -> bool:

@@ -13,7 +13,7 @@ _PART = re.compile(r"""\s*(?:'([^']*)'|"((?:[^"\\]|\\.)*)"|([A-Za-z0-9_-]+))\s*(
 
 
 def parse(text: str) -> Dict[str, Any]:
-    """Nested dictionaries of tables, with strings, numbers, booleans and arrays of these; ValueError when it is more."""
+    """Nested dictionaries of tables, with strings, numbers, booleans, arrays; ValueError when it is more."""
     root: Dict[str, Any] = {}
     table = root
     lines = iter(text.splitlines())

@@ -33,7 +33,8 @@ class ActionModule(ActionBase):
         if source is None:
             return entry
         path = self._find_needle("templates", source)
-        with_mark = {**variables, "ansible_managed": MANAGED, "template_path": source}
+        own = entry.pop("vars", None) or {}
+        with_mark = {**variables, **own, "ansible_managed": MANAGED, "template_path": source}
         templar = self._templar.copy_with_new_env(searchpath=[str(Path(path).parent)], available_variables=with_mark)
         text = trust_as_template(self._loader.get_text_file_contents(path))
         overrides = {"trim_blocks": True, "lstrip_blocks": True}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_filesync import Wanted, remove_trees, restore, sync
+from ansible.module_utils.gpuctl_filesync import Wanted, prune, remove_trees, restore, sync
 from ansible.module_utils.gpuctl_hostio import HostError
 
 DOCUMENTATION = r"""
@@ -25,7 +25,8 @@ options:
     default: present
   files:
     description:
-      - Files to have. C(dest), and C(src) (a template of the role) or C(content); C(mode), C(owner), C(group).
+      - Files to have. C(dest), and C(src) (a template of the role, with further C(vars)) or C(content).
+      - C(mode), C(owner) and C(group) are V(0644), V(root) and V(root) unless given.
       - C(validate) is an argument list in which C(%s) stands for the file.
       - C(block) makes the content a marked block in a file that others own as well.
     type: list
@@ -35,6 +36,11 @@ options:
     description: Files that must not be there.
     type: list
     elements: path
+    default: []
+  prune:
+    description: Patterns; files that this component wrote earlier, that match and are not in O(files), go back.
+    type: list
+    elements: str
     default: []
   trees:
     description: With O(state=restored), folders of data that are removed with all that is in them.
@@ -70,6 +76,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "restored"], "default": "present"},
             "files": {"type": "list", "elements": "dict", "default": []},
             "absent": {"type": "list", "elements": "path", "default": []},
+            "prune": {"type": "list", "elements": "str", "default": []},
             "trees": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
@@ -82,6 +89,8 @@ def main() -> None:
         else:
             files = [Wanted(entry) for entry in wanted["files"]]
             result = sync(wanted["component"], files, wanted["absent"], module.check_mode)
+            kept = [file.dest for file in files]
+            result["changed_files"] += prune(wanted["component"], wanted["prune"], kept, module.check_mode)
     except HostError as error:
         module.fail_json(msg=error.as_text(), code=error.code, details=error.details)
     diff = result["diff"] if module._diff else []  # noqa: SLF001 - Ansible's documented way to ask

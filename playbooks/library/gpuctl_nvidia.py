@@ -1,4 +1,4 @@
-"""Module gpuctl_nvidia: have the NVIDIA kernel module loaded and equal to its libraries, or say why it takes a reboot."""
+"""Module gpuctl_nvidia: have the NVIDIA kernel module loaded and equal to its libraries, or say why not."""
 
 from __future__ import annotations
 

@@ -31,6 +31,14 @@ options:
     type: list
     elements: dict
     default: []
+  names:
+    description: Names of packages, beside O(packages).
+    type: list
+    elements: str
+    default: []
+  version:
+    description: Version, a glob, of all packages in O(names); any will do when it is not given.
+    type: str
   state:
     description: V(absent) removes the packages that this component installed and lifts its holds.
     type: str
@@ -79,6 +87,7 @@ removed:
 def have(module: AnsibleModule) -> dict[str, Any]:
     """Install what is missing or does not match, then hold."""
     wanted = [_wanted(entry) for entry in module.params["packages"] if _applies(entry)]
+    wanted += [apt.Wanted(name, module.params["version"]) for name in module.params["names"]]
     before = apt.installed()
     missing = [package for package in wanted if not package.satisfied_by(before.get(package.name))]
     unheld = [p.name for p in wanted if module.params["hold"] and not _held(before, p.name)]
@@ -137,7 +146,7 @@ def _choose(module: AnsibleModule, missing: list[apt.Wanted]) -> dict[str, str]:
             offered = apt.versions([package.name])[package.name]
             codes = {_kernel(entry["name"]): entry.get("code") for entry in module.params["packages"]}
             raise HostError(
-                codes[package.name] or "package-not-found",
+                codes.get(package.name) or "package-not-found",
                 f"no source offers {package.name} {package.version or ''}".rstrip()
                 + (f"; on offer: {', '.join(offered[:4])}" if offered else ""),
                 "set a version that the source has, or another source",
@@ -169,6 +178,8 @@ def main() -> None:
         argument_spec={
             "component": {"type": "str", "required": True},
             "packages": {"type": "list", "elements": "dict", "default": []},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "version": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "hold": {"type": "bool", "default": False},
             "allow_downgrade": {"type": "bool", "default": True},
