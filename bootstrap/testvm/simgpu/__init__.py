@@ -1,0 +1,1 @@
+"""Simulated GPUs for lab hosts: hardware below the driver, and driver packages that find it."""

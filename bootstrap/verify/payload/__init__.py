@@ -1,0 +1,1 @@
+"""Programs that `gpuctl verify-gpus` runs inside pods."""
