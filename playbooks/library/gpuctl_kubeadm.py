@@ -1,0 +1,115 @@
+"""Module gpuctl_kubeadm: how far kubeadm got on this host, and what is needed to make its node what is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gpuctl_hostio import HostError
+from ansible.module_utils.gpuctl_kube import KubeError
+from ansible.module_utils.gpuctl_kubeadmops import Wanted, converge
+from ansible.module_utils.gpuctl_kubeadmstate import inspect, node_name
+from ansible.module_utils.gpuctl_kubereset import leftovers, reset_host
+
+DOCUMENTATION = r"""
+module: gpuctl_kubeadm
+short_description: Look at, clean, converge or reset what kubeadm made of a host
+description:
+  - V(inspected) changes nothing and refuses, with code leftover-cluster, what is neither ours nor alive.
+  - V(cleaned) removes half a node that an interrupted run of gpuctl left, and nothing else.
+  - V(converged) applies kubelet settings, labels, the taint, certificate names and kube-proxy settings that differ.
+  - V(absent) undoes kubeadm and the pod network on the host.
+options:
+  state:
+    description: What to do.
+    type: str
+    choices: [inspected, cleaned, converged, absent]
+    required: true
+  role:
+    description: What the host is in the cluster.
+    type: str
+    choices: [init, control-plane, worker]
+    required: true
+  fresh:
+    description: With V(converged), whether kubeadm has just made the node.
+    type: bool
+    default: false
+  labels:
+    description: Labels of the node.
+    type: dict
+    default: {}
+  schedulable:
+    description: Whether a control plane takes ordinary pods.
+    type: bool
+    default: false
+  cert_sans:
+    description: Names and addresses that the API server's certificate must have.
+    type: list
+    elements: str
+    default: []
+  kube_proxy:
+    description: Settings of kube-proxy.
+    type: dict
+    default: {}
+author: [gpuctl]
+"""
+
+EXAMPLES = r"""
+- name: See how far this host is
+  gpuctl_kubeadm:
+    state: inspected
+    role: worker
+"""
+
+RETURN = r"""
+node: {type: str, returned: success, description: "Name of the host's node."}
+found: {type: str, returned: always, description: "With inspected: none, running, half or whole."}
+done: {type: list, elements: str, returned: success, description: "What was done."}
+"""
+
+OPTIONS: dict[str, Any] = {
+    "state": {"type": "str", "choices": ["inspected", "cleaned", "converged", "absent"], "required": True},
+    "role": {"type": "str", "choices": ["init", "control-plane", "worker"], "required": True},
+    "fresh": {"type": "bool", "default": False},
+    "labels": {"type": "dict", "default": {}},
+    "schedulable": {"type": "bool", "default": False},
+    "cert_sans": {"type": "list", "elements": "str", "default": []},
+    "kube_proxy": {"type": "dict", "default": {}},
+}
+
+
+def act(module: AnsibleModule) -> dict[str, Any]:
+    """Do what `state` asks for."""
+    given = module.params
+    if given["state"] == "inspected":
+        found = inspect(given["role"])
+        return {"changed": False, "found": found["state"], "traces": found["traces"], "done": []}
+    if module.check_mode:
+        return {"changed": given["state"] == "absent" and any(leftovers().values()), "done": []}
+    if given["state"] == "converged":
+        labels = {str(key): str(value) for key, value in given["labels"].items()}
+        names = ("role", "schedulable", "cert_sans", "kube_proxy", "fresh")
+        done = converge(Wanted(labels=labels, **{name: given[name] for name in names}))
+    elif given["state"] == "cleaned" and inspect(given["role"])["state"] != "half":
+        done = []
+    else:
+        done = reset_host()
+    return {"changed": bool(done), "done": done}
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
+    try:
+        result = act(module)
+    except HostError as error:
+        module.fail_json(msg=error.as_text(), code=error.code, details=error.details)
+    except KubeError as error:
+        module.fail_json(
+            msg=f"[api-unreachable] {error}; fix: see `crictl ps -a` on the control plane", code="api-unreachable"
+        )
+    module.exit_json(node=node_name(), **result)
+
+
+if __name__ == "__main__":
+    main()
