@@ -1,0 +1,119 @@
+# What a person needs: setup, demo, test, lint, bench, docs. Each may be run again at any time.
+#
+#   PYTHON=python3.12           the interpreter that .venv is made with (3.11 or newer)
+#   GPUCTL_TEST_E2E=0           make test without the end-to-end tests
+#   GPUCTL_TEST_BUDGET_S=3600   seconds after which no further end-to-end test is begun; what is left is told
+#   LAB=demo                    name of the lab that `make demo` makes
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+LAB ?= lab
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+GPUCTL := $(BIN)/gpuctl
+
+# Test hosts (systemd-container mmdebstrap iproute2 nftables iptables conntrack openssh-client), the component build
+# (gcc libc6-dev dpkg-dev apt-utils gnupg ca-certificates debian-archive-keyring), the virtual environment.
+PACKAGES := python3-venv systemd-container mmdebstrap iproute2 nftables iptables conntrack openssh-client gnupg \
+  apt-utils dpkg-dev gcc libc6-dev ca-certificates debian-archive-keyring
+
+.PHONY: help setup packages demo demo-down test lint unit e2e components bench docs lock
+
+help:
+	@echo "make setup   Debian packages and .venv with gpuctl in it"
+	@echo "make demo    three test hosts, a cluster on them, proof on every simulated GPU (as root)"
+	@echo "make test    lint, unit, content and golden tests, then the end-to-end tests (as root)"
+	@echo "make lint    ruff, mypy, import-linter, yamllint, ansible-lint"
+	@echo "make bench   how long things take, side by side with a plain shell script (as root)"
+	@echo "make docs    the generated pages"
+
+setup: packages $(STAMP)
+
+packages:
+	@command -v dpkg-query >/dev/null || { echo "setup: not a Debian system: install what corresponds to: $(PACKAGES)"; exit 0; }; \
+	missing=$$(for p in $(PACKAGES); do \
+	  dpkg-query --show --showformat='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done | xargs); \
+	[ -n "$$missing" ] || exit 0; \
+	as_root=""; [ "$$(id -u)" = 0 ] || as_root=sudo; \
+	if [ -n "$$as_root" ] && ! command -v sudo >/dev/null; then \
+	  echo "setup: these Debian packages are missing, and installing them needs root: $$missing" >&2; exit 2; fi; \
+	echo "setup: installing Debian packages: $$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	$$as_root apt-get update -qq; \
+	$$as_root apt-get install -y -qq --no-install-recommends $$missing
+
+# Rebuilt when the lock or the metadata changes; without its stamp (first time, or interrupted) it is made anew.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "setup: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 setup" >&2; exit 2; }
+	@echo "setup: making $(VENV) from requirements.lock"
+	@rm -f $@
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+define need_root
+	@[ "$$(id -u)" = 0 ] || { echo "$@: test hosts need root: run sudo make $@" >&2; exit 2; }
+endef
+
+components: setup
+	@$(GPUCTL) testvm components build
+
+demo: setup
+	$(need_root)
+	$(GPUCTL) testvm components build
+	$(GPUCTL) testvm up --name $(LAB)
+	$(GPUCTL) bootstrap --inventory $(LAB).ini
+	$(GPUCTL) verify-gpus --inventory $(LAB).ini
+	@echo
+	@echo "look around:   $(GPUCTL) testvm ssh --name $(LAB) cp1 -- kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes"
+	@echo "               $(GPUCTL) testvm ssh --name $(LAB) gpu1 -- nvidia-smi"
+	@echo "               $(GPUCTL) bootstrap --inventory $(LAB).ini      (again: nothing to do)"
+	@echo "take it down:  make demo-down$(if $(filter lab,$(LAB)),, LAB=$(LAB))"
+
+demo-down: setup
+	$(need_root)
+	$(GPUCTL) testvm down --name $(LAB)
+
+test: setup
+	@$(MAKE) lint
+	@$(MAKE) unit
+	@if [ "$${GPUCTL_TEST_E2E:-1}" = 0 ]; then echo "test: end-to-end tests left out (GPUCTL_TEST_E2E=0)"; \
+	 else $(MAKE) e2e; fi
+
+unit: setup
+	$(BIN)/pytest tests/unit tests/content tests/golden
+
+e2e: setup
+	$(need_root)
+	$(GPUCTL) testvm components build
+	$(BIN)/pytest tests/e2e
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/yamllint --strict .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
+
+bench: setup
+	$(need_root)
+	$(BIN)/python -m tests.bench
+
+docs: setup
+	$(BIN)/python tools/generate_docs.py
+
+# Needs pip-tools, which is not in the lock: it is not needed to use it.
+lock:
+	@$(PYTHON) -c 'import tomllib; d = tomllib.load(open("pyproject.toml", "rb")); \
+	print("\n".join(d["project"]["dependencies"] + d["dependency-groups"]["dev"]))' > $(VENV)/requirements.in
+	@$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	  --no-emit-options --strip-extras --allow-unsafe --no-annotate --no-header \
+	  --output-file requirements.lock $(VENV)/requirements.in
