@@ -1,0 +1,156 @@
+"""Can the host be used at all, and is it the machine that it seems to be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from statistics import median
+from typing import TYPE_CHECKING
+
+from bootstrap.checks.common import Say, begun, complete
+from bootstrap.checks.finding import Finding
+from bootstrap.probe.ssh_options import ignored_options
+
+if TYPE_CHECKING:
+    from bootstrap.inventory.model import Host, Inventory
+    from bootstrap.probe.facts import HostFacts
+
+# The roles' vars/ have data for these.
+SYSTEMS = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
+ARCHITECTURES = ("x86_64", "aarch64")
+LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+SKEW_FIX_S = 5.0  # the probe itself is off by its own length, under a second
+SKEW_REFUSE_S = 300.0  # certificates made on one host are not yet valid on the other
+PACKAGE_WAIT_S = 300  # gpuctl_packages: lock_timeout
+
+
+def root(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """Without root most of what follows would be guesses."""
+    if not facts.root:
+        yield Say(host.name, "sudo-denied").refuse(
+            "the probe did not run as root", "set ansible_become=true, or ansible_user=root"
+        )
+
+
+def operating_system(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """Only distributions that the roles have data for."""
+    if facts.os.version_id not in SYSTEMS.get(facts.os.id, ()):
+        known = ", ".join(f"{name.capitalize()} {'/'.join(versions)}" for name, versions in SYSTEMS.items())
+        seen = facts.os.pretty or f"{facts.os.id} {facts.os.version_id}".strip() or "unknown"
+        yield Say(host.name, "os-unsupported").refuse(f"its system is {seen}", f"use one of: {known}")
+
+
+def architecture(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """Only processors that all upstreams publish packages for."""
+    if facts.os.arch not in ARCHITECTURES:
+        yield Say(host.name, "arch-unsupported").refuse(
+            f"its processor is {facts.os.arch or 'unknown'}", f"use one of: {', '.join(ARCHITECTURES)}"
+        )
+
+
+def hostname(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """The host's name becomes the node's: RFC 1123, at most 253 characters."""
+    name = facts.hostname.lower()
+    good = all(LABEL.fullmatch(label) for label in name.split(".")) and len(name) <= 253
+    if not good or name.split(".")[0] == "localhost":
+        yield Say(host.name, "hostname-invalid").refuse(
+            f"its hostname {facts.hostname!r} cannot be a node name", "set one there: hostnamectl set-hostname NAME"
+        )
+
+
+def package_lock(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """Somebody else is installing packages."""
+    if facts.package_lock:
+        yield Say(host.name, "package-lock").repair(
+            f"{facts.package_lock} holds the package lock", f"wait for it, at most {PACKAGE_WAIT_S} s"
+        )
+
+
+def lock(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """Another gpuctl is at work."""
+    if facts.lock_holder:
+        yield Say(host.name, "lock-held").refuse(f"locked by {facts.lock_holder}", "wait for that run, or end it")
+
+
+def ssh_options(host: Host, _facts: HostFacts) -> Iterator[Finding]:
+    """Options that Ansible's ssh follows and gpuctl's own connections do not."""
+    ignored = ignored_options(host.connection.ssh_common_args)
+    if ignored:
+        yield Say(host.name, "ssh-option-ignored").warn(
+            f"gpuctl's own connections do not follow {', '.join(ignored)}", "leave it out if both should do the same"
+        )
+
+
+def identity(_inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Finding]:
+    """Clones: the second node would replace the first. Every host that is involved gets the finding."""
+    named: tuple[tuple[str, Callable[[HostFacts], tuple[str, ...]], str], ...] = (
+        ("machine-id", lambda f: (f.machine_id,) if f.machine_id else (), _NEW_MACHINE_ID),
+        (
+            "hostname",
+            lambda f: (f.hostname.lower(),) if f.hostname else (),
+            "give each its own: hostnamectl set-hostname NAME",
+        ),
+        ("MAC address", lambda f: f.macs, "give each virtual machine its own network card address"),
+    )
+    one_machine = _same_machine(facts)
+    for names in one_machine:
+        for name in names:
+            others = _others(names, name)
+            yield Say(name, "identity-duplicate").refuse(f"{others} and it are one machine", "list the machine once")
+    together = {name for names in one_machine for name in names}
+    for what, read, fix in named:
+        for value, names in _groups(facts, read).items():
+            for name in names if not together.issuperset(names) else ():
+                message = f"it has the same {what} as {_others(names, name)}: {value}"
+                yield Say(name, "identity-duplicate").refuse(message, fix)
+    for value, names in _groups(facts, lambda f: (f.product_uuid.lower(),) if f.product_uuid else ()).items():
+        if len({facts[n].machine_id for n in names}) == len(names):  # containers of one machine share the firmware's
+            yield Say(names[0], "identity-duplicate").warn(
+                f"it has the same product UUID as {_others(names, names[0])}: {value}", "expected for containers only"
+            )
+
+
+_NEW_MACHINE_ID = "on each clone: rm /etc/machine-id && systemd-machine-id-setup, then reboot it"
+
+
+def _same_machine(facts: Mapping[str, HostFacts]) -> list[tuple[str, ...]]:
+    both = _groups(facts, lambda f: (f"{f.machine_id}/{f.boot_id}",) if f.machine_id and f.boot_id else ())
+    return list(both.values())
+
+
+def _groups(facts: Mapping[str, HostFacts], read: Callable[[HostFacts], tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Value → the hosts that have it, for values that more than one host has."""
+    hosts: dict[str, list[str]] = {}
+    for name, found in facts.items():
+        for value in dict.fromkeys(read(found)):
+            hosts.setdefault(value, []).append(name)
+    return {value: tuple(names) for value, names in hosts.items() if len(names) > 1}
+
+
+def _others(names: tuple[str, ...], name: str) -> str:
+    return ", ".join(other for other in names if other != name)
+
+
+def clocks(_inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Finding]:
+    """Every clock against the median of all, and whether something keeps it right."""
+    offsets = {name: f.clock_offset_s for name, f in facts.items() if f.clock_offset_s is not None}
+    middle = median(offsets.values()) if len(offsets) > 1 else 0.0
+    for name, found in facts.items():
+        say, off = Say(name, "clock-skew"), offsets.get(name, middle) - middle
+        ahead = f"its clock is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the other hosts"
+        if abs(off) > SKEW_REFUSE_S:
+            yield say.refuse(ahead, "set the clock, for example: timedatectl set-ntp true")
+        elif found.time_synchronised is False and not complete(found, "kube_host"):
+            message = ahead if abs(off) > SKEW_FIX_S else "nothing keeps its clock right"
+            yield say.repair(message, "a time service is installed")
+        elif abs(off) > SKEW_FIX_S:
+            yield say.warn(ahead, "look at its time service: timedatectl timesync-status")
+
+
+def foreign_receipts(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """Receipts that another machine wrote: the disk was cloned after gpuctl had worked there."""
+    written = {r.get("machine_id") for r in facts.receipts.values()} - {None, facts.machine_id}
+    if written and facts.machine_id and begun(facts, "kubeadm"):
+        yield Say(host.name, "leftover-cluster").refuse(
+            "it is a copy of a machine on which gpuctl worked before", f"run: gpuctl reset --limit {host.name}"
+        )

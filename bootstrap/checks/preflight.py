@@ -1,0 +1,74 @@
+"""Preflight: every check over every host, all findings in one report, before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bootstrap.checks import cluster, gpu, hosts, network, packages, storage
+from bootstrap.checks.common import ClusterCheck, HostCheck
+from bootstrap.checks.finding import Finding, Severity
+from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
+
+if TYPE_CHECKING:
+    from bootstrap.inventory.model import Inventory
+
+HOST_CHECKS: tuple[HostCheck, ...] = (
+    hosts.root,
+    hosts.operating_system,
+    hosts.architecture,
+    hosts.hostname,
+    hosts.lock,
+    hosts.package_lock,
+    hosts.ssh_options,
+    hosts.foreign_receipts,
+    storage.disk,
+    storage.memory,
+    storage.processors,
+    storage.swap,
+    storage.cgroups,
+    storage.kernel_modules,
+    storage.inotify,
+    network.ports,
+    network.interfaces,
+    network.firewall,
+    network.resolver,
+    packages.container_runtime,
+    gpu.missing,
+    gpu.unsupported,
+    gpu.nouveau,
+    gpu.foreign,
+    gpu.mismatch,
+    gpu.secure_boot,
+    gpu.fabric,
+)
+CLUSTER_CHECKS: tuple[ClusterCheck, ...] = (
+    hosts.identity,
+    hosts.clocks,
+    network.proxies,
+    network.ranges,
+    cluster.leftovers,
+)
+
+
+def preflight(inventory: Inventory, probes: Mapping[str, ProbeResult]) -> tuple[Finding, ...]:
+    """All findings, in the order of the inventory's hosts; what concerns no one host comes last. Pure."""
+    facts = {name: found for name, found in probes.items() if isinstance(found, HostFacts)}
+    findings = [
+        Finding(name, found.code, Severity.REFUSE, found.message, found.fix)
+        for name, found in probes.items()
+        if isinstance(found, Unreachable)
+    ]
+    for host in inventory.hosts:
+        if host.name in facts:
+            findings += [finding for check in HOST_CHECKS for finding in check(host, facts[host.name])]
+    findings += [finding for check in CLUSTER_CHECKS for finding in check(inventory, facts)]
+    order = {host.name: position for position, host in enumerate(inventory.hosts)}
+    unique = dict.fromkeys(findings)
+    return tuple(sorted(unique, key=lambda finding: order.get(finding.host or "", len(order))))
+
+
+def count_of_checks(inventory: Inventory, probes: Mapping[str, ProbeResult]) -> int:
+    """How many checks `preflight` makes: reachability and each host check per host, and those over all hosts."""
+    answered = sum(isinstance(found, HostFacts) for found in probes.values())
+    return len(inventory.hosts) + answered * (len(HOST_CHECKS) + len(CLUSTER_CHECKS))
