@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,23 +17,20 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.testvm import (
     cgroups,
     inventory_file,
-    machine,
     mirror,
     network,
     provision,
+    registry,
     requirements,
     ssh,
     state,
     sweep,
 )
 from bootstrap.testvm.names import (
-    CONTROL_PLANE,
     MAX_HOSTS,
-    NAME_PATTERN,
     RUNTIME_ROOT,
     LabPaths,
     check_name,
-    host_names,
     labs_root,
 )
 from bootstrap.testvm.nspawn import NspawnBackend
@@ -98,14 +94,18 @@ def up(
     with state.lock(RUNTIME_ROOT / name, lambda: report("lab", f"another gpuctl works on lab {name}: waiting for it")):
         paths = LabPaths.of(name)
         record = state.load(paths)
-        inventory_file.check_free(inventory, record)
-        if record is None:
-            record = _new_record(paths, gpus, gpu_model, components)
-        _check_same(record, gpus, gpu_model, components)
-        record = _grow(paths, record, hosts)
-        record = _complete(paths, record, report)
-        record = inventory_file.write(paths, record, inventory, cgroup_v1=cgroups.uses_v1(), report=report)
-        return _lab(paths, record)
+        try:
+            inventory_file.check_free(inventory, record)
+            if record is None:
+                record = registry.new_record(paths, gpus, gpu_model, components)
+            registry.check_same(record, gpus, gpu_model, components)
+            record = registry.grow(paths, record, hosts)
+            record = _complete(paths, record, report)
+            record = inventory_file.write(paths, record, inventory, cgroup_v1=cgroups.uses_v1(), report=report)
+            return _lab(paths, record)
+        finally:
+            if not paths.record.exists():
+                sweep.forget(paths)  # refused before anything was made
 
 
 def _check_arguments(name: str, hosts: int, gpus: int, gpu_model: str, components: str) -> None:
@@ -118,84 +118,6 @@ def _check_arguments(name: str, hosts: int, gpus: int, gpu_model: str, component
         raise usage_error(f"unknown GPU model {gpu_model!r}", f"one of {', '.join(GPU_MODELS)}")
     if components not in COMPONENTS:
         raise usage_error(f"unknown source of components {components!r}", f"one of {', '.join(COMPONENTS)}")
-
-
-def _new_record(paths: LabPaths, gpus: int, gpu_model: str, components: str) -> LabRecord:
-    """Choose the lab's subnet and write its record: from here on, `down` knows of it."""
-    try:
-        if components == "mirror":
-            mirror.current()  # refuses where there is none, before anything is made
-        with state.lock(RUNTIME_ROOT):
-            taken = [*network.taken_here(), *(other.subnet.network for other in _records())]
-            record = LabRecord(
-                name=paths.name,
-                created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                components=components,
-                gpus=gpus,
-                gpu_model=gpu_model,
-                network=str(network.choose_subnet(paths.name, taken)),
-                rootfs="",
-            )
-            link = paths.runtime / "state"
-            if not link.is_symlink():
-                link.symlink_to(paths.state)
-            paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            state.save(paths, record)
-    except GpuctlError:
-        sweep.forget(paths)
-        raise
-    return record
-
-
-def _records() -> tuple[LabRecord, ...]:
-    """Every lab's record that can be read."""
-    found: dict[str, LabRecord] = {}
-    for name in known_names():
-        try:
-            record = state.load(LabPaths.of(name))
-        except GpuctlError:
-            continue
-        if record:
-            found[name] = record
-    return tuple(found.values())
-
-
-def known_names() -> tuple[str, ...]:
-    """Names of labs that have a state or a runtime directory."""
-    found = {*machine.other_labs("")}
-    if labs_root().is_dir():
-        found |= {entry.name for entry in labs_root().iterdir() if NAME_PATTERN.fullmatch(entry.name)}
-    return tuple(sorted(found))
-
-
-def _check_same(record: LabRecord, gpus: int, gpu_model: str, components: str) -> None:
-    asked = {"GPUs per host": gpus, "GPU model": gpu_model, "components": components}
-    has = {"GPUs per host": record.gpus, "GPU model": record.gpu_model, "components": record.components}
-    differing = [f"{what} {has[what]}, not {asked[what]}" for what in asked if asked[what] != has[what]]
-    if differing:
-        raise GpuctlError(
-            ExitCode.PREFLIGHT,
-            Problem(
-                "lab-differs",
-                f"lab {record.name} is there with {'; '.join(differing)}",
-                f"ask for what it is, take another --name, or first: gpuctl testvm down --name {record.name}",
-            ),
-        )
-
-
-def _grow(paths: LabPaths, record: LabRecord, count: int) -> LabRecord:
-    """Record the hosts that are missing up to `count`; a lab never shrinks."""
-    names = host_names(count)[len(record.hosts) :]
-    if not names:
-        return record
-    added: list[HostRecord] = []
-    for index, name in enumerate(names, start=len(record.hosts)):
-        has_gpus = record.gpus > 0 and (name != CONTROL_PLANE or count == 1)
-        model = record.gpu_model if has_gpus else "none"
-        added.append(HostRecord(name, str(record.subnet.host(index)), record.gpus if has_gpus else 0, model))
-    grown = replace(record, hosts=(*record.hosts, *added))
-    state.save(paths, grown)
-    return grown
 
 
 def _complete(paths: LabPaths, record: LabRecord, report: Report) -> LabRecord:
@@ -264,7 +186,7 @@ def _host_state(paths: LabPaths, host: HostRecord) -> str:
 
 def list_labs() -> tuple[Lab, ...]:
     """Every lab of this machine that can be read, as it is now; changes nothing and waits for nobody."""
-    return tuple(_lab(LabPaths.of(record.name), record) for record in _records())
+    return tuple(_lab(LabPaths.of(record.name), record) for record in registry.records())
 
 
 def _find(name: str, host: str) -> tuple[LabPaths, HostRecord]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -106,16 +105,14 @@ def _start(paths: LabPaths, record: LabRecord) -> None:
     log = paths.state / "mirror" / "server.log"
     package = str(Path(__file__).parents[2])
     certificate = paths.state / "mirror" / "server.pem"
-    with log.open("ab") as out:
-        server = subprocess.Popen(
-            [sys.executable, "-m", SERVER_MODULE, "--root", record.mirror_root, "--address", str(record.subnet.gateway),
-             "--port", str(record.mirror_port), "--cert", str(certificate),
-             "--key", str(certificate.with_suffix(".key")), "--pid-file", str(_pid_file(paths))],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", start_new_session=True,
-            env=procs.environment() | {"PYTHONPATH": package},
-        )  # fmt: skip
+    procs.detach(
+        [sys.executable, "-m", SERVER_MODULE, "--root", record.mirror_root, "--address", str(record.subnet.gateway),
+         "--port", str(record.mirror_port), "--cert", str(certificate),
+         "--key", str(certificate.with_suffix(".key")), "--pid-file", str(_pid_file(paths))],
+        log, PYTHONPATH=package,
+    )  # fmt: skip
     until = time.monotonic() + _START_WAIT_S
-    while time.monotonic() < until and server.poll() is None:
+    while time.monotonic() < until and is_running(paths):
         if answers(paths, record):
             return
         time.sleep(0.05)

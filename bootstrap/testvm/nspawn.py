@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -61,7 +60,7 @@ class NspawnBackend:
         return _orders(paths, host).is_file()
 
     def start(self, paths: LabPaths, host: str) -> None:
-        """Start the host's supervisor in a session of its own, in the host's cgroups from its first moment."""
+        """Start the host's supervisor, which joins the host's cgroups before it does anything."""
         if self.is_running(paths, host):
             return
         self.destroy(paths, host)  # what an ended supervisor left
@@ -71,13 +70,22 @@ class NspawnBackend:
             paths.runtime / host / "cgroups.json",
             json.dumps({"keeper": [str(p) for p in joined.keeper], "machine": [str(p) for p in joined.machine]}),
         )
-        with paths.console(host).open("ab") as console:
-            subprocess.Popen(
-                ["unshare", "--mount", "--propagation", "private", "--", sys.executable, "-I", "-S", str(SUPERVISOR),
-                 str(_orders(paths, host)), str(paths.runtime / host / "cgroups.json")],
-                stdin=subprocess.DEVNULL, stdout=console, stderr=console, cwd="/", start_new_session=True,
-                env=procs.environment(),
-            )  # fmt: skip
+        orders = [str(_orders(paths, host)), str(paths.runtime / host / "cgroups.json")]
+        procs.detach(
+            [
+                "unshare",
+                "--mount",
+                "--propagation",
+                "private",
+                "--",
+                sys.executable,
+                "-I",
+                "-S",
+                str(SUPERVISOR),
+                *orders,
+            ],
+            paths.console(host),
+        )
 
     def stop(self, paths: LabPaths, host: str) -> None:
         """Ask the supervisor to shut the host down; kill what is left after 30 s."""

@@ -41,6 +41,15 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
+def detach(argv: Sequence[str], log: Path, **variables: str) -> None:
+    """Start a process that outlives us: a session of its own, no child of ours, its output appended to `log`."""
+    with log.open("ab") as out:
+        subprocess.run(
+            ["setsid", "--fork", *argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", timeout=30,
+            check=True, env=environment() | variables,
+        )  # fmt: skip
+
+
 def _failed(argv: Sequence[str], what: str, details: str) -> GpuctlError:
     return GpuctlError(
         ExitCode.STEP_FAILED,

@@ -18,6 +18,7 @@ TOOLS: Mapping[str, str] = {
     "mount": "mount",
     "nft": "nftables",
     "setpriv": "util-linux",
+    "setsid": "util-linux",
     "ssh": "openssh-client",
     "systemd-nspawn": "systemd-container",
     "unshare": "util-linux",

@@ -16,6 +16,8 @@ import pytest
 
 from bootstrap.errors import GpuctlError
 from bootstrap.testvm import lab, machine, names, requirements, rootfs, state
+from bootstrap.testvm.components.cache import cache_root
+from bootstrap.testvm.components.mirror import Mirror, make_current, save
 
 pytestmark = [
     pytest.mark.e2e,
@@ -85,7 +87,7 @@ def output(*argv: str) -> str:
 
 
 def up(name: str, home: Path, hosts: int = 1, gpus: int = 0) -> lab.Lab:
-    return lab.up(name, hosts, gpus, "a100", "official", home / "lab.ini")
+    return lab.up(name, hosts, gpus, "t4", "official", home / "lab.ini")
 
 
 def ssh(name: str, host: str, *command: str) -> subprocess.CompletedProcess[str]:
@@ -97,11 +99,6 @@ def up_in_child(name: str, home: Path, hosts: int = 3) -> subprocess.Popen[bytes
         "import sys; from pathlib import Path; from bootstrap.testvm import lab; "
         f"lab.up({name!r}, {hosts}, 0, 'none', 'official', Path({str(home / 'lab.ini')!r}))"
     )
-    return subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY)
-
-
-def down_in_child(name: str) -> subprocess.Popen[bytes]:
-    code = f"from bootstrap.testvm import lab; lab.down({name!r})"
     return subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY)
 
 
@@ -189,7 +186,7 @@ def test_labs_do_not_meet_and_private_networks_are_out_of_reach(name: str, tmp_p
         assert {found.name for found in lab.list_labs()} >= {name, other}
     finally:
         lab.down(other)
-    assert traces(other, tmp_path) == []
+    assert traces(other, tmp_path / "no") == []
     assert not (tmp_path / "other.ini").exists()
 
 
@@ -201,35 +198,102 @@ def test_two_ups_of_one_name_make_one_lab(name: str, tmp_path: Path) -> None:
     assert len(output("ip", "-br", "link", "show", "master", f"gpuctl-{name}").splitlines()) == 2
 
 
-@pytest.mark.parametrize("after_s", [0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 1.0, 2.0])
-def test_up_killed_then_down(name: str, tmp_path: Path, after_s: float) -> None:
-    child = up_in_child(name, tmp_path)
-    time.sleep(after_s)
-    child.kill()
-    child.wait()
+# Kills itself right before the Nth thing that it does to the machine; prints how many there were if it gets to the end.
+KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+from bootstrap.testvm import lab
+CHANGES = {"subprocess.Popen", "os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.symlink", "os.chmod"}
+last, count = int(sys.argv[1]), 0
+def hook(event, arguments):
+    global count
+    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if writes or event in CHANGES:
+        count += 1
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+if sys.argv[2] == "up":
+    lab.up(sys.argv[3], 2, 2, "t4", "official", Path(sys.argv[4]))
+else:
+    lab.down(sys.argv[3])
+print(count)
+"""
+MOMENTS = int(os.environ.get("GPUCTL_E2E_MOMENTS", "10"))
+
+
+def killed_at(moment: int, verb: str, name: str, home: Path) -> int:
+    """Run `verb` up to its change number `moment` (0: to the end); return the count of changes, or minus the signal."""
+    argv = [sys.executable, "-c", KILLED_AT, str(moment), verb, name, str(home / "lab.ini")]
+    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return int(done.stdout) if done.returncode == 0 else done.returncode
+
+
+def moments(total: int) -> list[int]:
+    assert total > 20
+    return sorted({1 + step * (total - 1) // MOMENTS for step in range(MOMENTS)})
+
+
+def test_up_killed_at_any_change(name: str, tmp_path: Path) -> None:
+    total = killed_at(0, "up", name, tmp_path)
     lab.down(name)
-    assert traces(name, tmp_path) == []
+    for number, moment in enumerate(moments(total)):
+        assert killed_at(moment, "up", name, tmp_path) == -signal.SIGKILL
+        if number % 3 == 2:  # every third time the user tries again instead
+            assert [host.state for host in up(name, tmp_path, hosts=2, gpus=2).hosts] == ["running"] * 2
+        lab.down(name)
+        assert traces(name, tmp_path) == [], f"killed before change {moment} of {total}"
 
 
-@pytest.mark.parametrize("after_s", [0.2, 0.3, 0.5, 1.0])
-def test_up_killed_then_up(name: str, tmp_path: Path, after_s: float) -> None:
-    child = up_in_child(name, tmp_path)
-    time.sleep(after_s)
-    child.kill()
-    child.wait()
-    made = up(name, tmp_path, hosts=3)
-    assert [host.state for host in made.hosts] == ["running"] * 3
+def test_down_killed_at_any_change(name: str, tmp_path: Path) -> None:
+    up(name, tmp_path, hosts=2, gpus=2)
+    total = killed_at(0, "down", name, tmp_path)
+    for moment in moments(total):
+        up(name, tmp_path, hosts=2, gpus=2)
+        assert killed_at(moment, "down", name, tmp_path) == -signal.SIGKILL
+        lab.down(name)
+        assert traces(name, tmp_path) == [], f"killed before change {moment} of {total}"
 
 
-@pytest.mark.parametrize("after_s", [0.15, 0.2, 0.25, 0.3, 0.4, 0.5])
-def test_down_killed_then_down(name: str, tmp_path: Path, after_s: float) -> None:
-    up(name, tmp_path, hosts=3)
-    child = down_in_child(name)
-    time.sleep(after_s)
-    child.kill()
-    child.wait()
-    lab.down(name)
-    assert traces(name, tmp_path) == []
+def test_the_mirror_is_served_to_hosts(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = names.rootfs_cache()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "cache/gpuctl").mkdir(parents=True)
+    (tmp_path / "cache/gpuctl/rootfs").symlink_to(cached)
+    with pytest.raises(GpuctlError) as refused:
+        lab.up(name, 1, 0, "none", "mirror", tmp_path / "lab.ini")
+    assert refused.value.problems[0].code == "components-missing"
+    assert not (names.RUNTIME_ROOT / name).exists()
+
+    make_mirror(b"the key\n")
+    lab.up(name, 1, 0, "none", "mirror", tmp_path / "lab.ini")
+    text = (tmp_path / "lab.ini").read_text()
+    settings = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    source = json.loads(settings["kubeadm_apt_source"])
+    authority = Path(settings["cluster_ca_file"]).read_text()
+    fetch = [*lab.ssh_command(name, "cp1"), "curl", "-sS", "--cacert", "/dev/stdin", source["key_url"]]
+    assert subprocess.run(fetch, input=authority, capture_output=True, text=True, check=True).stdout == "the key\n"
+    distrusted = ssh(name, "cp1", "curl", "-sS", source["key_url"])
+    assert distrusted.returncode != 0
+
+    paths = names.LabPaths.of(name)
+    os.kill(int((paths.runtime / "mirror.pid").read_text()), signal.SIGKILL)
+    lab.up(name, 1, 0, "none", "mirror", tmp_path / "lab.ini")
+    assert (tmp_path / "lab.ini").read_text() == text
+    assert subprocess.run(fetch, input=authority, capture_output=True, text=True, check=True).stdout == "the key\n"
+
+
+def make_mirror(key: bytes) -> None:
+    """A complete mirror with nothing in it, at the place where the build puts it."""
+    root = cache_root()
+    path = root / "mirrors" / "empty"
+    for directory in ("apt", "oci/blobs/sha256", "keys"):
+        (path / directory).mkdir(parents=True)
+    (path / "keys/gpuctl-mirror.asc").write_bytes(key)
+    (path / "oci/index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+    made = Mirror(path, "0" * 64, "A" * 40, path / "keys/gpuctl-mirror.asc", {}, {}, complete=True, entries=())
+    save(made)
+    make_current(made, root)
 
 
 def test_root_file_system_builder_killed(tmp_path: Path) -> None:
