@@ -1,0 +1,238 @@
+"""The planner: receipts and evidence against what is wanted, from first install to drift and refusal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bootstrap.errors import GpuctlError
+from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.model import Inventory
+from bootstrap.inventory.schema import components
+from bootstrap.plan.arguments import components_for
+from bootstrap.plan.cluster_view import view_cluster
+from bootstrap.plan.digests import argument_digests, role_digest
+from bootstrap.plan.model import CLUSTER, Effect
+from bootstrap.plan.planner import Decision, decide
+from bootstrap.probe.facts import ClusterTraces, Drift, HostFacts, KubeFacts
+from tests.unit.factories import host_facts, inventory, loaded_driver, node
+
+ADDRESSES = {"cp1": "198.51.100.10", "gpu1": "198.51.100.11", "gpu2": "198.51.100.12"}
+GPUS = {"cp1": 0, "gpu1": 8, "gpu2": 8}
+
+
+def lab(**explicit: Any) -> Inventory:
+    workers = {name: address for name, address in ADDRESSES.items() if name != "cp1"}
+    return inventory({"cp1": ADDRESSES["cp1"]}, workers, explicit=explicit)
+
+
+def bare() -> dict[str, HostFacts]:
+    return {name: host_facts(name, gpus=GPUS[name], address=address) for name, address in ADDRESSES.items()}
+
+
+def receipt(component: str, values: dict[str, Any], facts: HostFacts, **changes: Any) -> dict[str, Any]:
+    made = {
+        "schema": 1,
+        "component": component,
+        "state": "complete",
+        "machine_id": facts.machine_id,
+        "role_digest": role_digest(component),
+        "arguments": argument_digests(component, values),
+        "gpus": [gpu.address for gpu in facts.gpus],
+        "completed_at": "2026-11-22T14:03:00Z",
+    }
+    return made | changes
+
+
+def installed(wanted: Inventory, facts: dict[str, HostFacts]) -> dict[str, HostFacts]:
+    """The same hosts after a bootstrap: every component with its receipt, the cluster's API answering."""
+    decision = decide(wanted, facts)
+    view = view_cluster(wanted, facts)
+    done = {}
+    cluster_receipts: dict[str, Any] = {}
+    for host in wanted.hosts:
+        values = dict(decision.arguments.by_host[host.name])
+        own = {}
+        for component in components_for(host, values, view):
+            made = receipt(component.name, values, facts[host.name])
+            (cluster_receipts if component.scope == "cluster" else own)[component.name] = made
+        gpus = len(facts[host.name].gpus)
+        driver = loaded_driver(gpus, host.name) if gpus else facts[host.name].driver
+        done[host.name] = replace(facts[host.name], receipts=own, driver=driver)
+    nodes = tuple(node(name, gpus=len(facts[name].gpus), address=ADDRESSES[name]) for name in facts)
+    traces = ClusterTraces(admin_conf=True, kubelet_conf=True, etcd_data=True, ca_hash="sha256:aa")
+    kube = KubeFacts(version="v1.36.3", nodes=nodes, receipts=cluster_receipts)
+    done["cp1"] = replace(done["cp1"], cluster=traces, kube=kube)
+    return done
+
+
+def steps(decision: Decision) -> list[tuple[str, str, str]]:
+    return [(step.host, step.component, step.action) for step in decision.plan.steps]
+
+
+def test_bare_hosts_get_every_component_and_gpu_ones_where_gpus_are():
+    decision = decide(lab(), bare())
+    assert all(action == "install" for _, _, action in steps(decision))
+    assert all(step.effect is Effect.NONE for step in decision.plan.steps), "new hosts are not disrupted"
+    by_component: dict[str, list[str]] = {}
+    for host, component, _ in steps(decision):
+        by_component.setdefault(component, []).append(host)
+    assert by_component == {
+        "kube_host": ["cp1", "gpu1", "gpu2"],
+        "nvidia_driver": ["gpu1", "gpu2"],
+        "containerd": ["cp1", "gpu1", "gpu2"],
+        "nvidia_container_toolkit": ["gpu1", "gpu2"],
+        "kubeadm": ["cp1", "gpu1", "gpu2"],
+        "flannel": [CLUSTER],
+        "nvidia_device_plugin": [CLUSTER],
+    }
+
+
+def test_after_a_bootstrap_nothing_is_left_to_do():
+    decision = decide(lab(), installed(lab(), bare()))
+    assert decision.plan.steps == ()
+    assert decision.view.seed == "cp1"
+
+
+def test_drift_names_what_changed_and_touches_only_its_component():
+    facts = installed(lab(), bare())
+    edited = Drift(
+        "file:/etc/containerd/config.toml", "sha256:a,0644,root:root", "sha256:b,0644,root:root", "2026-11-22 14:03"
+    )
+    facts["gpu2"] = replace(facts["gpu2"], drift={"containerd": (edited,)})
+    decision = decide(lab(), facts)
+    assert steps(decision) == [("gpu2", "containerd", "repair")]
+    assert decision.plan.steps[0].reasons == ("/etc/containerd/config.toml edited on the host (2026-11-22 14:03)",)
+    assert decision.plan.steps[0].effect is Effect.RESTARTS_SERVICE
+
+
+def test_driver_drift_under_running_gpu_pods_needs_consent():
+    facts = installed(lab(), bare())
+    lower = Drift("package:libnvidia-ml1", "580.178.04-1", "580.150.02-1")
+    facts["gpu1"] = replace(facts["gpu1"], drift={"nvidia_driver": (lower,)})
+    kube = facts["cp1"].kube
+    assert kube is not None
+    nodes = tuple(replace(n, gpu_pods=3) if n.name == "gpu1" else n for n in kube.nodes)
+    facts["cp1"] = replace(facts["cp1"], kube=replace(kube, nodes=nodes))
+    step = decide(lab(), facts).plan.steps[0]
+    assert step.needs == "--disrupt"
+    assert "libnvidia-ml1 580.178.04-1 → 580.150.02-1 (downgraded on the host)" in step.reasons
+    assert decide(lab(), facts, disrupt=True).plan.steps[0].needs == ""
+
+
+def test_an_interrupted_step_is_resumed_and_a_cloned_receipt_distrusted():
+    facts = installed(lab(), bare())
+    begun = dict(facts["gpu1"].receipts) | {"kubeadm": {**facts["gpu1"].receipts["kubeadm"], "state": "begun"}}
+    facts["gpu1"] = replace(facts["gpu1"], receipts=begun)
+    foreign = {name: {**made, "machine_id": "f" * 32} for name, made in facts["gpu2"].receipts.items()}
+    facts["gpu2"] = replace(facts["gpu2"], receipts=foreign)
+    found = steps(decide(lab(), facts))
+    assert ("gpu1", "kubeadm", "resume") in found
+    assert {component for host, component, _ in found if host == "gpu2"} == set(foreign)
+
+
+def test_a_new_worker_touches_nobody_else():
+    one = inventory({"cp1": ADDRESSES["cp1"]}, {"gpu1": ADDRESSES["gpu1"]})
+    before = {name: facts for name, facts in bare().items() if name != "gpu2"}
+    facts = installed(one, before) | {"gpu2": bare()["gpu2"]}
+    assert {step.host for step in decide(lab(), facts).plan.steps} == {"gpu2"}
+
+
+def test_a_first_worker_does_not_change_the_single_node_that_was_there():
+    single = inventory({"cp1": ADDRESSES["cp1"]}, {})
+    facts = installed(single, {"cp1": bare()["cp1"]}) | {"gpu1": bare()["gpu1"]}
+    two = inventory({"cp1": ADDRESSES["cp1"]}, {"gpu1": ADDRESSES["gpu1"]})
+    assert {step.host for step in decide(two, facts).plan.steps} <= {"gpu1", CLUSTER}
+
+
+def test_limit_names_what_may_change():
+    assert {step.host for step in decide(lab(), bare(), limit={"gpu1"}).plan.steps} == {"gpu1"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "code", "words"),
+    [
+        ("cluster_pod_cidr", "10.42.0.0/16", "variable-immutable", "10.244.0.0/16 → 10.42.0.0/16"),
+        ("kubeadm_kubernetes_version", "1.37.2", "upgrade-needed", "1.36.3 → 1.37.2"),
+    ],
+)
+def test_what_an_installed_cluster_cannot_change_is_refused(variable: str, value: str, code: str, words: str):
+    facts = installed(lab(), bare())
+    with pytest.raises(GpuctlError) as caught:
+        decide(lab(**{variable: value}), facts)
+    assert caught.value.exit_code is ExitCode.PREFLIGHT
+    assert {problem.code for problem in caught.value.problems} == {code}
+    assert words in caught.value.problems[0].message
+    assert caught.value.problems[0].at == "lab.ini:9"
+
+
+def test_a_newer_default_is_reported_not_applied():
+    facts = installed(lab(kubeadm_kubernetes_version="1.35.4"), bare())
+    decision = decide(lab(), facts)
+    assert decision.plan.steps == ()
+    update = decision.plan.updates[0]
+    assert (update.variable, update.installed, update.available) == ("kubeadm_kubernetes_version", "1.35.4", "1.36.3")
+    assert decision.arguments.by_host["gpu1"]["kubeadm_kubernetes_version"] == "1.35.4"
+
+
+def test_reordered_control_planes_keep_the_seed_that_has_the_cluster():
+    ha = inventory({"cp1": ADDRESSES["cp1"], "cp2": "198.51.100.20"}, {"gpu1": ADDRESSES["gpu1"]})
+    facts = installed(lab(), bare())
+    facts["cp2"] = host_facts("cp2", address="198.51.100.20")
+    swapped = replace(ha, hosts=(ha.hosts[1], ha.hosts[0], ha.hosts[2]))
+    for order in (ha, swapped):
+        decision = decide(order, facts)
+        assert decision.view.seed == "cp1"
+        assert decision.arguments.by_host["cp2"]["kubeadm_role"] == "control-plane"
+        assert {step.host for step in decision.plan.steps} == {"cp2"}
+
+
+def test_two_clusters_are_never_merged():
+    facts = installed(lab(), bare())
+    ha = inventory({"cp1": ADDRESSES["cp1"], "cp2": "198.51.100.20"}, {})
+    other = ClusterTraces(admin_conf=True, kubelet_conf=True, etcd_data=True, ca_hash="sha256:bb")
+    facts["cp2"] = host_facts("cp2", address="198.51.100.20", cluster=other)
+    with pytest.raises(GpuctlError) as caught:
+        decide(ha, facts)
+    assert caught.value.problems[0].code == "leftover-cluster"
+
+
+def test_a_vanished_gpu_does_not_make_a_cpu_node():
+    facts = installed(lab(), bare())
+    facts["gpu1"] = replace(facts["gpu1"], gpus=())
+    assert decide(lab(), facts).plan.steps == ()
+
+
+def test_nodes_that_left_the_inventory_are_reported_never_removed():
+    facts = installed(lab(), bare())
+    fewer = inventory({"cp1": ADDRESSES["cp1"]}, {"gpu1": ADDRESSES["gpu1"]})
+    decision = decide(fewer, {name: facts[name] for name in ("cp1", "gpu1")})
+    assert decision.plan.extra == ("gpu2: in the cluster, not in the inventory",)
+    assert decision.plan.steps == ()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_drift_leads_to_steps_of_exactly_its_components(data: st.DataObject):
+    names = [component.name for component in components() if component.scope == "host"]
+    facts = installed(lab(), bare())
+    wanted = set()
+    for host in ADDRESSES:
+        mine = [name for name in names if name in facts[host].receipts]
+        chosen = data.draw(st.sets(st.sampled_from(mine)))
+        drift = {name: (Drift(f"file:/etc/{name}", "a", "b"),) for name in chosen}
+        facts[host] = replace(facts[host], drift=drift)
+        wanted |= {(host, name) for name in chosen}
+    decision = decide(lab(), facts)
+    assert {(step.host, step.component) for step in decision.plan.steps} == wanted
+    order = [
+        component.order
+        for step in decision.plan.steps
+        for component in components()
+        if component.name == step.component
+    ]
+    assert order == sorted(order)
