@@ -23,7 +23,7 @@ def wait_until_ready(
     inventory: Inventory, seed: str, facts: Mapping[str, HostFacts], access: Access, view: Progress
 ) -> tuple[Readiness, tuple[Problem, ...]]:
     """Ask the seed until every node is Ready with all its GPUs; what it last said, and what was missing then."""
-    from bootstrap.probe.probe import probe_all
+    from bootstrap.probe.run import probe_all
 
     deadline = time.monotonic() + READY_DEADLINE_S
     host, said = inventory.host(seed), ""

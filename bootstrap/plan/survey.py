@@ -42,7 +42,7 @@ class Survey:
 
 def probe_hosts(inventory: Inventory, access: Access) -> dict[str, ProbeResult]:
     """Probe all hosts at once."""
-    from bootstrap.probe.probe import probe_all
+    from bootstrap.probe.run import probe_all
 
     return probe_all(
         inventory.hosts,
