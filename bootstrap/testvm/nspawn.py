@@ -161,7 +161,7 @@ def _command(spec: HostSpec) -> list[str]:
         "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", f"--machine={name}",
         f"--hostname={spec.host.name}", f"--directory={spec.paths.runtime / spec.host.name / 'root'}",
         f"--network-bridge={lab_object(spec.paths.name)}", *CAPABILITIES, "--system-call-filter=@known",
-        "--console=pipe", "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--suppress-sync=yes",
+        "--console=pipe", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
         "--bind=/dev/kmsg",
     ]  # fmt: skip
 
