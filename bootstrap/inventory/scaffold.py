@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from bootstrap.errors import usage_error
+from bootstrap.inventory.schema import component_named
 from bootstrap.versions import versions
 
 _HEAD = """\
@@ -52,6 +54,9 @@ def render_scaffold(
     lines = [_line(host, number, "cp") for number, host in enumerate(control_plane, start=1)]
     more = [_line(host, number, "gpu") for number, host in enumerate(workers, start=1)]
     _refuse_doubles([*lines, *more])
+    pattern = component_named("cluster").patterns["cluster_name"]
+    if not re.search(pattern, cluster):
+        raise usage_error(f"{cluster!r} is no cluster name", f"use a name that matches {pattern}")
     login = "# Users other than root need sudo; if it asks for a password, run with --ask-become-pass."
     defaults = versions().defaults()
     text = _VARIABLES.format(

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from bootstrap.content import inventories_path
+from bootstrap.content import ansible_config, inventories_path
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
@@ -79,6 +80,20 @@ def test_a_directory_is_resolved_as_ansible_does(tree: Path, monkeypatch: pytest
     assert gpu1.origins["cluster_name"] == "site/10-hosts.ini:18"
     assert gpu1.origins["cluster_gpu"] == "site/group_vars/all/main.yml:1"
     assert gpu1.origins["ansible_become"] == "site/host_vars/gpu1.yml:1"
+
+
+def test_ansible_itself_uses_the_same_values(tree: Path) -> None:
+    names = ("cluster_name", "cluster_endpoint_port", "cluster_gpu", "ansible_host", "ansible_user")
+    command = Path(sys.executable).with_name("ansible")
+    words = "{{ [" + ", ".join(names) + "] | to_json }}"
+    argv = [str(command), "-i", str(tree), "gpu1", "--one-line", "-m", "ansible.builtin.debug", "-a", f"msg={words}"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ansible_config())}
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60, env=environment)
+    said = json.loads(json.loads(done.stdout.partition("=>")[2])["msg"])
+    gpu1 = load_inventory(tree).host("gpu1")
+    assert gpu1.connection_vars is not None
+    ours = [(gpu1.settings if name in gpu1.settings else gpu1.connection_vars)[name] for name in names]
+    assert [str(value) for value in said] == [str(value) for value in ours]
 
 
 def test_every_default_is_filled_in_and_is_plain_json(tree: Path) -> None:
