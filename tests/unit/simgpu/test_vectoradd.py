@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -208,3 +209,10 @@ def test_command_ends_with_1_when_something_is_wrong(host: Host) -> None:
         output, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert [device["code"] for device in json.loads(output)["devices"]] == [None, "compute-wrong"]
+
+
+def test_the_payload_runs_on_python_3_8_with_nothing_installed() -> None:
+    tree = ast.parse(Path(vectoradd.__file__).read_text(encoding="utf-8"), feature_version=(3, 8))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
