@@ -65,8 +65,12 @@ class LabRecord:
         return f"https://{self.subnet.gateway}:{self.mirror_port}" if self.mirror_port else ""
 
 
+class RecordError(ValueError):
+    """A text is not a lab's record."""
+
+
 def parse(text: str) -> LabRecord:
-    """Read a record. Raises ValueError for anything that `dump` did not write."""
+    """Read a record. Raises RecordError for anything that `dump` did not write."""
     try:
         data: dict[str, Any] = json.loads(text)
         if data.pop("schema") != SCHEMA:
@@ -75,8 +79,8 @@ def parse(text: str) -> LabRecord:
         data["inventories"] = tuple((str(path), str(digest)) for path, digest in data["inventories"])
         record = LabRecord(**data)
         IPv4Network(record.network)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a lab record: {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RecordError(f"not a lab record: {error}") from error
     return record
 
 
@@ -91,7 +95,7 @@ def load(paths: LabPaths) -> LabRecord | None:
         return parse(paths.record.read_text())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, RecordError, UnicodeDecodeError) as error:
         raise GpuctlError(
             ExitCode.PREFLIGHT,
             Problem(
