@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any, Mapping
 
-from .gpuctl_base import listdir, read_text
+from .gpuctl_base import listdir, read_text, run
 from .gpuctl_kube import ADMIN_CONF, RECEIPT_PREFIX, Api, KubeError, kubeconfig_server, kubeconfig_value, last_writer
 from .gpuctl_kube import owned_digest as digest_of
 
@@ -57,7 +57,6 @@ def traces(units: Mapping[str, str]) -> dict[str, Any]:
             authority = kubeconfig_value(kubelet_conf, "certificate-authority")
         except (OSError, ValueError):
             authority = None
-    running = [units[u] for u in INIT_UNITS if units.get(u, "absent") not in ("absent", "unknown", "inactive,-")]
     return {
         "admin_conf": admin_conf is not None,
         "kubelet_conf": kubelet_conf is not None,
@@ -65,8 +64,16 @@ def traces(units: Mapping[str, str]) -> dict[str, Any]:
         "ca_hash": public_key_hash(read_text(CA) or ""),
         "kubelet_ca_hash": public_key_hash(authority.decode("ascii", "replace")) if authority else None,
         "server": kubeconfig_server(kubelet_conf or admin_conf or ""),
-        "init_unit": running[0] if running else None,
+        "init_unit": _kubeadm_unit(units),
     }
+
+
+def _kubeadm_unit(units: Mapping[str, str]) -> str | None:
+    """How far kubeadm's own unit got: running, exited (well) or failed; None when there is none."""
+    for unit in INIT_UNITS:
+        if units.get(unit, "absent") not in ("absent", "unknown"):
+            return (run(["systemctl", "show", "-p", "SubState", "--value", "--", unit]) or "").strip() or None
+    return None
 
 
 def kube_facts(total_s: float = 2.0) -> dict[str, Any] | None:
@@ -125,7 +132,7 @@ def receipts_of(config_maps: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         name = item["metadata"]["name"]
         if not name.startswith(RECEIPT_PREFIX):
             continue
-        component = name[len(RECEIPT_PREFIX) :]
+        component = name[len(RECEIPT_PREFIX) :].replace("-", "_")
         try:
             receipt = json.loads((item.get("data") or {}).get("receipt") or "")
         except ValueError:

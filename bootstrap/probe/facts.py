@@ -69,7 +69,7 @@ class ClusterTraces:
     ca_hash: str | None = None  # sha256:<hex of the DER SubjectPublicKeyInfo>, /etc/kubernetes/pki/ca.crt
     kubelet_ca_hash: str | None = None  # the same, of the CA in kubelet.conf
     server: str | None = None  # server URL in kubelet.conf / admin.conf
-    init_unit: str | None = None  # state of the transient unit that runs kubeadm
+    init_unit: str | None = None  # of the unit that runs kubeadm: running | exited | failed
 
 
 @dataclass(frozen=True, slots=True)
