@@ -157,6 +157,7 @@ def _orders(paths: LabPaths, host: str) -> Path:
 
 def _command(spec: HostSpec) -> list[str]:
     name = machine(spec.paths.name, spec.host.name)
+    # No --suppress-sync, although it would be faster: it refuses files opened with O_SYNC, which containerd does.
     return [
         "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", f"--machine={name}",
         f"--hostname={spec.host.name}", f"--directory={spec.paths.runtime / spec.host.name / 'root'}",
