@@ -23,7 +23,7 @@ def reset(
 
     def body(session: Session) -> Answer:
         from bootstrap.apply.requests import ResetRequest
-        from bootstrap.apply.run import reset as run_reset
+        from bootstrap.apply.reset import reset as run_reset
         from bootstrap.ui.screens import reset_screen
         from bootstrap.ui.view import JsonView, view_for
 

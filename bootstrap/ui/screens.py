@@ -59,8 +59,7 @@ def preflight_screen(preflight: Preflight) -> list[str]:
     said += [f"{len(refusals)} that {'stops' if len(refusals) == 1 else 'stop'} the run"] if refusals else []
     return [
         f"preflight: {', '.join(said)}",
-        *columns(_finding(f) for f in fixes),
-        *columns(_finding(f) for f in warnings),
+        *columns(_finding(f) for f in (*fixes, *warnings)),
     ]
 
 

@@ -76,6 +76,7 @@ class ConsoleView:
 
     def confirm(self, question: str) -> bool:
         """Ask on the terminal; raises GpuctlError (usage) where there is none."""
+        self._release()
         self.stop()
         if not (sys.stdin is not None and sys.stdin.isatty() and self.console.err.terminal):
             raise usage_error(f"{question} There is no terminal to answer on", _NEEDS_YES)
