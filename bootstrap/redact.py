@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 MASK = "********"
@@ -42,9 +42,8 @@ class Redactor:
         """Mask these values from now on, line by line too when they span several lines."""
         with self._lock:
             for secret in secrets:
-                for part in (secret or "", *(secret or "").splitlines()):
-                    if len(part.strip()) >= _SHORTEST_SECRET and not part.startswith("-----"):
-                        self._values.update((part, part.strip(), _as_json(part)))
+                for part in _parts(secret or ""):
+                    self._values.update((part, part.strip(), _as_json(part)))
             # Longest first: a secret that contains another is masked as a whole.
             ordered = sorted(self._values, key=len, reverse=True)
             self._known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
@@ -74,6 +73,14 @@ class Redactor:
         if _SECRET_KEY.search(key) and isinstance(item, str) and item:
             return MASK
         return self.tree(item)
+
+
+def _parts(secret: str) -> Iterator[str]:
+    """The secret and, of one of several lines, each line; the first and last line of a PEM block are no secret."""
+    lines = secret.splitlines()
+    for part in (secret, *(line for line in lines if len(lines) > 1 and not line.startswith("-----"))):
+        if len(part.strip()) >= _SHORTEST_SECRET:
+            yield part
 
 
 def _as_json(text: str) -> str:
