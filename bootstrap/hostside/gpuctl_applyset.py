@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 from .gpuctl_facts_cluster import CA, public_key_hash
 from .gpuctl_hostio import HostError, read_text
-from .gpuctl_kube import MANAGER, RECEIPT_PREFIX, Api, KubeError, object_id, owned_digest, split_id
+from .gpuctl_kube import MANAGER, Api, KubeError, object_id, owned_digest, receipt_name, split_id
 from .gpuctl_receipts import BEGUN, COMPLETE, SCHEMA, machine_id, now_utc
 
 _NAMESPACE = "kube-system"
@@ -62,7 +62,7 @@ def ordered(objects: Sequence[Mapping[str, Any]]) -> List[Mapping[str, Any]]:
 
 def read(api: Api, component: str) -> Optional[Dict[str, Any]]:
     """The component's receipt; None without one, state "damaged" when it cannot be parsed."""
-    found = get_or_none(api, f"v1/ConfigMap/{_NAMESPACE}/{RECEIPT_PREFIX}{component}")
+    found = get_or_none(api, f"v1/ConfigMap/{_NAMESPACE}/{receipt_name(component)}")
     if found is None:
         return None
     try:
@@ -89,7 +89,7 @@ def write(api: Api, receipt: Mapping[str, Any]) -> None:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": RECEIPT_PREFIX + str(receipt["component"]),
+            "name": receipt_name(str(receipt["component"])),
             "namespace": _NAMESPACE,
             "labels": {"app.kubernetes.io/managed-by": MANAGER},
         },
@@ -198,7 +198,7 @@ def remove(api: Api, component: str) -> List[str]:
     last = len(_FIRST)
     rank = {i: _FIRST.index(split_id(i)[1]) if split_id(i)[1] in _FIRST else last for i in identities}
     deleted = delete_objects(api, sorted(identities, key=lambda i: -rank[i]))
-    delete_objects(api, [f"v1/ConfigMap/{_NAMESPACE}/{RECEIPT_PREFIX}{component}"])
+    delete_objects(api, [f"v1/ConfigMap/{_NAMESPACE}/{receipt_name(component)}"])
     return deleted
 
 

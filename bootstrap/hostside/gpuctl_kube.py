@@ -182,6 +182,11 @@ def _decode(status: int, raw: bytes) -> Any:
     raise KubeError(status, "%d %s" % (status, said or http.client.responses.get(status, "")), found)
 
 
+def receipt_name(component: str) -> str:
+    """The name of the ConfigMap with a component's receipt: Kubernetes allows no underscore in it."""
+    return RECEIPT_PREFIX + component.replace("_", "-")
+
+
 def object_id(obj: Mapping[str, Any]) -> str:
     """The key of an object in a receipt: "apiVersion/kind/namespace/name", namespace empty for cluster-wide kinds."""
     meta = obj["metadata"]

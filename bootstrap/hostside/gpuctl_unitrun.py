@@ -11,7 +11,7 @@ import re
 import time
 from typing import Dict, NamedTuple, Sequence
 
-from .gpuctl_hostio import HostError, read_text, run
+from .gpuctl_hostio import HostError, read_text, run, write_atomic
 
 LOG_FOLDER = "/run/gpuctl/units"
 TAIL_LINES = 40
@@ -20,7 +20,9 @@ _STOP_S = 20  # what a unit gets to end after the deadline, before systemd kills
 _PASSED_ON = ("GPUCTL_RUN", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _SECRETS = (
     (re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"), "<token>"),  # a bootstrap token
-    (re.compile(r"(?<![:0-9a-f])[0-9a-f]{64}\b"), "<key>"),  # a certificate key; CA hashes have sha256: before them
+    # A certificate key, where kubeadm prints one: alone on its line, or after its name.
+    (re.compile(r"^[0-9a-f]{64}$", re.MULTILINE), "<key>"),
+    (re.compile(r"(certificate[ -]key\W{1,3})[0-9a-f]{64}\b", re.IGNORECASE), r"\1<key>"),
 )
 
 
@@ -71,6 +73,13 @@ def log_tail(unit: str, lines: int = TAIL_LINES) -> str:
     return redact("\n".join(read_text(log_path(unit)).splitlines()[-lines:]))
 
 
+def _clean_log(unit: str) -> None:
+    """Take the secrets out of an ended unit's log: kubeadm prints the token that it made."""
+    text = read_text(log_path(unit))
+    if redact(text) != text:
+        write_atomic(log_path(unit), redact(text).encode(), 0o600)
+
+
 def unit_state(unit: str) -> UnitState:
     """The state of a transient unit; `load` is not-found when systemd does not know it."""
     names = "LoadState,ActiveState,SubState,Result,ExecMainStatus"
@@ -99,7 +108,9 @@ def run_unit(unit: str, argv: Sequence[str], timeout_s: float) -> Ended:
     if not attached:
         forget_unit(unit, state)
         _start(unit, argv)
-    return Ended(_wait(unit, timeout_s), attached, log_tail(unit))
+    ended = Ended(_wait(unit, timeout_s), attached, log_tail(unit))
+    _clean_log(unit)
+    return ended
 
 
 def forget_unit(unit: str, state: UnitState) -> None:

@@ -37,6 +37,7 @@ attached: {type: bool, returned: always, description: "Whether an earlier run ha
 log: {type: list, elements: str, returned: always, description: "Its last 40 lines, secrets redacted."}
 """
 
+LONGEST = 300  # characters of a line that a message carries: kubeadm writes all failed pulls into one
 OPTIONS = {
     "unit": {"type": "str", "required": True},
     "argv": {"type": "list", "elements": "str", "required": True},
@@ -48,11 +49,13 @@ OPTIONS = {
 
 
 def failure(unit: str, ended: Ended, code: str, fix: str) -> str:
-    """The one line that names what went wrong: the command's own last error, else its last line."""
-    lines = [line.strip() for line in ended.log.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()]
-    said = (errors or lines or ["it said nothing"])[-1]
-    return f"[{code}] {unit} ended with status {ended.state.rc}: {said}; fix: {fix or 'see ' + log_path(unit)}"
+    """The one line that names what went wrong: the first failed check that the command named, else its last error."""
+    lines = [line.strip() for line in ended.log.splitlines() if line.strip() and "stack trace" not in line]
+    checks = [line for line in lines if line.startswith("[ERROR")]
+    errors = [line for line in lines if line.lower().startswith(("error", "fatal"))]
+    said = (checks[:1] or errors[-1:] or lines[-1:] or ["it said nothing"])[0]
+    shown = said if len(said) <= LONGEST else said[:LONGEST] + " …"
+    return f"[{code}] {unit} ended with status {ended.state.rc}: {shown}; fix: {fix or 'see ' + log_path(unit)}"
 
 
 def main() -> None:
