@@ -18,6 +18,7 @@ STATUS = "/var/lib/dpkg/status"
 LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
 INSTALL_TIMEOUT_S = 1800  # a driver with its DKMS build takes up to 10 min on a slow host; thrice that is a hang
 UPDATE_TIMEOUT_S = 300
+_QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l"}
 _FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux
 
 
@@ -93,22 +94,27 @@ def apt_get(arguments: Sequence[str], lock_timeout_s: float, timeout_s: float = 
     wait_for_locks(lock_timeout_s)
     argv = ["apt-get", "-y", "-q", "-o", "Dpkg::Use-Pty=0", "-o", "Dpkg::Options::=--force-confdef"]
     argv += ["-o", "Dpkg::Options::=--force-confold", "-o", f"DPkg::Lock::Timeout={int(lock_timeout_s)}"]
-    return run([*argv, *arguments], timeout_s, {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l"})
+    return run([*argv, *arguments], timeout_s, _QUIET)
 
 
 def update(lock_timeout_s: float, source: Optional[str] = None) -> None:
-    """Fetch the package lists: all of them, or those of one .sources file. HostError repository-unreachable."""
-    arguments = ["-o", "APT::Update::Error-Mode=any", "update"]
-    if source:
-        only = [f"Dir::Etc::sourcelist={source}", "Dir::Etc::sourceparts=-", "APT::Get::List-Cleanup=0"]
-        arguments = [*(word for option in only for word in ("-o", option)), *arguments]
-    done = apt_get(arguments, lock_timeout_s, UPDATE_TIMEOUT_S)
+    """Fetch the package lists: those of one .sources file, or all.
+
+    One source that fails is an error (HostError repository-unreachable or key-mismatch). Of all sources, some may be
+    the host's own and broken; whether what is needed is on offer then shows by itself.
+    """
+    if source is None:
+        apt_get(["update"], lock_timeout_s, UPDATE_TIMEOUT_S)
+        return
+    only = [f"Dir::Etc::sourcelist={source}", "Dir::Etc::sourceparts=-", "APT::Get::List-Cleanup=0"]
+    arguments = [word for option in only for word in ("-o", option)]
+    done = apt_get([*arguments, "-o", "APT::Update::Error-Mode=any", "update"], lock_timeout_s, UPDATE_TIMEOUT_S)
     if done.rc != 0:
-        wrong_key = "NO_PUBKEY" in done.err or "not signed" in done.err or "BADSIG" in done.err
+        wrong_key = any(word in done.err for word in ("NO_PUBKEY", "not signed", "BADSIG"))
         raise HostError(
             "key-mismatch" if wrong_key else "repository-unreachable",
             f"apt-get update failed: {_said(done)}",
-            "check the address, the key and the CA of the source" + (f" ({source})" if source else ""),
+            f"check the address, the key and the CA of the source ({source})",
             done.tail(),
         )
 
@@ -136,14 +142,13 @@ def choose(wanted: Sequence[Wanted], offered: Dict[str, List[str]]) -> Dict[str,
 
 
 def install(exact: Dict[str, str], lock_timeout_s: float, allow_downgrade: bool) -> None:
-    """Install these versions; lists that name files which are gone (404) are fetched again, once."""
+    """Install these versions; HostError package-install-failed."""
     arguments = ["--no-install-recommends", "--allow-change-held-packages"]
     if allow_downgrade:
         arguments.append("--allow-downgrades")
     arguments += ["install", *[f"{name}={version}" for name, version in exact.items()]]
     done = apt_get(arguments, lock_timeout_s)
-    if done.rc != 0 and ("404" in done.err or "Hash Sum mismatch" in done.err):  # the repository moved on
-        update(lock_timeout_s)
+    if done.rc != 0 and _mend(done, lock_timeout_s):
         done = apt_get(arguments, lock_timeout_s)
     if done.rc != 0:
         raise HostError(
@@ -152,6 +157,20 @@ def install(exact: Dict[str, str], lock_timeout_s: float, allow_downgrade: bool)
             "read the last lines of apt-get below",
             done.tail(20),
         )
+
+
+def _mend(done: Ran, lock_timeout_s: float) -> bool:
+    """Remove the causes that a second try overcomes; whether there was one."""
+    if "404" in done.err or "Hash Sum mismatch" in done.err:  # the repository moved on since its lists were fetched
+        update(lock_timeout_s)
+        return True
+    if "dpkg --configure -a" in done.err:  # an earlier run, anyone's, was killed within dpkg
+        run(["dpkg", "--force-confold", "--configure", "-a"], INSTALL_TIMEOUT_S, _QUIET)
+        return True
+    if "--fix-broken" in done.err:  # the same, between unpacking and configuring
+        apt_get(["--fix-broken", "install"], lock_timeout_s)
+        return True
+    return False
 
 
 def not_needed_any_more(lock_timeout_s: float) -> Set[str]:
