@@ -181,8 +181,8 @@ def _layers(builder: _Builder) -> None:
 
 def _drivers(builder: _Builder) -> None:
     """The simulated GPUs' driver packages, made by their own module from the test doubles."""
-    doubles = next(p for p in (REPOSITORY, REPOSITORY / "bootstrap" / "_content") if (p / "tests" / "doubles").is_dir())
-    digest = digest_tree(doubles / "tests" / "doubles" / "gpu", REPOSITORY / "bootstrap" / "testvm" / "simgpu")
+    tops = (REPOSITORY, REPOSITORY / "bootstrap" / "_content")  # a checkout, an installed wheel
+    digest = digest_tree(*(top / "tests/doubles/gpu" for top in tops), REPOSITORY / "bootstrap" / "testvm" / "simgpu")
 
     def make(out: Path) -> None:
         packages = importlib.import_module("bootstrap.testvm.simgpu.packages")
@@ -266,8 +266,7 @@ def _mirror(builder: _Builder) -> Mirror:
 
 
 def _assemble(builder: _Builder, key: signing.SigningKey, digest: str, complete: bool, path: Path) -> Mirror:
-    root = builder.store.root
-    partial = root / "tmp" / "mirror"
+    root, partial = builder.store.root, builder.store.root / "tmp" / "mirror"
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "keys").mkdir(parents=True)
     shutil.copy(key.public, partial / "keys" / "gpuctl-mirror.asc")
