@@ -31,10 +31,11 @@ def ssh(
     def body(_session: Session) -> Answer:
         from bootstrap.testvm import lab
 
-        argv = [*lab.ssh_command(name, host), *_remote(command or [])]
+        remote = _remote(command or [])
+        argv = [*lab.ssh_command(name, host), *remote]
         if output is Output.TEXT:
             os.execvp(argv[0], argv)  # noqa: S606 - ssh takes our place: its terminal, its signals, its exit status
-        if not command:
+        if not remote:
             raise usage_error("--output json needs a command to run", "add it after --")
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         said = {"stdout": done.stdout.decode(errors="replace"), "stderr": done.stderr.decode(errors="replace")}
@@ -44,5 +45,6 @@ def ssh(
 
 
 def _remote(command: list[str]) -> list[str]:
-    """One word is a command line for the host's shell; several are the words of one command."""
+    """One word is a command line for the host's shell, several are the words of one command; a leading -- goes."""
+    command = command[1:] if command[:1] == ["--"] else command
     return command if len(command) < 2 else [shlex.join(command)]
