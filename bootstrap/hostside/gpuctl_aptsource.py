@@ -130,13 +130,11 @@ def lists_there(source: Source) -> bool:
     parts = urlsplit(source.url)
     place = _list_name(parts.netloc.rpartition("@")[2] + parts.path)
     suite = _list_name(source.suite.strip("./"))
-    if not source.suite.endswith("/"):
-        place += f"_dists_{suite}_{_list_name(source.components[0])}" if source.components else f"_dists_{suite}"
-    elif suite:
-        place += f"_{suite}"
-    return bool(
-        glob.glob(f"{LISTS}/{glob.escape(place)}_*Packages*") + glob.glob(f"{LISTS}/{glob.escape(place)}_Packages*")
-    )
+    if source.suite.endswith("/"):  # a flat repository
+        names = glob.escape(f"{place}_{suite}" if suite else place) + "_Packages*"
+    else:
+        names = glob.escape(f"{place}_dists_{suite}_{_list_name((source.components or ['main'])[0])}") + "_*Packages*"
+    return bool(glob.glob(f"{LISTS}/{names}"))
 
 
 def _list_name(text: str) -> str:

@@ -13,6 +13,7 @@ from .gpuctl_facts_gpu import VERSION, driver_facts
 from .gpuctl_hostio import HostError, Ran, read_text, run
 
 GPUS = "/proc/driver/nvidia/gpus"
+BOOT = "/boot"
 CDI_SPEC = "/var/run/cdi/nvidia.yaml"
 CDI_UNIT = "nvidia-cdi-refresh.service"
 INITRAMFS_TIMEOUT_S = 600  # a slow disk takes minutes to write it
@@ -40,7 +41,7 @@ def nouveau_loaded() -> bool:
 
 def initramfs_outdated(blacklist: str) -> Optional[str]:
     """The running kernel's initramfs when it is older than the blacklist that has to be in it, else None."""
-    image = f"/boot/initrd.img-{os.uname().release}"
+    image = f"{BOOT}/initrd.img-{os.uname().release}"
     if not (os.path.exists(image) and os.path.exists(blacklist)):
         return None
     return image if os.stat(image).st_mtime < os.stat(blacklist).st_mtime else None
