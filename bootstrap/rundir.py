@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -99,12 +101,17 @@ class RunDirectory:
         """Release the log file."""
         for handler in list(self.log.handlers):
             self.log.removeHandler(handler)
+            if isinstance(handler, logging.StreamHandler):
+                handler.stream.close()
             handler.close()
 
     def _open_log(self) -> None:
         self.log.setLevel(logging.DEBUG)
         self.log.propagate = False
-        handler = logging.StreamHandler(self._open(self.log_path, "a"))
+        stream = self._open(self.log_path, "a")
+        with contextlib.suppress(OSError):  # a file system without locks: old runs may then go while they last
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        handler = logging.StreamHandler(stream)
         handler.setFormatter(_RedactingFormatter(self.redactor))
         self.log.addHandler(handler)
 
@@ -113,10 +120,23 @@ class RunDirectory:
 
 
 def prune(runs: Path, keep: int = KEPT_RUNS) -> None:
-    """Remove all but the newest `keep` run directories. What cannot be removed, or is not a run, stays."""
+    """Remove all but the newest `keep` run directories. What is under way, cannot be removed, or is no run, stays."""
     names = sorted((p.name for p in runs.iterdir() if _RUN_NAME.fullmatch(p.name)), key=_age)
     for name in names[: max(0, len(names) - keep)]:
-        shutil.rmtree(runs / name, ignore_errors=True)
+        if not _under_way(runs / name / "log"):
+            shutil.rmtree(runs / name, ignore_errors=True)
+
+
+def _under_way(log: Path) -> bool:
+    """Whether a process holds the run's log: its lock goes with the process, however that ends."""
+    try:
+        with log.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _age(name: str) -> tuple[str, str, int]:

@@ -79,6 +79,18 @@ def test_create_prunes(tmp_path: Path) -> None:
     assert left[-1] == run.id
 
 
+def test_a_run_that_is_under_way_is_kept(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    (runs / "20200101-000000-bootstrap").mkdir(parents=True)
+    running = RunDirectory(runs / "20200101-000000-bootstrap")
+    (runs / "20200102-000000-plan").mkdir()
+    prune(runs, keep=0)
+    assert [p.name for p in runs.iterdir()] == [running.id]
+    running.close()
+    prune(runs, keep=0)
+    assert list(runs.iterdir()) == []
+
+
 def test_nothing_secret_is_written(tmp_path: Path) -> None:
     redactor = Redactor()
     redactor.add("hunter2!")
