@@ -5,6 +5,7 @@ The only importer of the kubernetes package, which takes most of a second to loa
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,14 +23,15 @@ from bootstrap.probe.ssh import Session
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 _DIRECT_TIMEOUT_S = 2.0
 REQUEST_TIMEOUT_S = 15.0
+_NOT_FOUND = 404
+_FIRST_ERROR = 400
 
 
 class Cluster:
     """The calls that gpuctl makes, as plain JSON: paths in, parsed objects out."""
 
-    def __init__(self, api_client: Any, api_exception: type[Exception]) -> None:
+    def __init__(self, api_client: Any) -> None:
         self._client = api_client
-        self._api_exception = api_exception
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         """GET; None when there is no such object (404)."""
@@ -41,8 +43,8 @@ class Cluster:
         self.call("DELETE", path, body=body, missing_ok=True)
 
     def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
-        """GET a text (pod logs)."""
-        return str(self._request("GET", path, query, None, "text/plain").data.decode("utf-8", "replace"))
+        """GET a text (pod logs). Raises ApiError."""
+        return self._request("GET", path, query, None, "application/json")[1]
 
     def call(
         self,
@@ -57,40 +59,34 @@ class Cluster:
         """One request.
 
         Raises:
-            ApiError: the API refused it; `status` is the HTTP status, `message` its words.
+            ApiError: the API refused it or did not answer; `status` is the HTTP status (0: none), `message` its words.
         """
-        import json
-
         try:
-            response = self._request(method, path, query, body, "application/json", content_type)
-        except self._api_exception as error:
-            status = int(getattr(error, "status", 0) or 0)
-            if status == 404 and missing_ok:
+            _, answer = self._request(method, path, query, body, content_type)
+        except ApiError as error:
+            if error.status == _NOT_FOUND and missing_ok:
                 return None
-            raise ApiError(status, _words(error)) from error
-        parsed: dict[str, Any] = json.loads(response.data)
+            raise
+        parsed: dict[str, Any] = json.loads(answer)
         return parsed
 
     def _request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Any,
-        accept: str,
-        content_type: str = "application/json",
-    ) -> Any:
-        return self._client.call_api(
-            path,
-            method,
-            query_params=list((query or {}).items()),
-            header_params={"Accept": accept, "Content-Type": content_type},
-            body=body,
-            auth_settings=["BearerToken"],
-            _preload_content=False,
-            _return_http_data_only=True,
-            _request_timeout=REQUEST_TIMEOUT_S,
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Any, content_type: str
+    ) -> tuple[int, str]:
+        from urllib3.exceptions import HTTPError
+
+        headers = {"Accept": "application/json, */*", "Content-Type": content_type}
+        sent = self._client.param_serialize(
+            method, path, query_params=list((query or {}).items()), header_params=headers, body=body
         )
+        try:
+            response = self._client.call_api(*sent, _request_timeout=REQUEST_TIMEOUT_S)
+            answer = (response.read() or b"").decode("utf-8", "replace")
+        except (HTTPError, OSError) as error:
+            raise ApiError(0, f"the API server does not answer: {error}") from error
+        if response.status >= _FIRST_ERROR:
+            raise ApiError(int(response.status), _words(answer))
+        return int(response.status), answer
 
 
 class ApiError(Exception):
@@ -146,11 +142,9 @@ def _reach(session: Session, address: str, port: int) -> Iterator[tuple[str, int
 
 
 def _client(config: dict[str, Any]) -> Cluster:
-    from kubernetes import client
     from kubernetes.config.kube_config import new_client_from_config_dict
 
-    api_client = new_client_from_config_dict(config)  # type: ignore[no-untyped-call]
-    return Cluster(api_client, client.exceptions.ApiException)
+    return Cluster(new_client_from_config_dict(config))  # type: ignore[no-untyped-call]
 
 
 def _server(config: Mapping[str, Any]) -> tuple[str, int]:
@@ -159,11 +153,9 @@ def _server(config: Mapping[str, Any]) -> tuple[str, int]:
     return name.strip("[]"), int(port)
 
 
-def _words(error: Exception) -> str:
-    import json
-
-    body = getattr(error, "body", None) or ""
+def _words(answer: str) -> str:
+    """The message of a Status object, else the answer as it is."""
     try:
-        return str(json.loads(body).get("message", body))
-    except (ValueError, AttributeError, TypeError):
-        return str(body or error)
+        return str(json.loads(answer).get("message", answer))
+    except (ValueError, AttributeError):
+        return answer

@@ -10,7 +10,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import Inventory
-from bootstrap.kube.client import Cluster, cluster_api
+from bootstrap.kube.client import ApiError, Cluster, cluster_api
 from bootstrap.plan.arguments import is_gpu_host
 from bootstrap.plan.cluster_view import node_name, view_cluster
 from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse, resolve_limit
@@ -95,6 +95,8 @@ def _ask_cluster(
             return plugins, computed, ""
     except GpuctlError as error:
         return {}, {}, error.problems[0].message
+    except ApiError as error:
+        return {}, {}, error.message
 
 
 def _runtime_class(inventory: Inventory) -> str:

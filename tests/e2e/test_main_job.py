@@ -12,12 +12,11 @@ import time
 import pytest
 import yaml
 
+from bootstrap.testvm.simgpu import hardware
 from tests.e2e.ownership import unexplained_files
 from tests.e2e.tool import Lab, wait_for
 
 pytestmark = pytest.mark.e2e
-
-INVENTORY = ("--inventory", "lab.ini")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def without(text: str, host: str) -> str:
 
 def test_bootstrap_makes_a_cluster_of_the_hosts_that_the_inventory_names(lab: Lab, all_workers: str) -> None:
     lab.inventory.write_text(without(all_workers, "gpu2"))
-    ran = lab.json("bootstrap", *INVENTORY)
+    ran = lab.json("bootstrap", *lab.named)
     assert ran["status"] == "ok"
     nodes = {n["name"]: n for n in ran["data"]["readiness"]["nodes"]}
     assert nodes["cp1"]["ready"]
@@ -54,7 +53,7 @@ def test_kubeconfig_is_private_and_names_the_cluster(lab: Lab) -> None:
 
 
 def test_second_bootstrap_changes_nothing(lab: Lab) -> None:
-    ran = lab.json("bootstrap", *INVENTORY)
+    ran = lab.json("bootstrap", *lab.named)
     assert ran["data"]["plan"]["steps"] == []
     assert all(o["changed"] == 0 for o in ran["data"]["outcomes"])
     assert not (lab.last_run() / "events.jsonl").exists(), "no Ansible was started"
@@ -63,7 +62,7 @@ def test_second_bootstrap_changes_nothing(lab: Lab) -> None:
 def test_a_new_worker_joins_without_touching_the_others(lab: Lab, all_workers: str) -> None:
     before = {h: lab.ssh(h, "stat", "-c", "%n %Y", *_receipts(lab, h)) for h in ("cp1", "gpu1")}
     lab.inventory.write_text(all_workers)
-    ran = lab.json("bootstrap", *INVENTORY)
+    ran = lab.json("bootstrap", *lab.named)
     assert set(lab.applied(ran)) == {"gpu2"}
     assert ran["data"]["readiness"]["nodes"][2]["gpus_allocatable"] == 8
     after = {h: lab.ssh(h, "stat", "-c", "%n %Y", *_receipts(lab, h)) for h in ("cp1", "gpu1")}
@@ -71,13 +70,13 @@ def test_a_new_worker_joins_without_touching_the_others(lab: Lab, all_workers: s
 
 
 def test_verify_gpus_computes_on_every_gpu(lab: Lab) -> None:
-    ran = lab.json("verify-gpus", *INVENTORY)
+    ran = lab.json("verify-gpus", *lab.named)
     assert (ran["data"]["gpus_total"], ran["data"]["gpus_passed"]) == (16, 16)
     for node in ran["data"]["nodes"]:
         assert node["simulated"]
         assert all(layer["state"] == "ok" for layer in node["layers"].values()), node["layers"]
         assert len({gpu["uuid"] for gpu in node["gpus"]}) == 8
-    assert "simulated" in lab.gpuctl("verify-gpus", *INVENTORY).out
+    assert "simulated" in lab.gpuctl("verify-gpus", *lab.named).out
     assert not [
         n for n in lab.kubectl("get", "namespaces", "-o", "name").split() if "verify" in n and not _terminating(lab, n)
     ]
@@ -87,22 +86,24 @@ def test_an_edited_file_is_named_and_mended_alone(lab: Lab) -> None:
     lab.ssh("gpu2", "sh", "-c", "'echo \"# edited by hand\" >> /etc/containerd/config.toml'")
     assert list(lab.plan()) == ["gpu2 containerd"]
     assert "/etc/containerd/config.toml edited on the host" in lab.plan()["gpu2 containerd"]
-    assert lab.applied(lab.json("bootstrap", *INVENTORY)) == {"gpu2": ["containerd"]}
+    assert lab.applied(lab.json("bootstrap", *lab.named)) == {"gpu2": ["containerd"]}
     assert "edited by hand" not in lab.ssh("gpu2", "cat", "/etc/containerd/config.toml")
     assert lab.plan() == {}
 
 
 def test_a_downgraded_package_is_named_and_mended_alone(lab: Lab) -> None:
-    installed = lab.ssh("gpu1", "dpkg-query", "-W", "-f", "'${Version}'", "libnvidia-ml1")
+    installed = lab.ssh("gpu1", "dpkg-query", "-W", "-f", "'${Version}'", "nvidia-persistenced")
     lab.ssh(
         "gpu1", "apt-get", "install", "-qy", "--allow-downgrades", "--allow-change-held-packages", "--no-install-recommends",
-        "libnvidia-ml1=580.150.02*",
+        "nvidia-persistenced=580.150.02*",
     )  # fmt: skip
     plan = lab.plan()
     assert set(plan) == {"gpu1 nvidia_driver"}
-    assert "libnvidia-ml1 580.178.04-1+sim → 580.150.02-1+sim (downgraded on the host)" in plan["gpu1 nvidia_driver"]
-    assert lab.applied(lab.json("bootstrap", *INVENTORY)) == {"gpu1": ["nvidia_driver"]}
-    assert lab.ssh("gpu1", "dpkg-query", "-W", "-f", "'${Version}'", "libnvidia-ml1") == installed
+    assert (
+        "nvidia-persistenced 580.178.04-1+sim → 580.150.02-1+sim (downgraded on the host)" in plan["gpu1 nvidia_driver"]
+    )
+    assert lab.applied(lab.json("bootstrap", *lab.named)) == {"gpu1": ["nvidia_driver"]}
+    assert lab.ssh("gpu1", "dpkg-query", "-W", "-f", "'${Version}'", "nvidia-persistenced") == installed
 
 
 def test_a_deleted_object_is_named_and_made_again_alone(lab: Lab) -> None:
@@ -111,7 +112,7 @@ def test_a_deleted_object_is_named_and_made_again_alone(lab: Lab) -> None:
     assert list(plan) == ["cluster nvidia_device_plugin"]
     assert "RuntimeClass" in plan["cluster nvidia_device_plugin"]
     assert "was deleted" in plan["cluster nvidia_device_plugin"]
-    assert lab.applied(lab.json("bootstrap", *INVENTORY)) == {"cp1": ["nvidia_device_plugin"]}
+    assert lab.applied(lab.json("bootstrap", *lab.named)) == {"cp1": ["nvidia_device_plugin"]}
     assert "nvidia" in lab.kubectl("get", "runtimeclass", "-o", "name")
 
 
@@ -124,7 +125,7 @@ def test_a_raised_cluster_version_is_refused_and_upgrade_named(lab: Lab, all_wor
     lab.inventory.write_text(all_workers + '\n[all:vars]\nkubeadm_kubernetes_version="1.37.2"\n')
     try:
         for verb in ("plan", "bootstrap"):
-            ran = lab.json(verb, *INVENTORY, expect=4)
+            ran = lab.json(verb, *lab.named, expect=4)
             assert {e["code"] for e in ran["errors"]} == {"upgrade-needed"}
             assert all("gpuctl upgrade" in e["fix"] for e in ran["errors"])
             assert "1.36.3 → 1.37.2" in ran["errors"][0]["message"]
@@ -135,7 +136,7 @@ def test_a_raised_cluster_version_is_refused_and_upgrade_named(lab: Lab, all_wor
 def test_an_immutable_setting_is_refused(lab: Lab, all_workers: str) -> None:
     lab.inventory.write_text(all_workers + '\n[all:vars]\ncluster_pod_cidr="10.42.0.0/16"\n')
     try:
-        ran = lab.json("bootstrap", *INVENTORY, expect=4)
+        ran = lab.json("bootstrap", *lab.named, expect=4)
         assert any(
             e["code"] == "variable-immutable" and "10.244.0.0/16 → 10.42.0.0/16" in e["message"] for e in ran["errors"]
         )
@@ -144,16 +145,14 @@ def test_an_immutable_setting_is_refused(lab: Lab, all_workers: str) -> None:
 
 
 def test_a_missing_gpu_is_named_by_its_layer(lab: Lab) -> None:
-    from bootstrap.testvm.lab import clear_faults, set_fault
-
-    set_fault(lab.name, "gpu2", 5, "lost")
+    hardware.set_fault(lab.home("gpu2"), 5, "lost")
     try:
-        ran = lab.json("verify-gpus", *INVENTORY, expect=6)
+        ran = lab.json("verify-gpus", *lab.named, expect=6)
         assert "gpu-fell-off-bus" in {e["code"] for e in ran["errors"]}
         assert ran["data"]["gpus_passed"] < ran["data"]["gpus_total"] == 16
         assert {e["host"] for e in ran["errors"]} == {"gpu2"}
     finally:
-        clear_faults(lab.name, "gpu2")
+        hardware.clear_faults(lab.home("gpu2"))
 
 
 def test_a_rebooted_host_comes_back_with_its_gpus(lab: Lab) -> None:
@@ -186,7 +185,7 @@ def test_no_secret_in_run_directories_or_receipts(lab: Lab) -> None:
 
 
 def test_reset_leaves_the_hosts_as_they_were_and_bootstrap_makes_them_again(lab: Lab) -> None:
-    ran = lab.json("reset", *INVENTORY, "--yes")
+    ran = lab.json("reset", *lab.named, "--yes")
     assert ran["data"]["kubeconfig_removed"] == f"gpuctl-{lab.name}"
     for host in ("cp1", "gpu1", "gpu2"):
         left = lab.ssh(
@@ -199,7 +198,7 @@ def test_reset_leaves_the_hosts_as_they_were_and_bootstrap_makes_them_again(lab:
         assert left.strip() == ""
         packages = lab.ssh(host, "dpkg-query", "-W", "-f", "'${Package} ${db:Status-Abbrev}\\n'")
         assert not re.search(r"^(kubelet|kubeadm|containerd\.io|nvidia-\S+) ii", packages, re.MULTILINE)
-    made = lab.json("bootstrap", *INVENTORY)
+    made = lab.json("bootstrap", *lab.named)
     assert [n["gpus_allocatable"] for n in made["data"]["readiness"]["nodes"]] == [0, 8, 8]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.rundir import state_home
+from bootstrap.testvm.state import LabPaths
 
 GPUCTL = str(Path(sys.executable).with_name("gpuctl"))
 DEADLINE_S = 900.0
@@ -42,7 +43,8 @@ class Lab:
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self.folder = folder
-        self.inventory = folder / "lab.ini"
+        self.inventory = folder / f"{name}.ini"
+        self.named = ("--inventory", self.inventory.name)
         self.kubeconfig = folder / "kubeconfig"
         self.runs: list[Path] = []
         self.leaks: list[str] = []
@@ -79,7 +81,7 @@ class Lab:
 
     def plan(self) -> dict[str, str]:
         """What `gpuctl plan` would do: "host component" → reasons."""
-        steps = self.json("plan", "--inventory", "lab.ini")["data"]["plan"]["steps"]
+        steps = self.json("plan", *self.named)["data"]["plan"]["steps"]
         return {f"{step['host']} {step['component']}": "; ".join(step["reasons"]) for step in steps}
 
     def ssh(self, host: str, *command: str, expect: int | None = 0, stdin: str = "") -> str:
@@ -97,6 +99,10 @@ class Lab:
         if expect is not None:
             assert done.returncode == expect, f"{host}: {command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def home(self, host: str) -> Path:
+        """The host's folder on this machine."""
+        return LabPaths.of(self.name).host(host)
 
     def kubectl(self, *arguments: str) -> str:
         """kubectl on the control plane, with the administrator's credentials."""
