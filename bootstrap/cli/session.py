@@ -119,7 +119,8 @@ class Session:
                 lines = problem_lines(answer.problems, log, nothing_changed=answer.nothing_changed)
                 self.console.error("\n".join(lines))
         if self.console.lost and code is ExitCode.OK:
-            self.console.error(f"error: the answer could not be written: {self.console.lost}   [stdout-lost]")
+            lost = Problem("stdout-lost", f"the answer could not be written: {self.console.lost}", "free space there")
+            self.console.error("\n".join(problem_lines([lost], log)))
             code = ExitCode.USAGE
         return int(code)
 
