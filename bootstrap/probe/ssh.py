@@ -1,18 +1,17 @@
-"""Ssh connections of our own: one per host, used again for probe, lock and tunnels. The only importer of paramiko."""
+"""Ssh connections of our own: one per host, used again for probe, lock and tunnels."""
 
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bootstrap.probe.ssh_errors import ConnectFailure, host_key_changed, host_key_unknown, translate
+from bootstrap.probe.ssh_client import open_client
+from bootstrap.probe.ssh_errors import ConnectFailure, translate
 from bootstrap.probe.ssh_options import Target, resolve, resolve_jump
 from bootstrap.probe.tunnel import Tunnel
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
 
 DEFAULT_TIMEOUT_S = 15.0
-_KNOWN_HOSTS_WRITE = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +127,7 @@ def open_session(host: Host, *, timeout_s: float = DEFAULT_TIMEOUT_S, accept_new
         hop = target
         for hop, onward in _hops(target):
             secrets = (password, passphrase) if hop is target else (None, None)
-            client = _client(hop, sock, deadline, accept_new_host_keys, secrets)
+            client = open_client(hop, sock, deadline, accept_new_host_keys, secrets)
             clients.append(client)
             sock = _channel(client, onward, deadline) if onward else None
         return Session(target, clients)
@@ -150,93 +148,6 @@ def _channel(client: paramiko.SSHClient, onward: Target, deadline: float) -> par
     assert transport is not None  # noqa: S101 - a connected client has one
     left = max(deadline - time.monotonic(), 0.1)
     return transport.open_channel("direct-tcpip", (onward.address, onward.port), ("127.0.0.1", 0), timeout=left)
-
-
-def _client(
-    target: Target, sock: Any, deadline: float, accept_new: bool, secrets: tuple[str | None, str | None]
-) -> paramiko.SSHClient:
-    """One authenticated connection, its host key checked."""
-    import paramiko
-
-    client = paramiko.SSHClient()
-    known = _load_known_hosts(target, client)
-    client.set_missing_host_key_policy(_policy(target, accept_new))
-    if sock is None and target.proxy_command:
-        sock = paramiko.ProxyCommand(target.proxy_command)
-    left = max(deadline - time.monotonic(), 0.1)
-    if sock is None:
-        sock = socket.create_connection((target.address, target.port), timeout=left)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    keys = [key for key in target.key_files if Path(key).is_file()]
-    if target.key_files and not keys and not secrets[0]:
-        sock.close()
-        raise paramiko.AuthenticationException(f"{target.key_files[0]} is not there")
-    try:
-        client.connect(
-            known,
-            target.port,
-            target.user,
-            password=secrets[0],
-            passphrase=secrets[1],
-            key_filename=keys or None,  # type: ignore[arg-type]  # a list is documented, the stubs say str
-            look_for_keys=not keys,
-            allow_agent=not (target.identities_only and keys),
-            sock=sock,
-            timeout=left,
-            banner_timeout=left,
-            auth_timeout=left,
-            channel_timeout=left,
-        )
-    except BaseException:
-        client.close()
-        sock.close()
-        raise
-    return client
-
-
-def _load_known_hosts(target: Target, client: paramiko.SSHClient) -> str:
-    """Load the known keys; the name under which paramiko is to look the host up."""
-    for path in target.known_hosts:
-        if Path(path).is_file():
-            client.load_system_host_keys(path)
-    # Paramiko puts brackets and port around the name by itself unless the port is 22.
-    return target.known_as if not target.known_as.startswith("[") else target.known_as[1:].rpartition("]")[0]
-
-
-def _policy(target: Target, accept_new: bool) -> paramiko.MissingHostKeyPolicy:
-    import paramiko
-
-    class Policy(paramiko.MissingHostKeyPolicy):
-        """Refuses unknown keys, or notes them for the next time where that was asked for."""
-
-        def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
-            if any(target.known_as in _names(path) for path in target.known_hosts):
-                raise host_key_changed(target)  # known, with keys of other types only
-            if not accept_new and target.strict == "yes":
-                raise host_key_unknown(target)
-            _remember(target, key)
-
-    return Policy()
-
-
-def _names(path: str) -> set[str]:
-    import paramiko
-
-    if not Path(path).is_file():
-        return set()
-    return set(paramiko.HostKeys(path).keys())
-
-
-def _remember(target: Target, key: paramiko.PKey) -> None:
-    """Add a key to the user's known_hosts file."""
-    if not target.known_hosts or target.known_hosts[0] == "/dev/null":
-        return
-    file = Path(target.known_hosts[0])
-    with _KNOWN_HOSTS_WRITE:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as handle:
-            handle.write(f"{target.known_as} {key.get_name()} {key.get_base64()}\n")
-        file.chmod(0o600)
 
 
 @contextmanager

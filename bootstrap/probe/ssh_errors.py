@@ -57,12 +57,8 @@ def translate(error: BaseException, target: Target, timeout_s: float) -> Connect
         return error
     if isinstance(error, paramiko.BadHostKeyException):
         return host_key_changed(target)
-    if isinstance(error, paramiko.PasswordRequiredException):
-        return auth_failed(target, "the key has a passphrase; load it with ssh-add")
     if isinstance(error, paramiko.AuthenticationException):
         return auth_failed(target, str(error).rstrip(".") or "authentication failed")
-    if isinstance(error, paramiko.SSHException) and "No authentication methods" in str(error):
-        return auth_failed(target, "no key to offer")
     if isinstance(error, socket.gaierror):
         return ConnectFailure(
             "unreachable", f"the name {target.address} cannot be resolved", "correct ansible_host or the name service"
