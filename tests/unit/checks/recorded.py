@@ -40,9 +40,9 @@ def fresh() -> dict[str, ProbeResult]:
     return {"cp1": cp1, "gpu1": gpu1, "gpu2": gpu2}
 
 
-def live() -> HostFacts:
-    """A control plane with a cluster that runs."""
-    return from_json("cp1", read("live-control-plane"))
+def live(host: str) -> HostFacts:
+    """A host of a cluster that runs: cp1, the control plane, or gpu1, a worker with simulated GPUs."""
+    return from_json(host, read({"cp1": "live-control-plane", "gpu1": "live-gpu-host"}[host]))
 
 
 def lab(**settings: Any) -> Inventory:

@@ -235,14 +235,16 @@ def test_the_no_proxy_that_is_advised_is_enough() -> None:
 def test_a_running_cluster_is_not_a_fault() -> None:
     """Its own ports, data and certificates, as recorded on a control plane that runs."""
     probes = fresh()
-    probes["cp1"] = replace(live(), addresses={"host0": ("10.202.66.11/24",)}, routes=("10.244.1.0/24",))
+    del probes["gpu2"]
+    probes["cp1"] = replace(live("cp1"), routes=("10.244.1.0/24",))
+    probes["gpu1"] = live("gpu1")
 
     assert preflight(lab(), probes) == ()
 
 
 def test_a_worker_of_the_running_cluster_is_not_a_leftover() -> None:
     probes = fresh()
-    cp1 = replace(live(), addresses={"host0": ("10.202.66.11/24",)})
+    cp1 = live("cp1")
     joined = ClusterTraces(kubelet_conf=True, kubelet_ca_hash=cp1.cluster.ca_hash, server="https://gpuctl-api:6443")
     probes |= {"cp1": cp1, "gpu1": replace(facts_of(probes, "gpu1"), cluster=joined)}
 
