@@ -10,7 +10,7 @@ import fnmatch
 import os
 import struct
 import time
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .gpuctl_hostio import HostError, Ran, read_text, run
 
@@ -42,8 +42,22 @@ class Wanted(NamedTuple):
 
 def installed(status_text: Optional[str] = None) -> Dict[str, Package]:
     """Every package in state "installed", by name, from one pass over dpkg's status file."""
-    text = read_text(STATUS) if status_text is None else status_text
     found: Dict[str, Package] = {}
+    for name, version, wish, state in _paragraphs(status_text):
+        if state == "installed":
+            found[name] = Package(version, wish == "hold")
+    return found
+
+
+def present(pattern: str, status_text: Optional[str] = None) -> List[str]:
+    """Packages whose name matches and that left anything on the host, be it configuration only."""
+    names = [name for name, _, _, state in _paragraphs(status_text) if state != "not-installed"]
+    return fnmatch.filter(names, pattern)
+
+
+def _paragraphs(status_text: Optional[str]) -> Iterator[Tuple[str, str, str, str]]:
+    """(name, version, what is wished, state) of each package that dpkg knows."""
+    text = read_text(STATUS) if status_text is None else status_text
     for paragraph in text.split("\n\n"):
         fields = {}
         for line in paragraph.split("\n"):
@@ -51,9 +65,8 @@ def installed(status_text: Optional[str] = None) -> Dict[str, Package]:
             if colon and key in ("Package", "Status", "Version"):
                 fields[key] = value.strip()
         state = fields.get("Status", "").split()
-        if len(state) == 3 and state[2] == "installed" and "Package" in fields:
-            found[fields["Package"]] = Package(fields.get("Version", ""), state[0] == "hold")
-    return found
+        if len(state) == 3 and "Package" in fields:
+            yield fields["Package"], fields.get("Version", ""), state[0], state[2]
 
 
 def lock_holder(path: str) -> Optional[str]:

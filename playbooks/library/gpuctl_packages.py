@@ -39,6 +39,9 @@ options:
   version:
     description: Version, a glob, of all packages in O(names); any will do when it is not given.
     type: str
+  instead_of:
+    description: Pattern of names; packages that match it and are not wanted are purged, with their configuration.
+    type: str
   state:
     description: V(absent) removes the packages that this component installed and lifts its holds.
     type: str
@@ -91,14 +94,19 @@ def have(module: AnsibleModule) -> dict[str, Any]:
     before = apt.installed()
     missing = [package for package in wanted if not package.satisfied_by(before.get(package.name))]
     unheld = [p.name for p in wanted if module.params["hold"] and not _held(before, p.name)]
+    rivals = _rivals(module, wanted)
     if module.check_mode:
-        return {"changed": bool(missing or unheld), "installed": {p.name: p.version for p in missing}, "removed": []}
+        planned = {p.name: p.version for p in missing}
+        return {"changed": bool(missing or unheld or rivals), "installed": planned, "removed": rivals}
     exact = _choose(module, missing) if missing else {}
     component = module.params["component"]
     for name in exact:
         _remember(component, name, before)
     if exact:
         apt.install(exact, module.params["lock_timeout"], module.params["allow_downgrade"])
+    rivals = _rivals(module, wanted)  # what the installation replaced has left its configuration, too
+    if rivals:
+        apt.purge(rivals, module.params["lock_timeout"])
     after = apt.installed() if exact else before
     for name in sorted(set(after) - set(before) - set(exact)):  # what the packages brought with them
         receipts.remember_before(component, "dependencies", name)
@@ -107,7 +115,13 @@ def have(module: AnsibleModule) -> dict[str, Any]:
         for name in unheld:
             receipts.remember_before(component, "holds", name)
         apt.mark("hold", unheld)
-    return {"changed": bool(exact or unheld), "installed": exact, "removed": []}
+    return {"changed": bool(exact or unheld or rivals), "installed": exact, "removed": rivals}
+
+
+def _rivals(module: AnsibleModule, wanted: list[apt.Wanted]) -> list[str]:
+    pattern = module.params["instead_of"]
+    names = {package.name for package in wanted}
+    return [name for name in apt.present(pattern) if name not in names] if pattern else []
 
 
 def _kernel(text: str) -> str:
@@ -180,6 +194,7 @@ def main() -> None:
             "packages": {"type": "list", "elements": "dict", "default": []},
             "names": {"type": "list", "elements": "str", "default": []},
             "version": {"type": "str"},
+            "instead_of": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "hold": {"type": "bool", "default": False},
             "allow_downgrade": {"type": "bool", "default": True},

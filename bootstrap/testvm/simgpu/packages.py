@@ -111,7 +111,8 @@ def _pinning(what: str, version: str, pin: str) -> Package:
     return Package(
         name, version, f"keeps the NVIDIA driver at {what}", architecture="all",
         conflicts=("nvidia-driver-pinning",), provides=("nvidia-driver-pinning",),
-        texts={f"etc/apt/preferences.d/{name}": text},
+        # apt passes over preferences whose name has an extension other than .pref, such as ".04".
+        texts={f"etc/apt/preferences.d/{name.replace('.', '-')}": text},
     )  # fmt: skip
 
 

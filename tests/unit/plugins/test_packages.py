@@ -35,6 +35,11 @@ def test_only_whole_packages_are_installed() -> None:
     }
 
 
+def test_what_left_only_its_configuration_is_present() -> None:
+    assert apt.present("*", STATUS) == ["containerd.io", "runc", "gone", "half"]
+    assert apt.present("gon*", STATUS) == ["gone"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "fits"), [(None, True), ("2.3.7-*", True), ("2.3.70-*", False), ("2.3.7", False), ("2.4.*", False)]
 )
