@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.rundir import state_home
-from bootstrap.testvm.state import LabPaths
+from bootstrap.testvm.names import LabPaths
 
 GPUCTL = str(Path(sys.executable).with_name("gpuctl"))
 DEADLINE_S = 900.0
@@ -114,7 +114,7 @@ class Lab:
         return self.runs[-1]
 
     def _note_runs(self, begun: float) -> None:
-        """Remember the run directories of a command (only the newest are kept), and look for secrets in them at once."""
+        """Remember the run directories of a command (only the newest are kept); look for secrets in them at once."""
         for path in sorted((state_home() / "runs").iterdir()):
             if path.is_dir() and path.stat().st_mtime >= begun - 1 and path not in self.runs:
                 self.runs.append(path)
