@@ -83,7 +83,7 @@ def test_verify_gpus_computes_on_every_gpu(lab: Lab) -> None:
 
 
 def test_an_edited_file_is_named_and_mended_alone(lab: Lab) -> None:
-    lab.ssh("gpu2", "sh", "-c", "'echo \"# edited by hand\" >> /etc/containerd/config.toml'")
+    lab.ssh("gpu2", "sh", "-c", "echo '# edited by hand' >> /etc/containerd/config.toml")
     assert list(lab.plan()) == ["gpu2 containerd"]
     assert "/etc/containerd/config.toml edited on the host" in lab.plan()["gpu2 containerd"]
     assert lab.applied(lab.json("bootstrap", *lab.named)) == {"gpu2": ["containerd"]}
@@ -92,7 +92,7 @@ def test_an_edited_file_is_named_and_mended_alone(lab: Lab) -> None:
 
 
 def test_a_downgraded_package_is_named_and_mended_alone(lab: Lab) -> None:
-    installed = lab.ssh("gpu1", "dpkg-query", "-W", "-f", "'${Version}'", "nvidia-persistenced")
+    installed = lab.ssh("gpu1", "dpkg-query", "-W", "-f", "${Version}", "nvidia-persistenced")
     lab.ssh(
         "gpu1", "apt-get", "install", "-qy", "--allow-downgrades", "--allow-change-held-packages", "--no-install-recommends",
         "nvidia-persistenced=580.150.02*",
@@ -103,7 +103,7 @@ def test_a_downgraded_package_is_named_and_mended_alone(lab: Lab) -> None:
         "nvidia-persistenced 580.178.04-1+sim → 580.150.02-1+sim (downgraded on the host)" in plan["gpu1 nvidia_driver"]
     )
     assert lab.applied(lab.json("bootstrap", *lab.named)) == {"gpu1": ["nvidia_driver"]}
-    assert lab.ssh("gpu1", "dpkg-query", "-W", "-f", "'${Version}'", "nvidia-persistenced") == installed
+    assert lab.ssh("gpu1", "dpkg-query", "-W", "-f", "${Version}", "nvidia-persistenced") == installed
 
 
 def test_a_deleted_object_is_named_and_made_again_alone(lab: Lab) -> None:
@@ -177,10 +177,10 @@ def test_no_secret_in_run_directories_or_receipts(lab: Lab) -> None:
     assert lab.leaks == []
     token = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
     for host in ("cp1", "gpu1", "gpu2"):
-        receipts = lab.ssh(host, "sh", "-c", "'cat /var/lib/gpuctl/receipts/*.json'")
+        receipts = lab.ssh(host, "sh", "-c", "cat /var/lib/gpuctl/receipts/*.json")
         assert not token.search(receipts)
         assert "PRIVATE KEY" not in receipts
-        modes = lab.ssh(host, "sh", "-c", "'stat -c %a /var/lib/gpuctl/receipts/*.json'")
+        modes = lab.ssh(host, "sh", "-c", "stat -c %a /var/lib/gpuctl/receipts/*.json")
         assert set(modes.split()) == {"600"}
 
 
@@ -192,11 +192,11 @@ def test_reset_leaves_the_hosts_as_they_were_and_bootstrap_makes_them_again(lab:
             host,
             "sh",
             "-c",
-            "'ls -d /etc/kubernetes /var/lib/gpuctl/receipts/*.json /etc/containerd/config.toml 2>/dev/null'",
+            "ls -d /etc/kubernetes /var/lib/gpuctl/receipts/*.json /etc/containerd/config.toml 2>/dev/null",
             expect=None,
         )
         assert left.strip() == ""
-        packages = lab.ssh(host, "dpkg-query", "-W", "-f", "'${Package} ${db:Status-Abbrev}\\n'")
+        packages = lab.ssh(host, "dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\\n")
         assert not re.search(r"^(kubelet|kubeadm|containerd\.io|nvidia-\S+) ii", packages, re.MULTILINE)
     made = lab.json("bootstrap", *lab.named)
     assert [n["gpus_allocatable"] for n in made["data"]["readiness"]["nodes"]] == [0, 8, 8]

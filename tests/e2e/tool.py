@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -89,7 +90,7 @@ class Lab:
         from bootstrap.testvm.lab import ssh_command
 
         done = subprocess.run(
-            [*ssh_command(self.name, host), *command],
+            [*ssh_command(self.name, host), shlex.join(command)],
             input=stdin,
             capture_output=True,
             text=True,
