@@ -93,10 +93,8 @@ def test_an_edited_file_is_named_and_mended_alone(lab: Lab) -> None:
 
 def test_a_downgraded_package_is_named_and_mended_alone(lab: Lab) -> None:
     installed = lab.ssh("gpu1", "dpkg-query", "-W", "-f", "${Version}", "nvidia-persistenced")
-    lab.ssh(
-        "gpu1", "apt-get", "install", "-qy", "--allow-downgrades", "--allow-change-held-packages", "--no-install-recommends",
-        "nvidia-persistenced=580.150.02*",
-    )  # fmt: skip
+    lower = "nvidia-persistenced=580.150.02*"
+    lab.ssh("gpu1", "apt-get", "install", "-qy", "--allow-downgrades", "--allow-change-held-packages", lower)
     plan = lab.plan()
     assert set(plan) == {"gpu1 nvidia_driver"}
     assert (
