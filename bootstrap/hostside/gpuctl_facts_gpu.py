@@ -10,7 +10,7 @@ import re
 import select
 import signal
 import time
-from typing import Any
+from typing import Any, Callable
 
 from .gpuctl_base import listdir, read_line, read_text
 
@@ -162,7 +162,7 @@ class _Memory(ctypes.Structure):
 
 
 def _query() -> list[dict[str, Any]]:
-    """All GPUs by NVML. Raises OSError (no library), AttributeError (old library) or NvmlError."""
+    """All GPUs that answer. Raises OSError (no library), AttributeError (old library) or NvmlError (no driver)."""
     nvml = ctypes.CDLL("libnvidia-ml.so.1")
     nvml.nvmlErrorString.restype = ctypes.c_char_p
 
@@ -175,23 +175,29 @@ def _query() -> list[dict[str, Any]]:
     check(nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)))
     gpus = []
     for index in range(count.value):
-        device = ctypes.c_void_p()
-        check(nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device)))
-        uuid, name, pci = ctypes.create_string_buffer(96), ctypes.create_string_buffer(96), _PciInfo()
-        check(nvml.nvmlDeviceGetUUID(device, uuid, 96))
-        check(nvml.nvmlDeviceGetName(device, name, 96))
-        check(nvml.nvmlDeviceGetPciInfo_v3(device, ctypes.byref(pci)))
-        gpus.append(
-            {
-                "index": index,
-                "uuid": uuid.value.decode(),
-                "name": name.value.decode(),
-                "pci": "%04x:%02x:%02x.0" % (pci.domain, pci.bus, pci.device),
-                "memory_bytes": _memory(nvml, device),
-                "compute_capability": _capability(nvml, device),
-            }
-        )
+        try:
+            gpus.append(_device(nvml, check, index))
+        except NvmlError:
+            continue  # it is on the bus and not in the answer: that difference names it
     return gpus
+
+
+def _device(nvml: ctypes.CDLL, check: Callable[[int], None], index: int) -> dict[str, Any]:
+    """One GPU. Raises NvmlError when the card does not answer."""
+    device, pci = ctypes.c_void_p(), _PciInfo()
+    uuid, name = ctypes.create_string_buffer(96), ctypes.create_string_buffer(96)
+    check(nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device)))
+    check(nvml.nvmlDeviceGetUUID(device, uuid, 96))
+    check(nvml.nvmlDeviceGetName(device, name, 96))
+    check(nvml.nvmlDeviceGetPciInfo_v3(device, ctypes.byref(pci)))
+    return {
+        "index": index,
+        "uuid": uuid.value.decode(),
+        "name": name.value.decode(),
+        "pci": "%04x:%02x:%02x.0" % (pci.domain, pci.bus, pci.device),
+        "memory_bytes": _memory(nvml, device),
+        "compute_capability": _capability(nvml, device),
+    }
 
 
 def _memory(nvml: ctypes.CDLL, device: ctypes.c_void_p) -> int | None:

@@ -32,6 +32,8 @@ OTHERS = {
     "/etc/network/*": "the lab",
     "/etc/ssh/ssh_host_*": "the host's first boot",
     "/etc/gpuctl-lab.json": "the lab",
+    "/etc/gpuctl-lab/*": "the lab",
+    "/etc/systemd/system/gpuctl-lab-*": "the lab",
     "/etc/containerd/conf.d/10-lab.toml": "the lab",
     "/etc/apt/apt.conf.d/*lab*": "the lab",
     "/etc/mtab": "systemd",
