@@ -144,32 +144,31 @@ def versions(names: Sequence[str]) -> Dict[str, List[str]]:
     return found
 
 
-def choose(wanted: Sequence[Wanted], offered: Dict[str, List[str]]) -> Dict[str, Optional[str]]:
-    """The newest version on offer that fits, for each package; None when there is none."""
-    chosen: Dict[str, Optional[str]] = {}
-    for package in wanted:
-        pattern = package.version or "*"
-        fitting = [version for version in offered.get(package.name, []) if fnmatch.fnmatchcase(version, pattern)]
-        chosen[package.name] = fitting[0] if fitting else None
-    return chosen
+def install(wanted: Sequence[Wanted], lock_timeout_s: float, allow_downgrade: bool) -> bool:
+    """Install the newest versions that fit; False when no source offers one of them.
 
-
-def install(exact: Dict[str, str], lock_timeout_s: float, allow_downgrade: bool) -> None:
-    """Install these versions; HostError package-install-failed."""
+    apt takes the patterns as they are, which saves a look at what is on offer. HostError package-install-failed.
+    """
     arguments = ["--no-install-recommends", "--allow-change-held-packages"]
     if allow_downgrade:
         arguments.append("--allow-downgrades")
-    arguments += ["install", *[f"{name}={version}" for name, version in exact.items()]]
+    arguments += ["install", *[f"{p.name}={p.version}" if p.version else p.name for p in wanted]]
     done = apt_get(arguments, lock_timeout_s)
     if done.rc != 0 and _mend(done, lock_timeout_s):
         done = apt_get(arguments, lock_timeout_s)
+    if done.rc != 0 and any(words in done.err for words in _NOT_ON_OFFER):
+        return False
     if done.rc != 0:
         raise HostError(
             "package-install-failed",
-            f"apt-get could not install {', '.join(exact)}: {_said(done)}",
+            f"apt-get could not install {', '.join(p.name for p in wanted)}: {_said(done)}",
             "read the last lines of apt-get below",
             done.tail(20),
         )
+    return True
+
+
+_NOT_ON_OFFER = ("was not found", "Unable to locate package", "has no installation candidate")
 
 
 def _mend(done: Ran, lock_timeout_s: float) -> bool:

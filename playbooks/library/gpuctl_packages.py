@@ -98,16 +98,16 @@ def have(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         planned = {p.name: p.version for p in missing}
         return {"changed": bool(missing or unheld or rivals), "installed": planned, "removed": rivals}
-    exact = _choose(module, missing) if missing else {}
     component = module.params["component"]
-    for name in exact:
-        _remember(component, name, before)
-    if exact:
-        apt.install(exact, module.params["lock_timeout"], module.params["allow_downgrade"])
+    for package in missing:
+        _remember(component, package.name, before)
+    if missing:
+        _install(module, missing)
     rivals = _rivals(module, wanted)  # what the installation replaced has left its configuration, too
     if rivals:
         apt.purge(rivals, module.params["lock_timeout"])
-    after = apt.installed() if exact else before
+    after = apt.installed() if missing else before
+    exact = {package.name: after[package.name].version for package in missing if package.name in after}
     for name in sorted(set(after) - set(before) - set(exact)):  # what the packages brought with them
         receipts.remember_before(component, "dependencies", name)
     unheld = [p.name for p in wanted if module.params["hold"] and not _held(after, p.name)]
@@ -147,25 +147,31 @@ def _remember(component: str, name: str, before: dict[str, apt.Package]) -> None
         receipts.remember_before(component, "packages_replaced", name, before[name].version)
 
 
-def _choose(module: AnsibleModule, missing: list[apt.Wanted]) -> dict[str, str]:
-    mode, names = module.params["update_cache"], [package.name for package in missing]
-    if mode == "always":
-        apt.update(module.params["lock_timeout"])
-    chosen = apt.choose(missing, apt.versions(names))
-    if None in chosen.values() and mode == "when-needed":
-        apt.update(module.params["lock_timeout"])
-        chosen = apt.choose(missing, apt.versions(names))
-    for package in missing:
-        if chosen[package.name] is None:
-            offered = apt.versions([package.name])[package.name]
-            codes = {_kernel(entry["name"]): entry.get("code") for entry in module.params["packages"]}
-            raise HostError(
-                codes.get(package.name) or "package-not-found",
-                f"no source offers {package.name} {package.version or ''}".rstrip()
-                + (f"; on offer: {', '.join(offered[:4])}" if offered else ""),
-                "set a version that the source has, or another source",
-            )
-    return {name: version for name, version in chosen.items() if version is not None}
+def _install(module: AnsibleModule, missing: list[apt.Wanted]) -> None:
+    wanted, timeout_s = module.params, module.params["lock_timeout"]
+    if wanted["update_cache"] == "always":
+        apt.update(timeout_s)
+    if apt.install(missing, timeout_s, wanted["allow_downgrade"]):
+        return
+    if wanted["update_cache"] == "when-needed":
+        apt.update(timeout_s)
+        if apt.install(missing, timeout_s, wanted["allow_downgrade"]):
+            return
+    raise _not_found(module, missing)
+
+
+def _not_found(module: AnsibleModule, missing: list[apt.Wanted]) -> HostError:
+    offers = apt.versions([package.name for package in missing])
+    lacking = [p for p in missing if not any(p.satisfied_by(apt.Package(v, False)) for v in offers[p.name])]
+    package = (lacking or missing)[0]
+    codes = {_kernel(entry["name"]): entry.get("code") for entry in module.params["packages"]}
+    offered = ", ".join(offers[package.name][:4])
+    return HostError(
+        codes.get(package.name) or "package-not-found",
+        f"no source offers {package.name} {package.version or ''}".rstrip()
+        + (f"; on offer: {offered}" if offered else ""),
+        "set a version that the source has, or another source",
+    )
 
 
 def undo(module: AnsibleModule) -> dict[str, Any]:

@@ -49,13 +49,10 @@ def test_a_version_is_a_pattern(pattern: str | None, fits: bool) -> None:
     assert not apt.Wanted("containerd.io", pattern).satisfied_by(None)
 
 
-def test_the_newest_version_that_fits_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "containerd.io | 2.4.0-1 | https://x a\ncontainerd.io | 2.3.7-2 | https://x a\ncontainerd.io | 2.3.7-1 | b\n"
+def test_what_is_on_offer(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "containerd.io | 2.4.0-1 | https://x a\ncontainerd.io | 2.3.7-2 | https://x a\ncontainerd.io | 2.3.7-2 | b\n"
     monkeypatch.setattr(apt, "run", lambda *_: Ran(0, said, ""))
-    offered = apt.versions(["containerd.io", "other"])
-    assert offered == {"containerd.io": ["2.4.0-1", "2.3.7-2", "2.3.7-1"], "other": []}
-    wanted = [apt.Wanted("containerd.io", "2.3.7-*"), apt.Wanted("other")]
-    assert apt.choose(wanted, offered) == {"containerd.io": "2.3.7-2", "other": None}
+    assert apt.versions(["containerd.io", "other"]) == {"containerd.io": ["2.4.0-1", "2.3.7-2"], "other": []}
 
 
 class Tools:
@@ -82,8 +79,9 @@ def test_a_killed_dpkg_is_completed_first(unlocked: pytest.MonkeyPatch) -> None:
     )
     tools = Tools(broken, Ran(0, "", ""), Ran(0, "", ""))
     unlocked.setattr(apt, "run", tools)
-    apt.install({"a": "1"}, 1, allow_downgrade=True)
+    apt.install([apt.Wanted("a", "1-*"), apt.Wanted("b")], 1, allow_downgrade=True)
     assert [argv[0] for argv in tools.asked] == ["apt-get", "dpkg", "apt-get"]
+    assert tools.asked[2][-2:] == ["a=1-*", "b"]
     assert "--configure" in tools.asked[1]
 
 
@@ -91,10 +89,16 @@ def test_a_failure_without_a_known_cause_is_not_repeated(unlocked: pytest.Monkey
     tools = Tools(Ran(100, "", "E: No space left on device"))
     unlocked.setattr(apt, "run", tools)
     with pytest.raises(HostError) as caught:
-        apt.install({"a": "1"}, 1, allow_downgrade=True)
+        apt.install([apt.Wanted("a", "1-*"), apt.Wanted("b")], 1, allow_downgrade=True)
     assert caught.value.code == "package-install-failed"
     assert "No space left on device" in caught.value.as_text()
     assert len(tools.asked) == 1
+
+
+def test_what_nobody_offers_is_told_from_a_failure(unlocked: pytest.MonkeyPatch) -> None:
+    for said in ("E: Version '9-*' for 'a' was not found", "E: Unable to locate package a"):
+        unlocked.setattr(apt, "run", Tools(Ran(100, "", said)))
+        assert not apt.install([apt.Wanted("a", "9-*")], 1, allow_downgrade=True)
 
 
 def test_a_source_that_fails_is_an_error_and_says_which_kind(unlocked: pytest.MonkeyPatch) -> None:
