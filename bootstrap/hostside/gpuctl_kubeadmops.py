@@ -26,6 +26,16 @@ KUBELET_CONFIG = "/var/lib/kubelet/config.yaml"
 PKI = "/etc/kubernetes/pki"
 APISERVER_CERT = PKI + "/apiserver.crt"
 CA_KEY = PKI + "/ca.key"
+_AUTHORITIES = tuple(
+    f"{PKI}/{name}"
+    for name in ("ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "etcd/ca.crt", "etcd/ca.key")
+)
+_LEAVES = ("apiserver", "apiserver-kubelet-client", "apiserver-etcd-client", "front-proxy-client")
+_REMADE = {
+    "certs": [f"{PKI}/{n}.crt" for n in (*_LEAVES, "etcd/server", "etcd/peer", "etcd/healthcheck-client")],
+    "kubeconfig": [f"/etc/kubernetes/{n}.conf" for n in ("admin", "controller-manager", "scheduler")],
+    "control-plane": [f"{MANIFESTS}/kube-{n}.yaml" for n in ("apiserver", "controller-manager", "scheduler")],
+}
 TAINT = "node-role.kubernetes.io/control-plane"
 _API_WAIT_S = 90  # a control plane after a boot: kubelet, etcd and API server one after the other
 _POLL_S = 0.5
@@ -78,29 +88,39 @@ def _digest_of(value: Mapping[str, Any]) -> str:
 
 
 def _repair(wanted: Wanted) -> List[str]:
-    """Make missing certificates, kubeconfigs and static pods again, never a missing certificate authority."""
+    """Make missing certificates, kubeconfigs and static pods again, never a certificate authority."""
     done = []
-    parts = {
-        "kubeconfig": [f"/etc/kubernetes/{n}.conf" for n in ("admin", "controller-manager", "scheduler")],
-        "control-plane": [f"{MANIFESTS}/kube-{n}.yaml" for n in ("apiserver", "controller-manager", "scheduler")],
-        "certs": [f"{PKI}/{n}.crt" for n in ("apiserver", "apiserver-kubelet-client", "front-proxy-client")],
-    }
-    for phase in ("certs", "kubeconfig", "control-plane"):
-        missing = [path for path in parts[phase] if not os.path.exists(path)]
-        if not missing:
-            continue
-        if not os.path.exists(CA_KEY):
-            raise HostError(
-                "pki-missing",
-                f"{missing[0]} is gone, and {CA_KEY} with it",
-                "put the cluster's own CA back from a backup or another control plane, then run again",
-            )
-        _kubeadm("init", "phase", phase, "all", "--config", CONFIG)
-        done.append(f"made again: {', '.join(missing)}")
+    for phase, paths in _REMADE.items():
+        missing = [path for path in paths if not os.path.exists(path)]
+        if missing:
+            _need_authorities(missing[0])
+            if phase == "certs":
+                _drop_orphans(missing)
+            _kubeadm("init", "phase", phase, "all", "--config", CONFIG)
+            done.append(f"made again: {', '.join(missing)}")
     if wanted.role == "init" and not os.path.exists(f"{MANIFESTS}/etcd.yaml"):
         _kubeadm("init", "phase", "etcd", "local", "--config", CONFIG)
         done.append(f"made again: {MANIFESTS}/etcd.yaml")
     return done
+
+
+def _need_authorities(missing: str) -> None:
+    """Refuse when kubeadm would make a new authority or signing key, which nothing in the cluster would trust."""
+    gone = [path for path in (*_AUTHORITIES, f"{PKI}/sa.key", f"{PKI}/sa.pub") if not os.path.exists(path)]
+    if gone:
+        raise HostError(
+            "pki-missing",
+            f"{missing} is gone, and {gone[0]} with it",
+            "put the cluster's own back from a backup or another control plane, then run again",
+        )
+
+
+def _drop_orphans(certificates: Sequence[str]) -> None:
+    """Remove keys whose certificate is gone: kubeadm refuses half a pair."""
+    for path in certificates:
+        key = path[: -len("crt")] + "key"
+        if os.path.exists(key):
+            os.unlink(key)
 
 
 def _start_kubelet() -> List[str]:
