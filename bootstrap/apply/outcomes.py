@@ -13,6 +13,8 @@ from bootstrap.inventory.model import Inventory
 from bootstrap.plan.planner import Decision
 from bootstrap.plan.survey import not_ready
 
+REBOOT_REQUIRED = "reboot-required"  # how a role says that it must not go on without a reboot
+
 
 def unchanged(inventory: Inventory) -> tuple[HostOutcome, ...]:
     """Every host as it was."""
@@ -54,9 +56,12 @@ def _state(run: HostRun, wanted: list[str], completed: Sequence[str]) -> str:
 def exit_code_of(
     outcomes: Sequence[HostOutcome], executions: Sequence[Execution], state: Readiness | None, *, stopped: bool
 ) -> ExitCode:
-    """5 when steps failed, 7 when other hosts came through, 6 when all is applied but not ready."""
+    """5 when steps failed, 7 when other hosts came through, 8 when only reboots are missing, 6 when not ready."""
     codes = [ExitCode.INTERRUPTED] if stopped else []
-    if any(execution.problems for execution in executions):
+    problems = [problem for execution in executions for problem in execution.problems]
+    if problems and all(problem.code == REBOOT_REQUIRED for problem in problems):
+        codes.append(ExitCode.DISRUPTION_NEEDED)
+    elif problems:
         done = any(outcome.outcome is Outcome.DONE for outcome in outcomes)
         codes.append(ExitCode.PARTIAL if done else ExitCode.STEP_FAILED)
     elif any(outcome.outcome in {Outcome.STOPPED, Outcome.NOT_STARTED} for outcome in outcomes) and not stopped:

@@ -13,7 +13,7 @@ from typing import Dict, List
 
 from .gpuctl_hostio import HostError, run
 from .gpuctl_kubeadmstate import traces
-from .gpuctl_unitrun import UnitState, forget_unit, unit_state
+from .gpuctl_unitrun import UnitState, forget_unit, log_path, unit_state
 
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 # Folders whose content goes; they themselves may be mount points.
@@ -32,6 +32,8 @@ def reset_host(cri_socket: str = CRI_SOCKET) -> List[str]:
         state: UnitState = unit_state(unit)
         if state.load != "not-found":
             forget_unit(unit, state)
+        if os.path.exists(log_path(unit)):
+            os.unlink(log_path(unit))
     done += _kubeadm_reset(cri_socket)
     done += _links()
     done += _packet_filter()

@@ -25,6 +25,7 @@ from bootstrap.inventory.schema import component_named, options_of
 # Cost of one secret's digest: about 50 ms and 16 MiB, as RFC 7914 suggests for interactive use.
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
 _MODULE_NAME = re.compile(r"\bgpuctl_[a-z_]+\b")
+_IMPORTED = re.compile(r"^\s*(?:from|import)\b.*?\b(gpuctl_[a-z_]+)\b", re.MULTILINE)
 _NOT_EXECUTED_BY_MAIN = frozenset({"verify.yml", "remove.yml"})
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -95,7 +96,7 @@ def role_digest(component: str) -> str:
     modules: set[str] = set()
     for path in _executed_files(role):
         body = _essence(path)
-        modules.update(_MODULE_NAME.findall(body))
+        modules.update(_MODULE_NAME.findall(body))  # module names stand in tasks, never in Python files of a role
         total.update(f"{path.relative_to(role)}\0{body}\0".encode())
     for path in _module_files(modules):
         total.update(f"{path.name}\0{_essence(path)}\0".encode())
@@ -113,20 +114,28 @@ def _executed_files(role: Path) -> Iterable[Path]:
                 yield path
 
 
-def _module_files(names: set[str]) -> Iterable[Path]:
-    playbooks = content_root() / "playbooks"
-    for name in sorted(names):
-        for folder in ("library", "action_plugins"):
-            path = playbooks / folder / f"{name}.py"
-            if path.exists():
-                yield path
+def _module_files(names: set[str]) -> list[Path]:
+    """The modules of these names, their action plugins, and the code that they import on the host; sorted."""
+    root = content_root()
+    folders = (root / "playbooks" / "library", root / "playbooks" / "action_plugins", root / "bootstrap" / "hostside")
+    found: set[Path] = set()
+    known, open_names = set(names), set(names)
+    while open_names:
+        paths = {folder / f"{name}.py" for name in open_names for folder in folders}
+        new = {path for path in paths if path.exists()}
+        found |= new
+        named = {name for path in new for name in _IMPORTED.findall(path.read_text(encoding="utf-8"))}
+        open_names = named - known
+        known |= named
+    return sorted(found, key=lambda path: (path.name, path.parent.name))
 
 
+@cache
 def _essence(path: Path) -> str:
     """The file without what does not execute: comments and layout of YAML and Python."""
     text = path.read_text(encoding="utf-8")
     if path.suffix in {".yml", ".yaml"} and path.parent.name != "templates":
         return canonical(yaml.load(text, _Loader))  # noqa: S506 - a SafeLoader in either spelling
     if path.suffix == ".py":
-        return ast.dump(ast.parse(text))
+        return hashlib.sha256(ast.dump(ast.parse(text)).encode()).hexdigest()
     return text

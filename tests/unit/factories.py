@@ -95,7 +95,9 @@ def default_settings(**changes: Any) -> dict[str, Any]:
     return {name: variable.default for name, variable in variables().items()} | changes
 
 
-def inventory(control_plane: dict[str, str], workers: dict[str, str], *, explicit: dict[str, Any] | None = None) -> Inventory:
+def inventory(
+    control_plane: dict[str, str], workers: dict[str, str], *, explicit: dict[str, Any] | None = None
+) -> Inventory:
     """Hosts by name → address; `explicit` are settings that the file sets for all."""
     chosen = explicit or {}
 
@@ -106,7 +108,7 @@ def inventory(control_plane: dict[str, str], workers: dict[str, str], *, explici
             connection=Connection(address=address, user="root"),
             settings=default_settings(**chosen),
             explicit=frozenset(chosen),
-            origins={key: "lab.ini:9" for key in chosen},
+            origins=dict.fromkeys(chosen, "lab.ini:9"),
             connection_vars={"ansible_host": address},
         )
 

@@ -28,7 +28,7 @@ def reader() -> tuple[EventReader, Recorder]:
     return EventReader(seen, Path("/project"), clock=lambda: float(next(ticks))), seen
 
 
-def test_a_step_starts_with_its_role_and_ends_with_its_receipt():
+def test_a_step_starts_with_its_role_and_ends_with_its_receipt() -> None:
     read, seen = reader()
     read.read(event("runner_on_start"))
     read.read(event("runner_on_ok", res={"changed": True}))
@@ -45,27 +45,31 @@ def test_a_step_starts_with_its_role_and_ends_with_its_receipt():
     assert read.hosts["gpu1"].changed == 1
 
 
-def test_a_failure_that_a_role_foresaw_keeps_its_code_fix_and_place():
+def test_a_failure_that_a_role_foresaw_keeps_its_code_fix_and_place() -> None:
     message = "[headers-missing] no kernel headers for 6.1.0-31; fix: boot the newest kernel"
-    found = problem_of(event("runner_on_failed", res={"msg": message}), "gpu1", "roles/nvidia_driver/tasks/check.yml:22")
+    found = problem_of(
+        event("runner_on_failed", res={"msg": message}), "gpu1", "roles/nvidia_driver/tasks/check.yml:22"
+    )
     assert (found.code, found.host) == ("headers-missing", "gpu1")
     assert found.message == "step containerd failed: no kernel headers for 6.1.0-31"
     assert found.fix == "boot the newest kernel"
     assert found.at == "roles/nvidia_driver/tasks/check.yml:22 (Install | Packages)"
 
 
-def test_an_unforeseen_failure_keeps_what_the_tool_said():
-    found = problem_of(event("runner_on_failed", res={"msg": "non-zero return code", "stderr": "E: no space"}), "gpu1", None)
+def test_an_unforeseen_failure_keeps_what_the_tool_said() -> None:
+    found = problem_of(
+        event("runner_on_failed", res={"msg": "non-zero return code", "stderr": "E: no space"}), "gpu1", None
+    )
     assert found.code == "step-failed"
     assert "E: no space" in found.details
 
 
-def test_a_lost_host_is_unreachable():
+def test_a_lost_host_is_unreachable() -> None:
     found = problem_of(event("runner_on_unreachable", res={"msg": "ssh: connection timed out"}), "gpu1", None)
     assert found.code == "unreachable"
 
 
-def test_only_the_first_failure_of_a_host_counts_and_ignored_ones_never():
+def test_only_the_first_failure_of_a_host_counts_and_ignored_ones_never() -> None:
     read, _ = reader()
     read.read(event("runner_on_failed", ignored=True, res={"msg": "ignored"}))
     assert read.hosts["gpu1"].problem is None
@@ -78,5 +82,5 @@ def test_only_the_first_failure_of_a_host_counts_and_ignored_ones_never():
 
 
 @pytest.mark.parametrize("message", ["", None, "[", "[x]", "; fix:"])
-def test_no_message_breaks_the_reader(message: str | None):
+def test_no_message_breaks_the_reader(message: str | None) -> None:
     assert problem_of(event("runner_on_failed", res={"msg": message}), "gpu1", None).message

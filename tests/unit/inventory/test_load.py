@@ -106,7 +106,7 @@ def test_every_default_is_filled_in_and_is_plain_json(tree: Path) -> None:
 def test_passwords_are_kept_but_not_shown(tree: Path) -> None:
     host = load_inventory(tree).hosts[0]
     assert host.connection_vars is not None
-    assert host.connection_vars["ansible_become_password"] == "s3cret-word"  # noqa: S105 - the one written above
+    assert host.connection_vars["ansible_become_password"] == "s3cret-word"
     assert "s3cret-word" not in repr(host)
 
 

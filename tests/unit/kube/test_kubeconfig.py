@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -32,12 +33,15 @@ MINE = {
 }
 
 
+Entry = dict[str, Any]
+
+
 @pytest.fixture
-def entry() -> dict[str, object]:
+def entry() -> Entry:
     return entry_from_admin_conf(ADMIN, "lab", "192.0.2.7")
 
 
-def test_names_are_ours_and_tls_is_verified_against_the_endpoint(entry):
+def test_names_are_ours_and_tls_is_verified_against_the_endpoint(entry: Entry) -> None:
     cluster = entry["clusters"][0]
     assert cluster["name"] == "gpuctl-lab"
     assert cluster["cluster"]["server"] == "https://192.0.2.7:6443"
@@ -45,14 +49,14 @@ def test_names_are_ours_and_tls_is_verified_against_the_endpoint(entry):
     assert "insecure-skip-tls-verify" not in cluster["cluster"]
 
 
-def test_endpoint_name_is_kept_where_it_resolves():
+def test_endpoint_name_is_kept_where_it_resolves() -> None:
     admin = ADMIN.replace("no-such-name.invalid", "localhost")
     cluster = entry_from_admin_conf(admin, "lab", "127.0.0.1")["clusters"][0]["cluster"]
     assert cluster["server"] == "https://localhost:6443"
     assert "tls-server-name" not in cluster
 
 
-def test_merging_loses_nothing_and_leaves_the_current_context(tmp_path: Path, entry):
+def test_merging_loses_nothing_and_leaves_the_current_context(tmp_path: Path, entry: Entry) -> None:
     path = tmp_path / "config"
     path.write_text(yaml.safe_dump(MINE))
     merged = merge(path, entry, use_context=False)
@@ -69,7 +73,7 @@ def test_merging_loses_nothing_and_leaves_the_current_context(tmp_path: Path, en
     assert yaml.safe_load(path.read_text()) == MINE
 
 
-def test_second_merge_changes_nothing_but_an_open_mode(tmp_path: Path, entry):
+def test_second_merge_changes_nothing_but_an_open_mode(tmp_path: Path, entry: Entry) -> None:
     path = tmp_path / "sub" / "config"
     assert merge(path, entry, use_context=False).current
     path.chmod(0o644)
@@ -77,7 +81,7 @@ def test_second_merge_changes_nothing_but_an_open_mode(tmp_path: Path, entry):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_made_anew_cluster_replaces_its_own_entry_only(tmp_path: Path, entry):
+def test_a_made_anew_cluster_replaces_its_own_entry_only(tmp_path: Path, entry: Entry) -> None:
     path = tmp_path / "config"
     path.write_text(yaml.safe_dump(MINE))
     merge(path, entry, use_context=True)
@@ -89,7 +93,7 @@ def test_a_made_anew_cluster_replaces_its_own_entry_only(tmp_path: Path, entry):
     assert after["current-context"] == "gpuctl-lab"
 
 
-def test_a_symbolic_link_stays_one(tmp_path: Path, entry):
+def test_a_symbolic_link_stays_one(tmp_path: Path, entry: Entry) -> None:
     real = tmp_path / "real"
     real.write_text(yaml.safe_dump(MINE))
     link = tmp_path / "config"
@@ -100,7 +104,7 @@ def test_a_symbolic_link_stays_one(tmp_path: Path, entry):
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: [", "clusters: 3"])
-def test_what_is_no_kubeconfig_is_refused_and_left_alone(tmp_path: Path, entry, text: str):
+def test_what_is_no_kubeconfig_is_refused_and_left_alone(tmp_path: Path, entry: Entry, text: str) -> None:
     path = tmp_path / "config"
     path.write_text(text)
     with pytest.raises(GpuctlError) as caught:
@@ -110,6 +114,6 @@ def test_what_is_no_kubeconfig_is_refused_and_left_alone(tmp_path: Path, entry, 
     assert path.read_text() == text
 
 
-def test_default_path_follows_kubectl():
+def test_default_path_follows_kubectl() -> None:
     assert default_path({"KUBECONFIG": "/a:/b", "HOME": "/h"}) == Path("/a")
     assert default_path({"HOME": "/h"}) == Path("/h/.kube/config")

@@ -74,7 +74,7 @@ def steps(decision: Decision) -> list[tuple[str, str, str]]:
     return [(step.host, step.component, step.action) for step in decision.plan.steps]
 
 
-def test_bare_hosts_get_every_component_and_gpu_ones_where_gpus_are():
+def test_bare_hosts_get_every_component_and_gpu_ones_where_gpus_are() -> None:
     decision = decide(lab(), bare())
     assert all(action == "install" for _, _, action in steps(decision))
     assert all(step.effect is Effect.NONE for step in decision.plan.steps), "new hosts are not disrupted"
@@ -92,13 +92,13 @@ def test_bare_hosts_get_every_component_and_gpu_ones_where_gpus_are():
     }
 
 
-def test_after_a_bootstrap_nothing_is_left_to_do():
+def test_after_a_bootstrap_nothing_is_left_to_do() -> None:
     decision = decide(lab(), installed(lab(), bare()))
     assert decision.plan.steps == ()
     assert decision.view.seed == "cp1"
 
 
-def test_drift_names_what_changed_and_touches_only_its_component():
+def test_drift_names_what_changed_and_touches_only_its_component() -> None:
     facts = installed(lab(), bare())
     edited = Drift(
         "file:/etc/containerd/config.toml", "sha256:a,0644,root:root", "sha256:b,0644,root:root", "2026-11-22 14:03"
@@ -110,7 +110,7 @@ def test_drift_names_what_changed_and_touches_only_its_component():
     assert decision.plan.steps[0].effect is Effect.RESTARTS_SERVICE
 
 
-def test_driver_drift_under_running_gpu_pods_needs_consent():
+def test_driver_drift_under_running_gpu_pods_needs_consent() -> None:
     facts = installed(lab(), bare())
     lower = Drift("package:libnvidia-ml1", "580.178.04-1", "580.150.02-1")
     facts["gpu1"] = replace(facts["gpu1"], drift={"nvidia_driver": (lower,)})
@@ -124,7 +124,7 @@ def test_driver_drift_under_running_gpu_pods_needs_consent():
     assert decide(lab(), facts, disrupt=True).plan.steps[0].needs == ""
 
 
-def test_an_interrupted_step_is_resumed_and_a_cloned_receipt_distrusted():
+def test_an_interrupted_step_is_resumed_and_a_cloned_receipt_distrusted() -> None:
     facts = installed(lab(), bare())
     begun = dict(facts["gpu1"].receipts) | {"kubeadm": {**facts["gpu1"].receipts["kubeadm"], "state": "begun"}}
     facts["gpu1"] = replace(facts["gpu1"], receipts=begun)
@@ -135,21 +135,21 @@ def test_an_interrupted_step_is_resumed_and_a_cloned_receipt_distrusted():
     assert {component for host, component, _ in found if host == "gpu2"} == set(foreign)
 
 
-def test_a_new_worker_touches_nobody_else():
+def test_a_new_worker_touches_nobody_else() -> None:
     one = inventory({"cp1": ADDRESSES["cp1"]}, {"gpu1": ADDRESSES["gpu1"]})
     before = {name: facts for name, facts in bare().items() if name != "gpu2"}
     facts = installed(one, before) | {"gpu2": bare()["gpu2"]}
     assert {step.host for step in decide(lab(), facts).plan.steps} == {"gpu2"}
 
 
-def test_a_first_worker_does_not_change_the_single_node_that_was_there():
+def test_a_first_worker_does_not_change_the_single_node_that_was_there() -> None:
     single = inventory({"cp1": ADDRESSES["cp1"]}, {})
     facts = installed(single, {"cp1": bare()["cp1"]}) | {"gpu1": bare()["gpu1"]}
     two = inventory({"cp1": ADDRESSES["cp1"]}, {"gpu1": ADDRESSES["gpu1"]})
     assert {step.host for step in decide(two, facts).plan.steps} <= {"gpu1", CLUSTER}
 
 
-def test_limit_names_what_may_change():
+def test_limit_names_what_may_change() -> None:
     assert {step.host for step in decide(lab(), bare(), limit={"gpu1"}).plan.steps} == {"gpu1"}
 
 
@@ -160,7 +160,7 @@ def test_limit_names_what_may_change():
         ("kubeadm_kubernetes_version", "1.37.2", "upgrade-needed", "1.36.3 → 1.37.2"),
     ],
 )
-def test_what_an_installed_cluster_cannot_change_is_refused(variable: str, value: str, code: str, words: str):
+def test_what_an_installed_cluster_cannot_change_is_refused(variable: str, value: str, code: str, words: str) -> None:
     facts = installed(lab(), bare())
     with pytest.raises(GpuctlError) as caught:
         decide(lab(**{variable: value}), facts)
@@ -170,7 +170,7 @@ def test_what_an_installed_cluster_cannot_change_is_refused(variable: str, value
     assert caught.value.problems[0].at == "lab.ini:9"
 
 
-def test_a_newer_default_is_reported_not_applied():
+def test_a_newer_default_is_reported_not_applied() -> None:
     facts = installed(lab(kubeadm_kubernetes_version="1.35.4"), bare())
     decision = decide(lab(), facts)
     assert decision.plan.steps == ()
@@ -179,7 +179,7 @@ def test_a_newer_default_is_reported_not_applied():
     assert decision.arguments.by_host["gpu1"]["kubeadm_kubernetes_version"] == "1.35.4"
 
 
-def test_reordered_control_planes_keep_the_seed_that_has_the_cluster():
+def test_reordered_control_planes_keep_the_seed_that_has_the_cluster() -> None:
     ha = inventory({"cp1": ADDRESSES["cp1"], "cp2": "198.51.100.20"}, {"gpu1": ADDRESSES["gpu1"]})
     facts = installed(lab(), bare())
     facts["cp2"] = host_facts("cp2", address="198.51.100.20")
@@ -191,7 +191,7 @@ def test_reordered_control_planes_keep_the_seed_that_has_the_cluster():
         assert {step.host for step in decision.plan.steps} == {"cp2"}
 
 
-def test_two_clusters_are_never_merged():
+def test_two_clusters_are_never_merged() -> None:
     facts = installed(lab(), bare())
     ha = inventory({"cp1": ADDRESSES["cp1"], "cp2": "198.51.100.20"}, {})
     other = ClusterTraces(admin_conf=True, kubelet_conf=True, etcd_data=True, ca_hash="sha256:bb")
@@ -201,13 +201,13 @@ def test_two_clusters_are_never_merged():
     assert caught.value.problems[0].code == "leftover-cluster"
 
 
-def test_a_vanished_gpu_does_not_make_a_cpu_node():
+def test_a_vanished_gpu_does_not_make_a_cpu_node() -> None:
     facts = installed(lab(), bare())
     facts["gpu1"] = replace(facts["gpu1"], gpus=())
     assert decide(lab(), facts).plan.steps == ()
 
 
-def test_nodes_that_left_the_inventory_are_reported_never_removed():
+def test_nodes_that_left_the_inventory_are_reported_never_removed() -> None:
     facts = installed(lab(), bare())
     fewer = inventory({"cp1": ADDRESSES["cp1"]}, {"gpu1": ADDRESSES["gpu1"]})
     decision = decide(fewer, {name: facts[name] for name in ("cp1", "gpu1")})
@@ -217,7 +217,7 @@ def test_nodes_that_left_the_inventory_are_reported_never_removed():
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_any_drift_leads_to_steps_of_exactly_its_components(data: st.DataObject):
+def test_any_drift_leads_to_steps_of_exactly_its_components(data: st.DataObject) -> None:
     names = [component.name for component in components() if component.scope == "host"]
     facts = installed(lab(), bare())
     wanted = set()

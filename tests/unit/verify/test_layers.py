@@ -39,7 +39,7 @@ def with_driver(**changes: object) -> Evidence:
     return replace(sound, facts=replace(sound.facts, driver=replace(sound.facts.driver, **changes)))
 
 
-def test_a_healthy_node_passes_every_layer_and_says_simulated():
+def test_a_healthy_node_passes_every_layer_and_says_simulated() -> None:
     result, problems = judge(healthy())
     assert problems == ()
     assert result.passed
@@ -80,7 +80,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("code", FAULTS)
-def test_each_fault_is_named_first_with_host_and_fix(code: str):
+def test_each_fault_is_named_first_with_host_and_fix(code: str) -> None:
     result, problems = judge(FAULTS[code])
     assert problems[0].code == code
     assert problems[0].host == "gpu1"
@@ -89,13 +89,13 @@ def test_each_fault_is_named_first_with_host_and_fix(code: str):
     assert any(layer.state is LayerState.FAILED for layer in result.layers.values())
 
 
-def test_memory_that_nvml_does_not_know_breaks_nothing():
+def test_memory_that_nvml_does_not_know_breaks_nothing() -> None:
     gpus = tuple(replace(gpu, memory_bytes=None, compute_capability=None) for gpu in loaded_driver(GPUS).gpus)
     result, problems = judge(with_driver(gpus=gpus))
     assert (result.passed, problems) == (True, ())
 
 
-def test_gpus_that_other_pods_hold_are_named_with_their_pods():
+def test_gpus_that_other_pods_hold_are_named_with_their_pods() -> None:
     held = replace(
         healthy(), computed=Computed("gpu1", tuple(device(i) for i in range(2)), held=("team/train (2 GPUs)",))
     )
@@ -104,7 +104,7 @@ def test_gpus_that_other_pods_hold_are_named_with_their_pods():
     assert "team/train (2 GPUs)" in problems[0].fix
 
 
-def test_one_pod_takes_what_no_other_pod_holds():
+def test_one_pod_takes_what_no_other_pod_holds() -> None:
     pods = [
         {
             "metadata": {"namespace": "team", "name": "train"},
@@ -123,7 +123,7 @@ def test_one_pod_takes_what_no_other_pod_holds():
     )
 
 
-def test_the_pod_keeps_to_the_restricted_standard():
+def test_the_pod_keeps_to_the_restricted_standard() -> None:
     spec = pod_manifest(Assignment("gpu1", 3, ()), "python", "nvidia")["spec"]
     container = spec["containers"][0]
     assert container["resources"] == {"limits": {"nvidia.com/gpu": "3"}}
@@ -134,14 +134,14 @@ def test_the_pod_keeps_to_the_restricted_standard():
 
 
 @pytest.mark.parametrize("log", ["", "Traceback", "{}", '{"devices": 3}\nnoise'])
-def test_a_log_without_a_report_is_a_failure(log: str):
+def test_a_log_without_a_report_is_a_failure(log: str) -> None:
     computed = parse_report(log, Assignment("gpu1", 1, ()))
     assert computed.devices == ()
     assert computed.code == "compute-failed"
     assert computed.error
 
 
-def test_containerd_dumps_of_both_major_versions_are_read():
+def test_containerd_dumps_of_both_major_versions_are_read() -> None:
     dump = """
     version = 3
     [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.nvidia.options]
