@@ -11,10 +11,12 @@ import json
 import os
 import signal
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _KEPT_EVENTS = frozenset(
     {
         "playbook_on_play_start",
@@ -26,20 +28,35 @@ _KEPT_EVENTS = frozenset(
         "runner_on_unreachable",
     }
 )
+_END_S = 5.0  # for processes to be gone after SIGKILL
 _KEPT_RESULT = ("msg", "changed", "stderr", "stdout", "rc", "argument_errors", "code", "fix", "details", "state")
 
 
 class _Cancel:
-    """Whether the run has to end; asked by ansible_runner between reads."""
+    """Whether the run has to end; asked by ansible_runner between reads.
+
+    Ansible's workers lead sessions of their own, so ending its process group, as ansible_runner does, leaves them at
+    work: whatever descends from us is ended here.
+    """
 
     def __init__(self) -> None:
-        self.wanted = False
+        self._wanted = False
+        self._parent = os.getppid()
 
     def __call__(self) -> bool:
-        return self.wanted or os.getppid() == 1
+        if not self._wanted and os.getppid() != self._parent:
+            self.want()
+        return self._wanted
 
     def want(self, *_: object) -> None:
-        self.wanted = True
+        """End Ansible now. Also a signal handler."""
+        self._wanted = True
+        end = time.monotonic() + _END_S
+        while (left := _descendants(os.getpid())) and time.monotonic() < end:
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
 
 
 def main(request_file: str) -> int:
@@ -47,7 +64,9 @@ def main(request_file: str) -> int:
     cancel = _Cancel()
     signal.signal(signal.SIGTERM, cancel.want)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans of a killed Ansible stay our descendants
     request = json.loads(Path(request_file).read_text(encoding="utf-8"))
 
     import ansible_runner
@@ -73,6 +92,25 @@ def main(request_file: str) -> int:
     processed = sorted((result.stats or {}).get("processed", {}))
     _say({"kind": "end", "status": result.status, "rc": result.rc, "processed": processed, "tail": tail}, cancel)
     return 0
+
+
+def _descendants(pid: int) -> set[int]:
+    """All living processes below one."""
+    children: dict[int, set[int]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, parent = (
+                (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:2]
+            )
+            if state != "Z":
+                children.setdefault(int(parent), set()).add(int(process.name))
+    found: set[int] = set()
+    todo = [pid]
+    while todo:
+        new = children.get(todo.pop(), set()) - found
+        found |= new
+        todo += new
+    return found
 
 
 def _trimmed(event: dict[str, Any]) -> dict[str, Any]:
