@@ -19,7 +19,8 @@ CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 # Folders whose content goes; they themselves may be mount points.
 _CONTENT = ("/var/lib/kubelet", "/var/lib/etcd", "/var/lib/cni", "/etc/kubernetes", "/run/flannel")
 _FILES = ("/etc/cni/net.d/10-flannel.conflist", "/opt/cni/bin/flannel", "/var/lib/gpuctl/kubeadm.json")
-_EMPTY_FOLDERS = ("/etc/kubernetes", "/var/lib/etcd", "/var/lib/cni", "/run/flannel", "/etc/cni/net.d", "/etc/cni")
+# Not /etc/cni/net.d: containerd watches it, and ends when it goes.
+_EMPTY_FOLDERS = ("/etc/kubernetes", "/var/lib/etcd", "/var/lib/cni", "/run/flannel")
 _LINKS = ("cni0", "flannel.1", "flannel-wg", "flannel-wg-v6", "flannel-v6.1", "kube-ipvs0")
 _OURS_IN_IPTABLES = re.compile(r"KUBE-|FLANNEL-|CNI-|flanneld masq")
 _OURS_IN_NFT = re.compile(r"^table (\S+ (?:kube-proxy|flannel-ipv[46]|cni_plugins_masquerade|cni_hostport))$")
