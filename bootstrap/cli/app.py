@@ -13,6 +13,7 @@ from bootstrap.cli.init import init
 from bootstrap.cli.plan import plan
 from bootstrap.cli.reset import reset
 from bootstrap.cli.testvm import components, down, listing, reboot, ssh, up
+from bootstrap.cli.upgrade import upgrade
 from bootstrap.cli.verify_gpus import verify_gpus
 
 
@@ -53,6 +54,7 @@ def make_app() -> typer.Typer:
         ("plan", plan),
         ("verify-gpus", verify_gpus),
         ("reset", reset),
+        ("upgrade", upgrade),
     ):
         app.command(name)(command)
     testvm = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from bootstrap.errors import Problem, settings_error
 from bootstrap.inventory.model import Host, Inventory
 from bootstrap.inventory.schema import Component, components
 from bootstrap.plan.cluster_view import ClusterView, node_name, recorded_argument
-from bootstrap.plan.model import Update
+from bootstrap.plan.model import Update, upgrade_command
 from bootstrap.probe.facts import HostFacts
 
 # Source: NVIDIA driver installation guide (open modules drive Turing and later); ids: the PCI ID database.
@@ -84,7 +84,9 @@ def _apply_pins(values: dict[str, Any], host: Host, facts: Mapping[str, HostFact
                 continue
             values[variable] = installed
             updates.append(
-                Update(component.name, variable, str(installed), str(default), f"gpuctl upgrade {component.name}")
+                Update(
+                    component.name, variable, str(installed), str(default), upgrade_command(component.name, variable)
+                )
             )
     return updates
 

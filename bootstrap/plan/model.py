@@ -57,3 +57,12 @@ class Plan:
     def empty(self) -> bool:
         """Whether nothing has to be done."""
         return not self.steps
+
+
+# What only an upgrade may change on an installed host, and the word for it (live clusters are never surprised).
+UPGRADES = {"kubeadm_kubernetes_version": "kubernetes", "nvidia_driver_branch": "nvidia-driver"}
+
+
+def upgrade_command(component: str, variable: str) -> str:
+    """The command that brings a newer default of a pinned variable."""
+    return f"gpuctl upgrade {UPGRADES.get(variable, component)}"

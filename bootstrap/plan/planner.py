@@ -16,11 +16,8 @@ from bootstrap.inventory.schema import Component, components, options_of
 from bootstrap.plan.arguments import Arguments, components_for, resolve_arguments
 from bootstrap.plan.cluster_view import ClusterView, extra_nodes, node_name, view_cluster
 from bootstrap.plan.compare import changed_arguments, describe_argument, reasons_to_change, receipt_trouble
-from bootstrap.plan.model import CLUSTER, Effect, Plan, Step
+from bootstrap.plan.model import CLUSTER, UPGRADES, Effect, Plan, Step, upgrade_command
 from bootstrap.probe.facts import Drift, HostFacts
-
-# What only an upgrade may change on an installed host (design: live clusters are never surprised).
-_UPGRADES = {"kubeadm_kubernetes_version": "kubernetes", "nvidia_driver_branch": "nvidia-driver"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +131,8 @@ def _refusals(
         if name not in receipt.get("arguments", {}):
             continue
         words = f"{component.name}: {describe_argument(receipt, name, values[name], name in secret)}"
-        if name in _UPGRADES:
-            fix = f"run `gpuctl upgrade {_UPGRADES[name]}`, or set `{name}` back"
+        if name in UPGRADES:
+            fix = f"run `{upgrade_command(component.name, name)}`, or set `{name}` back"
             problems.append(
                 Problem("upgrade-needed", f"{words} (bootstrap never changes it)", fix, host, origins.get(name))
             )
