@@ -2,7 +2,7 @@
 #
 #   PYTHON=python3.12           the interpreter that .venv is made with (3.11 or newer)
 #   GPUCTL_TEST_E2E=0           make test without the end-to-end tests
-#   GPUCTL_TEST_BUDGET_S=3600   seconds after which no further end-to-end test is begun; what is left is told
+#   GPUCTL_TEST_UNTIL=SECONDS   seconds since 1970 by which tests have to end: lanes that do not fit are told, not begun
 #   LAB=demo                    name of the lab that `make demo` makes
 
 SHELL := /bin/bash

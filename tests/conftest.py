@@ -1,4 +1,4 @@
-"""Shared by all tests: golden files, and the time that the end-to-end tests may take."""
+"""Shared by all tests: golden files, and which lanes of end-to-end tests there is time for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-_BEGUN = time.monotonic()
+_LEFT_AT_START: dict[str, float] = {}  # lane → seconds left when its first test was about to begin
 
 # A busy machine makes no test fail: how long an example takes is not what these tests are about.
 settings.register_profile("gpuctl", deadline=None)
@@ -22,11 +22,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write what is produced as what is expected")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The main job goes before the other end-to-end lanes: what matters most is known first."""
+    items.sort(key=lambda item: bool(item.get_closest_marker("e2e")) and not _is_main_job(item))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Begin no end-to-end test once the budget is spent: a machine's time limit would cut one off half way."""
-    budget = os.environ.get("GPUCTL_TEST_BUDGET_S")
-    if budget and item.get_closest_marker("e2e") and time.monotonic() - _BEGUN > float(budget):
-        pytest.skip(f"SKIPPED for time: {budget} s (GPUCTL_TEST_BUDGET_S) are spent")
+    """Begin a lane of end-to-end tests only if its known cost fits into the time left, and say so when it does not.
+
+    GPUCTL_TEST_UNTIL is that time, in seconds since 1970; a lane is a module with its cost in LANE_COST_S (seconds, on
+    two cores, everything built). The main job's lane always runs.
+    """
+    until = os.environ.get("GPUCTL_TEST_UNTIL")
+    if not until or not item.get_closest_marker("e2e") or _is_main_job(item):
+        return
+    module = item.getparent(pytest.Module)
+    lane = module.name if module else item.name
+    cost = float(getattr(module.obj, "LANE_COST_S", 0)) if module else 0.0
+    left = _LEFT_AT_START.setdefault(lane, float(until) - time.time())
+    if left < cost:
+        pytest.skip(f"SKIPPED for time: {lane} takes about {cost:.0f} s, {max(left, 0):.0f} s are left")
+
+
+def _is_main_job(item: pytest.Item) -> bool:
+    return item.path.name == "test_main_job.py"
 
 
 @pytest.fixture
