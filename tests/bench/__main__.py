@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 # In this order; each is a module here with figures().
-PARTS = ("command_line", "hosts")
+PARTS = ("command_line", "components", "hosts", "cluster")
 
 
 def main(parts: list[str]) -> int:
