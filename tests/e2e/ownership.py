@@ -34,6 +34,7 @@ OTHERS = {
     "/etc/gpuctl-lab.json": "the lab",
     "/etc/gpuctl-lab/*": "the lab",
     "/etc/systemd/system/gpuctl-lab-*": "the lab",
+    "/usr/local/lib/gpuctl-lab/*": "the lab",
     "/etc/containerd/conf.d/10-lab.toml": "the lab",
     "/etc/apt/apt.conf.d/*lab*": "the lab",
     "/etc/mtab": "systemd",
