@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bootstrap.progress import Progress
 GPU_RESOURCE = "nvidia.com/gpu"
 _PAYLOAD = Path(__file__).parent / "payload" / "vectoradd.py"
 _PAUSE_S = 0.4
+_NOT_ADMITTED = "allocatable-short"
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
 
@@ -87,32 +89,70 @@ def compute(
     if not wanted:
         return results
     try:
-        _create(cluster, namespace, wanted, image, runtime_class)
-        for assignment in wanted:
-            progress.started(assignment.node, "compute")
-        results |= _collect(cluster, namespace, wanted, timeout_s, progress)
+        _make_namespace(cluster, namespace)
+        results |= _round(cluster, namespace, wanted, image, runtime_class, timeout_s, progress)
+        # GPUs that became unhealthy after the node was looked at: once more with those that are left.
+        fewer = _fewer(cluster, [a for a in wanted if results[a.node].code == _NOT_ADMITTED])
+        if fewer:
+            results |= _round(cluster, namespace, fewer, image, runtime_class, timeout_s, progress)
     except ApiError as error:
-        results |= {a.node: Computed(a.node, code="compute-failed", error=error.message) for a in wanted}
+        late = [a.node for a in wanted if a.node not in results]
+        results |= {node: Computed(node, code="compute-failed", error=error.message) for node in late}
     finally:
-        cluster.delete(f"/api/v1/namespaces/{namespace}")
+        _delete_namespace(cluster, namespace)
     return results
 
 
-def _create(cluster: Cluster, namespace: str, wanted: Sequence[Assignment], image: str, runtime_class: str) -> None:
+def _round(
+    cluster: Cluster,
+    namespace: str,
+    wanted: Sequence[Assignment],
+    image: str,
+    runtime_class: str,
+    timeout_s: float,
+    progress: Progress,
+) -> dict[str, Computed]:
+    """One pod per assignment, until all have ended."""
+    for assignment in wanted:
+        manifest = pod_manifest(assignment, image, runtime_class)
+        cluster.call("POST", f"/api/v1/namespaces/{namespace}/pods", body=manifest)
+        progress.started(assignment.node, "compute")
+    return _collect(cluster, namespace, wanted, timeout_s, progress)
+
+
+def _fewer(cluster: Cluster, refused: Sequence[Assignment]) -> list[Assignment]:
+    """The assignments that fit what the nodes offer now."""
+    fitting = []
+    for assignment in refused:
+        node = cluster.get(f"/api/v1/nodes/{assignment.node}") or {}
+        offered = int(node.get("status", {}).get("allocatable", {}).get(GPU_RESOURCE, 0))
+        if 0 < offered < assignment.gpus:
+            fitting.append(Assignment(assignment.node, offered, assignment.held))
+    return fitting
+
+
+def _make_namespace(cluster: Cluster, namespace: str) -> None:
     labels = {"app.kubernetes.io/managed-by": "gpuctl", "app.kubernetes.io/name": "gpuctl-verify"}
     cluster.call("POST", "/api/v1/namespaces", body={"metadata": {"name": namespace, "labels": labels}})
     payload = {"metadata": {"name": "payload"}, "data": {_PAYLOAD.name: _PAYLOAD.read_text(encoding="utf-8")}}
     cluster.call("POST", f"/api/v1/namespaces/{namespace}/configmaps", body=payload)
-    for assignment in wanted:
-        cluster.call(
-            "POST", f"/api/v1/namespaces/{namespace}/pods", body=pod_manifest(assignment, image, runtime_class)
-        )
+
+
+def _delete_namespace(cluster: Cluster, namespace: str) -> None:
+    """Best effort: an API that does not answer was reported already."""
+    with suppress(ApiError):
+        cluster.delete(f"/api/v1/namespaces/{namespace}")
+
+
+def pod_name(assignment: Assignment) -> str:
+    """Unlike for another number of GPUs, so that a second round does not meet the first one's pod."""
+    return f"compute-{assignment.node}-{assignment.gpus}"
 
 
 def pod_manifest(assignment: Assignment, image: str, runtime_class: str) -> dict[str, Any]:
     """The pod that computes on `assignment.gpus` GPUs of one node, under the restricted pod security standard."""
     return {
-        "metadata": {"name": f"compute-{assignment.node}", "labels": {"app.kubernetes.io/managed-by": "gpuctl"}},
+        "metadata": {"name": pod_name(assignment), "labels": {"app.kubernetes.io/managed-by": "gpuctl"}},
         "spec": {
             "restartPolicy": "Never",
             "runtimeClassName": runtime_class,
@@ -148,7 +188,7 @@ def _collect(
 ) -> dict[str, Computed]:
     """Wait for all pods; a pod that is not through at the deadline is reported with what it last said."""
     begun = time.monotonic()
-    open_ones = {f"compute-{a.node}": a for a in wanted}
+    open_ones = {pod_name(a): a for a in wanted}
     results: dict[str, Computed] = {}
     while open_ones:
         listed = (cluster.get(f"/api/v1/namespaces/{namespace}/pods") or {}).get("items", [])
@@ -178,7 +218,14 @@ def _collect(
 
 
 def _finished(cluster: Cluster, namespace: str, pod: Mapping[str, Any], assignment: Assignment) -> Computed:
-    log = cluster.text(f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}/log")
+    status = pod.get("status", {})
+    if status.get("phase") == "Failed" and not status.get("containerStatuses"):
+        words = str(status.get("message") or status.get("reason") or "the kubelet did not admit the pod")
+        return Computed(assignment.node, code=_NOT_ADMITTED, error=words, held=assignment.held)
+    try:
+        log = cluster.text(f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}/log")
+    except ApiError as error:
+        return Computed(assignment.node, code="compute-failed", error=error.message, held=assignment.held)
     return parse_report(log, assignment)
 
 
