@@ -132,6 +132,9 @@ def update(lock_timeout_s: float, source: Optional[str] = None) -> None:
         )
 
 
+_BROKEN_FIX = "the package is not the one that the source's signed index names: have the mirror brought up to date"
+
+
 def versions(names: Sequence[str]) -> Dict[str, List[str]]:
     """The versions on offer of each package, newest first."""
     found: Dict[str, List[str]] = {name: [] for name in names}
@@ -162,7 +165,7 @@ def install(wanted: Sequence[Wanted], lock_timeout_s: float, allow_downgrade: bo
         raise HostError(
             "package-install-failed",
             f"apt-get could not install {', '.join(p.name for p in wanted)}: {_said(done)}",
-            "read the last lines of apt-get below",
+            _BROKEN_FIX if "Hash Sum mismatch" in done.err else "read the last lines of apt-get below",
             done.tail(20),
         )
     return True
