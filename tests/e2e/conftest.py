@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,16 +25,21 @@ def _needs_root() -> None:
         pytest.skip("SKIPPED end-to-end tests: test hosts need root")
 
 
+@contextmanager
+def made_lab(folder: Path, prefix: str, *options: str) -> Iterator[Lab]:
+    """A lab with these options of `gpuctl testvm up`; gone afterwards unless GPUCTL_TEST_KEEP_LAB is set."""
+    made = Lab(lab_name(prefix), folder)
+    try:
+        made.gpuctl("testvm", "up", "--name", made.name, *options)
+        yield made
+    finally:
+        if not os.environ.get("GPUCTL_TEST_KEEP_LAB"):
+            subprocess.run([GPUCTL, "testvm", "down", "--name", made.name], timeout=300, check=False)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Three hosts: a control plane and two workers with eight simulated GPUs each."""
-    folder: Path = tmp_path_factory.mktemp("lab")
-    made = Lab(lab_name("t"), folder)
-    try:
-        made.gpuctl("testvm", "up", "--name", made.name, "--hosts", "3", "--gpus", "8")
+    with made_lab(tmp_path_factory.mktemp("lab"), "t", "--hosts", "3", "--gpus", "8") as made:
         yield made
-    finally:
-        keep = os.environ.get("GPUCTL_TEST_KEEP_LAB")
-        if not keep:
-            subprocess.run([GPUCTL, "testvm", "down", "--name", made.name], timeout=300, check=False)
-            shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -33,14 +34,15 @@ class Started:
     def __init__(self, lab: Lab, *arguments: str) -> None:
         self.lab = lab
         self._begun = time.monotonic()
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe that nobody reads would hold gpuctl up
+        self._answer = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             [GPUCTL, *arguments],
             cwd=lab.folder,
             env=lab.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            stdout=self._answer,
+            stderr=self._said,
         )
         self._run: Path | None = None
 
@@ -48,7 +50,7 @@ class Started:
         """The run's directory: where the open log of the process lies."""
 
         def look() -> Path | None:
-            assert self.process.poll() is None, f"gpuctl ended with {self.process.returncode}: {self._said()}"
+            assert self.process.poll() is None, f"gpuctl ended by itself: {self.end()}"
             with suppress(OSError):
                 for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
                     target = entry.readlink()
@@ -66,7 +68,7 @@ class Started:
         path = self.run_directory() / "events.jsonl"
 
         def seen() -> bool:
-            assert self.process.poll() is None, f"gpuctl ended with {self.process.returncode}: {self._said()}"
+            assert self.process.poll() is None, f"gpuctl ended by itself: {self.end()}"
             return any(
                 (e.get("host"), e.get("event"), _bare(e.get("role"))) == (host, event, role)
                 and str(e.get("task", "")).endswith(task)
@@ -77,12 +79,12 @@ class Started:
 
     def kill(self) -> None:
         """End gpuctl, and gpuctl alone, with SIGKILL; its Ansible must end by itself."""
-        children = _descendants(self.process.pid)
+        run, children = self.run_directory(), _descendants(self.process.pid)
         self.killed.add(self.process.pid)
         self.process.kill()
-        self.process.communicate(timeout=30)
+        self.process.wait(30)
         wait_for("Ansible to end with gpuctl", lambda: not [pid for pid in children if _is_ansible(pid)], 30, 0.1)
-        self.lab.leaks += secrets_in(self.run_directory())
+        self.lab.leaks += secrets_in(run)
 
     def interrupt(self) -> None:
         """Ctrl-C."""
@@ -90,14 +92,12 @@ class Started:
 
     def end(self, deadline_s: float = 600) -> Ran:
         """Wait for the end."""
-        out, err = self.process.communicate(timeout=deadline_s)
+        self.process.wait(deadline_s)
         if self._run is not None:
             self.lab.leaks += secrets_in(self._run)
-        return Ran(self.process.returncode, out, err, time.monotonic() - self._begun)
-
-    def _said(self) -> str:
-        out, err = self.process.communicate(timeout=30)
-        return f"{out[-3000:]}\n{err[-3000:]}"
+        for stream in (self._answer, self._said):
+            stream.seek(0)
+        return Ran(self.process.returncode, self._answer.read(), self._said.read(), time.monotonic() - self._begun)
 
 
 def events_of(path: Path) -> Iterator[dict[str, Any]]:
