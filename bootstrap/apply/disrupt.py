@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from bootstrap.access import Access
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
-from bootstrap.inventory.model import Inventory
+from bootstrap.inventory.model import Host
 from bootstrap.kube.client import ApiError, Cluster, cluster_api
 from bootstrap.plan.cluster_view import ClusterView
 from bootstrap.progress import Progress
@@ -18,45 +19,93 @@ from bootstrap.progress import Progress
 DRAIN_DEADLINE_S = 600.0  # pods may ask for minutes to save a checkpoint
 READY_DEADLINE_S = 600.0  # a reboot of a server with much memory takes minutes
 _PAUSE_S = 1.0
+MARK = "gpuctl/cordoned"  # annotation of a node that gpuctl cordoned, so that a later run may give it back
 _TOO_MANY_REQUESTS = 429  # what the API answers while a PodDisruptionBudget forbids an eviction
 
 
-@contextmanager
-def drained(inventory: Inventory, host: str, view: ClusterView, access: Access, progress: Progress) -> Iterator[None]:
-    """While the body runs, the host's node is cordoned and holds no pods but those of DaemonSets.
+@dataclass(slots=True)
+class Emptied:
+    """What the body of `drained` says of itself: a node whose step failed is not given back."""
 
-    After the body the node is waited for, and its cordon is as it was before.
+    succeeded: bool = False
+
+
+@contextmanager
+def drained(seed: Host, node: str, view: ClusterView, access: Access, progress: Progress) -> Iterator[Emptied]:
+    """While the body runs, the node is cordoned and holds no pods but those of DaemonSets.
+
+    After a body that sets `succeeded` the node is waited for, and its cordon is as it was before gpuctl set one; after
+    another it stays cordoned, and the next run gives it back.
 
     Raises:
-        GpuctlError: pods do not leave, or the node does not come back, within the deadline (exit 5); the node stays
-            cordoned then, and the error says so.
+        GpuctlError: pods do not leave, the node does not come back, or the API does not answer within the deadline
+            (exit 5); the node stays cordoned then, and the error says so.
     """
-    node = _node_of(inventory, host, view)
-    if view.kube is None or node is None:
-        yield
+    emptied = Emptied()
+    if view.kube is None or node not in view.nodes:
+        yield emptied
         return
-    seed = inventory.host(view.seed)
-    with cluster_api(seed, access) as cluster:
-        was_cordoned = bool((cluster.get(f"/api/v1/nodes/{node}") or {}).get("spec", {}).get("unschedulable"))
-        _cordon(cluster, node, True)
+    with _answering(node), cluster_api(seed, access) as cluster:
+        foreign = _cordoned_by_others(cluster, node)
+        _cordon(cluster, node, foreign=foreign)
         progress.note(f"{node}: cordoned; its pods are asked to leave")
         _drain(cluster, node, progress)
-    yield
-    with cluster_api(seed, access) as cluster:
+    yield emptied
+    if not emptied.succeeded:
+        progress.note(f"{node}: stays cordoned until its step has succeeded")
+        return
+    with _answering(node), _once_it_answers(seed, access) as cluster:
         _wait_ready(cluster, node, progress)
-        if not was_cordoned:
-            _cordon(cluster, node, False)
+        if not foreign:
+            _uncordon(cluster, node)
             progress.note(f"{node}: takes pods again")
 
 
-def _node_of(inventory: Inventory, host: str, view: ClusterView) -> str | None:
-    address = inventory.host(host).connection.address
-    matches = [n.name for n in view.nodes.values() if n.internal_ip == address or n.name == host.lower()]
-    return matches[0] if matches else None
+@contextmanager
+def _answering(node: str) -> Iterator[None]:
+    """The API's refusals as the problem of the node."""
+    try:
+        yield
+    except ApiError as error:
+        fix = f"once the API answers: run the same command again, or `kubectl uncordon {node}`"
+        words = f"the API refused while the node was emptied: {error.message} (it may stay cordoned)"
+        raise GpuctlError(ExitCode.STEP_FAILED, Problem("drain-refused", words, fix, node)) from error
 
 
-def _cordon(cluster: Cluster, node: str, unschedulable: bool) -> None:
-    body = {"spec": {"unschedulable": unschedulable}}
+@contextmanager
+def _once_it_answers(seed: Host, access: Access) -> Iterator[Cluster]:
+    """The API, waited for: the step may have restarted what it runs on."""
+    deadline = time.monotonic() + READY_DEADLINE_S
+    while True:
+        try:
+            with cluster_api(seed, access) as cluster:
+                cluster.get("/version")
+                break
+        except (ApiError, GpuctlError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_S)
+    with cluster_api(seed, access) as cluster:
+        yield cluster
+
+
+def _cordoned_by_others(cluster: Cluster, node: str) -> bool:
+    """Whether somebody else cordoned the node: our own cordon of an interrupted run carries our mark."""
+    found = cluster.get(f"/api/v1/nodes/{node}") or {}
+    mark = found.get("metadata", {}).get("annotations", {}).get(MARK)
+    return bool(found.get("spec", {}).get("unschedulable")) and mark is None
+
+
+def _cordon(cluster: Cluster, node: str, *, foreign: bool) -> None:
+    annotations = {} if foreign else {MARK: "true"}
+    _patch(cluster, node, {"metadata": {"annotations": annotations}, "spec": {"unschedulable": True}})
+
+
+def _uncordon(cluster: Cluster, node: str) -> None:
+    _patch(cluster, node, {"metadata": {"annotations": {MARK: None}}, "spec": {"unschedulable": None}})
+
+
+def _patch(cluster: Cluster, node: str, body: dict[str, Any]) -> None:
     cluster.call("PATCH", f"/api/v1/nodes/{node}", body=body, content_type="application/strategic-merge-patch+json")
 
 

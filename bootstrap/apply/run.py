@@ -19,6 +19,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import Inventory
+from bootstrap.plan.cluster_view import node_name
 from bootstrap.plan.model import Step
 from bootstrap.plan.planner import Decision, installed_components
 from bootstrap.plan.survey import (
@@ -88,7 +89,7 @@ def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
             )
             decision = _decided(survey)
             _refuse_unallowed(decision)
-        executions = _apply(request, inventory, decision, view)
+        executions = _apply(request, inventory, survey, decision, view)
         return _finish(request, inventory, survey, decision, executions, view, begun)
 
 
@@ -145,7 +146,8 @@ def _nothing_to_do(
     request: BootstrapRequest, inventory: Inventory, survey: Survey, decision: Decision, begun: float
 ) -> BootstrapResult:
     """The second run: nothing changes, but it still looks."""
-    state = readiness(inventory, survey.facts, decision.view.kube)
+    limit = resolve_limit(inventory, request.limit)
+    state = readiness(inventory, survey.facts, decision.view.kube, limit)
     problems = not_ready(state)
     seed = inventory.host(decision.view.seed)
     return BootstrapResult(
@@ -165,7 +167,7 @@ def _nothing_to_do(
 
 
 def _apply(
-    request: BootstrapRequest, inventory: Inventory, decision: Decision, view: ApplyView
+    request: BootstrapRequest, inventory: Inventory, survey: Survey, decision: Decision, view: ApplyView
 ) -> tuple[Execution, ...]:
     """Run the steps: those that disrupt nobody together, then the disrupting hosts one by one."""
     disrupting = {step.host for step in decision.plan.steps if step.effect.disrupts}
@@ -175,8 +177,10 @@ def _apply(
         if any(execution.problems or execution.stopped for execution in executions):
             break
         mine = [step for step in decision.plan.steps if step.host == host]
-        with drained(inventory, host, decision.view, request.access, view):
+        seed = inventory.host(decision.view.seed)
+        with drained(seed, node_name(survey.facts[host]), decision.view, request.access, view) as emptied:
             executions.append(_execute(request, inventory, decision, mine, view))
+            emptied.succeeded = not executions[-1].problems and not executions[-1].stopped
     return tuple(executions)
 
 
@@ -196,7 +200,6 @@ def _execute(
             extra={
                 "gpuctl_force_conflicts": request.force_conflicts,
                 "gpuctl_reboot_ok": request.reboot,
-                "gpuctl_cluster_exists": decision.view.exists,
             },
             become_password=request.access.become_password,
         )
@@ -218,7 +221,9 @@ def _finish(
     state: Readiness | None = None
     kubeconfig = None
     if not problems and not stopped:
-        state, late = wait_until_ready(inventory, decision.view.seed, survey.facts, request.access, view)
+        state, late = wait_until_ready(
+            inventory, decision.view.seed, survey.facts, request.access, view, resolve_limit(inventory, request.limit)
+        )
         problems += late
         kubeconfig = bring_kubeconfig(
             request, inventory.host(decision.view.seed), inventory.cluster_name, only_if_missing=False

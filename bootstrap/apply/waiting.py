@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from bootstrap.access import Access
 from bootstrap.apply.results import Readiness
@@ -20,7 +20,12 @@ _PAUSE_S = 0.5
 
 
 def wait_until_ready(
-    inventory: Inventory, seed: str, facts: Mapping[str, HostFacts], access: Access, view: Progress
+    inventory: Inventory,
+    seed: str,
+    facts: Mapping[str, HostFacts],
+    access: Access,
+    view: Progress,
+    limit: Collection[str] = (),
 ) -> tuple[Readiness, tuple[Problem, ...]]:
     """Ask the seed until every node is Ready with all its GPUs; what it last said, and what was missing then."""
     from bootstrap.probe.run import probe_all
@@ -30,7 +35,7 @@ def wait_until_ready(
     while True:
         probe = probe_all([host], become_password=access.become_password)[seed]
         kube = probe.kube if isinstance(probe, HostFacts) else None
-        state = readiness(inventory, facts, kube)
+        state = readiness(inventory, facts, kube, limit)
         problems = not_ready(state)
         if not problems or time.monotonic() > deadline:
             return state, problems

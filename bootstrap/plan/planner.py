@@ -56,9 +56,13 @@ def decide(
             receipt, drift = _evidence(component, facts[host.name], view)
             problems += _refusals(component, host.name, receipt, values, host.origins or {})
             step = _step(component, host.name, facts[host.name], receipt, values, drift, view)
-            if step and (not limit or host.name in limit):
+            if step and _allowed(step, host.name, limit, view):
+                problems += _nothing_to_join(step, host.name, values, limit, view)
                 pods = _gpu_pods(facts[host.name], view)
-                steps.append((component.order, position, _with_needs(step, pods, disrupt=disrupt, reboot=reboot)))
+                living = node_name(facts[host.name]) in view.nodes
+                steps.append(
+                    (component.order, position, _with_needs(step, pods, living=living, disrupt=disrupt, reboot=reboot))
+                )
     if problems:
         raise GpuctlError(ExitCode.PREFLIGHT, *problems)
     ordered = tuple(step for _, _, step in sorted(steps, key=lambda entry: entry[:2]))
@@ -94,7 +98,10 @@ def _step(
     """The step that the component needs on the host, or None when receipt and evidence vouch for it."""
     place = CLUSTER if component.scope == "cluster" else host
     if receipt is None:
-        return Step(place, component.name, "install", ("not installed by gpuctl yet",), Effect.NONE)
+        # A living node without receipts is disturbed like any other; a new host is not.
+        living = component.scope == "host" and node_name(facts) in view.nodes
+        effect = Effect(component.effect) if living else Effect.NONE
+        return Step(place, component.name, "install", ("not installed by gpuctl yet",), effect)
     trouble = receipt_trouble(receipt, facts.machine_id if component.scope == "host" else receipt.get("machine_id"))
     if trouble:
         return Step(place, component.name, "install", (trouble,), Effect(component.effect))
@@ -109,6 +116,23 @@ def _step(
         return None
     action = "repair" if len(reasons) == len(drift) else "change"
     return Step(place, component.name, action, reasons, Effect(component.effect))
+
+
+def _allowed(step: Step, host: str, limit: Collection[str], view: ClusterView) -> bool:
+    """Whether --limit lets the step run: a component that a living cluster lacks comes with its first host, too."""
+    return not limit or host in limit or (step.host == CLUSTER and step.action == "install" and view.exists)
+
+
+def _nothing_to_join(
+    step: Step, host: str, values: Mapping[str, Any], limit: Collection[str], view: ClusterView
+) -> list[Problem]:
+    """A host cannot join a cluster that is not there and may not be made."""
+    if step.component != "kubeadm" or values["kubeadm_role"] == "init" or view.exists:
+        return []
+    if not limit or view.seed in limit:
+        return []
+    fix = f"add {view.seed} to --limit, or leave --limit out"
+    return [Problem("no-cluster", f"there is no cluster to join yet, and --limit leaves {view.seed} out", fix, host)]
 
 
 def _node_is_gone(facts: HostFacts, view: ClusterView) -> bool:
@@ -149,19 +173,19 @@ def _gpu_pods(facts: HostFacts, view: ClusterView) -> int:
     return node.gpu_pods if node else 0
 
 
-def _with_needs(step: Step, gpu_pods: int, *, disrupt: bool, reboot: bool) -> Step:
+def _with_needs(step: Step, gpu_pods: int, *, living: bool, disrupt: bool, reboot: bool) -> Step:
     """On a node with running GPU pods, name the flag without which a disrupting step is refused.
 
     On other nodes the step disrupts nobody.
     """
-    flag = {Effect.DISRUPTS_GPU_PODS: "--disrupt", Effect.REBOOTS: "--reboot"}.get(step.effect, "")
-    if not flag:
+    if step.effect is not Effect.DISRUPTS_GPU_PODS:
         return step
-    if step.effect == Effect.DISRUPTS_GPU_PODS and not gpu_pods:
+    if reboot and living:  # the driver may have to reboot: the node is emptied before, and hosts go one by one
+        return replace(step, effect=Effect.REBOOTS)
+    if not gpu_pods:
         return replace(step, effect=Effect.RESTARTS_SERVICE)
-    allowed = disrupt if flag == "--disrupt" else reboot
     reason = f"{gpu_pods} running GPU pods on the node"
-    return replace(step, reasons=(*step.reasons, reason), needs="" if allowed else flag)
+    return replace(step, reasons=(*step.reasons, reason), needs="" if disrupt else "--disrupt")
 
 
 def known_components() -> tuple[str, ...]:

@@ -105,12 +105,14 @@ def refuse(problems: Iterable[Problem]) -> None:
         raise GpuctlError(ExitCode.PREFLIGHT, *found)
 
 
-def readiness(inventory: Inventory, facts: Mapping[str, HostFacts], kube: KubeFacts | None) -> Readiness:
-    """The inventory's nodes as the API has them, with the GPUs that each should offer."""
+def readiness(
+    inventory: Inventory, facts: Mapping[str, HostFacts], kube: KubeFacts | None, limit: Collection[str] = ()
+) -> Readiness:
+    """The nodes of the inventory (of --limit, if given) as the API has them, with the GPUs that each should offer."""
     nodes = {node.name: node for node in kube.nodes} if kube else {}
     states = []
     for host in inventory.hosts:
-        if host.name not in facts:
+        if host.name not in facts or (limit and host.name not in limit):
             continue
         mine = facts[host.name]
         expected = len(expected_gpus(mine)) if host.settings["cluster_gpu"] != "none" else 0

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bootstrap.progress import Progress
 GPU_RESOURCE = "nvidia.com/gpu"
 _PAYLOAD = Path(__file__).parent / "payload" / "vectoradd.py"
 _PAUSE_S = 0.4
+POD_DEADLINE_S = 900  # a pod whose gpuctl was killed gives its GPUs back by itself
 _NOT_ADMITTED = "allocatable-short"
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
@@ -89,6 +91,7 @@ def compute(
     if not wanted:
         return results
     try:
+        _sweep(cluster)
         _make_namespace(cluster, namespace)
         results |= _round(cluster, namespace, wanted, image, runtime_class, timeout_s, progress)
         # GPUs that became unhealthy after the node was looked at: once more with those that are left.
@@ -131,6 +134,15 @@ def _fewer(cluster: Cluster, refused: Sequence[Assignment]) -> list[Assignment]:
     return fitting
 
 
+def _sweep(cluster: Cluster) -> None:
+    """Delete what killed runs left: namespaces of ours in which no pod may still run."""
+    found = cluster.get("/api/v1/namespaces", {"labelSelector": "app.kubernetes.io/name=gpuctl-verify"}) or {}
+    for item in found.get("items", []):
+        made = datetime.fromisoformat(item["metadata"]["creationTimestamp"])
+        if (datetime.now(UTC) - made).total_seconds() > POD_DEADLINE_S:
+            _delete_namespace(cluster, item["metadata"]["name"])
+
+
 def _make_namespace(cluster: Cluster, namespace: str) -> None:
     labels = {"app.kubernetes.io/managed-by": "gpuctl", "app.kubernetes.io/name": "gpuctl-verify"}
     cluster.call("POST", "/api/v1/namespaces", body={"metadata": {"name": namespace, "labels": labels}})
@@ -155,6 +167,7 @@ def pod_manifest(assignment: Assignment, image: str, runtime_class: str) -> dict
         "metadata": {"name": pod_name(assignment), "labels": {"app.kubernetes.io/managed-by": "gpuctl"}},
         "spec": {
             "restartPolicy": "Never",
+            "activeDeadlineSeconds": POD_DEADLINE_S,
             "runtimeClassName": runtime_class,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,

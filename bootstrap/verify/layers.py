@@ -30,11 +30,6 @@ class Evidence:
 Judgement = tuple[LayerResult, Problem | None]
 
 
-def judge_below_compute(evidence: Evidence) -> bool:
-    """Whether compute makes sense: the node offers GPUs at all."""
-    return evidence.node is not None and evidence.node.ready and evidence.node.allocatable_gpus > 0
-
-
 def judge(evidence: Evidence) -> tuple[NodeResult, tuple[Problem, ...]]:
     """All layers of one node, and the problems: the first broken layer, plus compute where it ran."""
     layers: dict[str, LayerResult] = {}

@@ -59,7 +59,7 @@ def _decide(inventory_file: Path, probes: dict[str, Any]) -> dict[str, Any]:
         words = "\n".join(f"{p.host or p.at or 'inventory'}: {p.message}" for p in error.problems)
         raise AnsibleActionFail(f"[{first.code}] nothing was changed\n{words}; fix: {first.fix}") from error
     steps = steps_per_host(decision.plan.steps, decision.view.seed)
-    shared = {"gpuctl_seed": decision.view.seed, "gpuctl_cluster_exists": decision.view.exists}
+    shared = {"gpuctl_seed": decision.view.seed}
     return {
         "hosts": {
             name: {**plain(values), **shared, "gpuctl_steps": steps.get(name, [])}

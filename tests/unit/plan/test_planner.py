@@ -150,7 +150,43 @@ def test_a_first_worker_does_not_change_the_single_node_that_was_there() -> None
 
 
 def test_limit_names_what_may_change() -> None:
-    assert {step.host for step in decide(lab(), bare(), limit={"gpu1"}).plan.steps} == {"gpu1"}
+    one = inventory({"cp1": ADDRESSES["cp1"]}, {"gpu1": ADDRESSES["gpu1"]})
+    before = {name: facts for name, facts in bare().items() if name != "gpu2"}
+    facts = installed(one, before) | {"gpu2": bare()["gpu2"]}
+    edited = Drift("file:/etc/containerd/config.toml", "a", "b")
+    facts["gpu1"] = replace(facts["gpu1"], drift={"containerd": (edited,)})
+    assert {step.host for step in decide(lab(), facts, limit={"gpu2"}).plan.steps} == {"gpu2"}
+    assert {step.host for step in decide(lab(), facts).plan.steps} == {"gpu1", "gpu2"}
+
+
+def test_limit_lets_the_first_gpu_host_bring_the_device_plugin() -> None:
+    single = inventory({"cp1": ADDRESSES["cp1"]}, {})
+    facts = installed(single, {"cp1": bare()["cp1"]}) | {"gpu1": bare()["gpu1"]}
+    two = inventory({"cp1": ADDRESSES["cp1"]}, {"gpu1": ADDRESSES["gpu1"]})
+    assert (CLUSTER, "nvidia_device_plugin", "install") in steps(decide(two, facts, limit={"gpu1"}))
+
+
+def test_limit_without_the_seed_is_refused_while_there_is_no_cluster() -> None:
+    with pytest.raises(GpuctlError) as caught:
+        decide(lab(), bare(), limit={"gpu1"})
+    assert caught.value.problems[0].code == "no-cluster"
+    assert caught.value.problems[0].host == "gpu1"
+
+
+def test_a_reboot_that_is_allowed_is_announced_on_living_nodes_only() -> None:
+    facts = installed(lab(), bare())
+    lower = Drift("package:libnvidia-ml1", "580.178.04-1", "580.150.02-1")
+    facts["gpu1"] = replace(facts["gpu1"], drift={"nvidia_driver": (lower,)})
+    assert decide(lab(), facts, reboot=True).plan.steps[0].effect is Effect.REBOOTS
+    assert decide(lab(), facts).plan.steps[0].effect is Effect.RESTARTS_SERVICE
+    assert all(step.effect is Effect.NONE for step in decide(lab(), bare(), reboot=True).plan.steps)
+
+
+def test_a_living_node_that_lost_its_receipts_is_disturbed_like_any_other() -> None:
+    facts = installed(lab(), bare())
+    facts["gpu1"] = replace(facts["gpu1"], receipts={})
+    effects = {step.component: step.effect for step in decide(lab(), facts).plan.steps if step.host == "gpu1"}
+    assert effects["containerd"] is Effect.RESTARTS_SERVICE
 
 
 @pytest.mark.parametrize(
