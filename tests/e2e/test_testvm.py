@@ -20,6 +20,7 @@ from bootstrap.testvm.components.cache import cache_root
 from bootstrap.testvm.components.mirror import Mirror, make_current, save
 
 pytestmark = [
+LANE_COST_S = 400  # two cores, everything built
     pytest.mark.e2e,
     pytest.mark.skipif(os.geteuid() != 0, reason="test hosts need root"),
 ]
