@@ -33,9 +33,19 @@ from tests.content.rolefiles import (
 HOST_ROOMS = ("main", "check", "install", "configure", "service", "verify", "remove")
 CLUSTER_ROOMS = ("main", "check", "install", "verify", "remove")
 # Names that Ansible gives to every task and that say nothing about the host or about other hosts.
-# gpuctl_force_conflicts is the flag of one run.
+# gpuctl_force_conflicts and gpuctl_reboot_ok are the flags of one run.
 ALLOWED_MAGIC = frozenset(
-    {"omit", "role_path", "lookup", "query", "q", "undef", "ansible_check_mode", "gpuctl_force_conflicts"}
+    {
+        "omit",
+        "role_path",
+        "lookup",
+        "query",
+        "q",
+        "undef",
+        "ansible_check_mode",
+        "gpuctl_force_conflicts",
+        "gpuctl_reboot_ok",
+    }
 )
 LONGEST_TASK_FILE = 90
 TASK_NAME = re.compile(r"^[A-Z][a-z]+ \| [A-Z]\S*( \S+)*[^.\s]$")

@@ -150,3 +150,19 @@ def test_flannels_configuration_is_json_with_real_booleans() -> None:
         "EnableNFTables": False,
         "Backend": {"Type": "vxlan"},
     }
+
+
+@pytest.mark.parametrize(
+    ("argument", "flag", "allowed"),
+    [
+        (False, {}, False),
+        (True, {}, True),
+        (False, {"gpuctl_reboot_ok": True}, True),
+        (False, {"gpuctl_reboot_ok": False}, False),
+    ],
+)
+def test_a_reboot_is_allowed_by_the_argument_or_by_the_flag_of_one_run(
+    argument: bool, flag: dict[str, bool], allowed: bool
+) -> None:
+    found = value("nvidia_driver", "__nvidia_driver_reboot_ok", nvidia_driver_reboot_ok=argument, **flag)
+    assert found is allowed
