@@ -18,6 +18,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 from .gpuctl_hostio import HostError, Ran, read_bytes, read_text, run
 from .gpuctl_kube import ADMIN_CONF, MERGE, Api, KubeError, kubeconfig_server
 from .gpuctl_kubeadmstate import KUBELET_CONF, MANIFESTS, load_state, node_name, save_state
+from .gpuctl_kubenode import register_again
 from .gpuctl_systemd import show, wait_active
 
 CONFIG = "/etc/kubernetes/gpuctl/kubeadm.yaml"
@@ -62,6 +63,7 @@ def converge(wanted: Wanted) -> List[str]:
     done = _repair(wanted) if wanted.role != "worker" else []
     done += _start_kubelet()
     _wait_api()
+    done += register_again(_own_kubeconfig(), wanted.role != "worker")  # first: kubeadm's phases ask for the node
     if wanted.role != "worker":
         done += _certificate(wanted.cert_sans)
     done += _kubelet_config()
