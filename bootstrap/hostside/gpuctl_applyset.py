@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from .gpuctl_facts_cluster import CA, public_key_hash
 from .gpuctl_hostio import HostError, read_text
 from .gpuctl_kube import MANAGER, Api, KubeError, object_id, owned_digest, receipt_name, split_id
-from .gpuctl_receipts import BEGUN, COMPLETE, SCHEMA, machine_id, now_utc
+from .gpuctl_receipts import BEGUN, COMPLETE, SCHEMA, known_arguments, machine_id, now_utc
 
 _NAMESPACE = "kube-system"
 _FIRST = ("Namespace", "CustomResourceDefinition", "PriorityClass", "RuntimeClass", "ServiceAccount")
@@ -99,7 +99,10 @@ def write(api: Api, receipt: Mapping[str, Any]) -> None:
 
 
 def begin(api: Api, new: Mapping[str, Any], objects: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
-    """Write the receipt as begun, naming the old objects and the new, so that a killed run forgets none."""
+    """Write the receipt as begun, naming the old objects and the new, so that a killed run forgets none.
+
+    `installed` keeps the arguments of the last complete receipt.
+    """
     old = read(api, str(new["component"])) or {}
     known = dict(old.get("objects") or {})
     for item in objects:
@@ -113,6 +116,7 @@ def begin(api: Api, new: Mapping[str, Any], objects: Sequence[Mapping[str, Any]]
         "began_at": now_utc(),
         "completed_at": None,
         "objects": known,
+        "installed": dict(known_arguments(old)),
     }
     write(api, receipt)
     return receipt
@@ -185,6 +189,7 @@ def complete(api: Api, receipt: Mapping[str, Any], objects: Sequence[Mapping[str
         identity = object_id(item)
         digests[identity] = owned_digest(patiently(lambda identity=identity: api.get_id(identity)))  # type: ignore[misc]
     done = {**receipt, "state": COMPLETE, "completed_at": now_utc(), "objects": digests}
+    done.pop("installed", None)
     write(api, done)
     return done
 

@@ -86,11 +86,22 @@ def read_all(base: str = BASE) -> dict[str, dict[str, Any]]:
     return receipts
 
 
+def known_arguments(receipt: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments that were last installed to the end: name → {"digest", "value"}; empty when there were none."""
+    found = receipt.get("arguments" if receipt.get("state") == COMPLETE else "installed")
+    return found if isinstance(found, dict) else {}
+
+
 def begin(receipt: Mapping[str, Any], base: str = BASE) -> dict[str, Any]:
-    """Write a receipt as begun, stamped with schema, machine-id and time; returns what was written. Raises OSError."""
+    """Write a receipt as begun, stamped with schema, machine-id and time; returns what was written. Raises OSError.
+
+    `installed` keeps the arguments of the last complete receipt, for the case that this run does not get to its end.
+    """
+    path = _path(base, "receipts", str(receipt["component"]))
     written = dict(receipt, schema=SCHEMA, state=BEGUN, machine_id=machine_id(), began_at=now_utc(), completed_at=None)
     written.setdefault("evidence", {})
-    _write(_path(base, "receipts", str(receipt["component"])), written)
+    written["installed"] = known_arguments(_read(path) or {})
+    _write(path, written)
     return written
 
 
@@ -105,6 +116,7 @@ def complete(component: str, evidence: Mapping[str, str], base: str = BASE, **mo
         raise LookupError("no receipt of %s was begun" % component)
     receipt.update(more)
     receipt.update(evidence=dict(evidence), state=COMPLETE, completed_at=now_utc())
+    receipt.pop("installed", None)
     _write(path, receipt)
     return receipt
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.errors import Problem, settings_error
+from bootstrap.hostside.gpuctl_receipts import known_arguments
 from bootstrap.inventory.model import Host, Inventory
 from bootstrap.inventory.schema import Component, components
 from bootstrap.plan.cluster_view import ClusterView, node_name, recorded_argument
@@ -101,8 +102,8 @@ def _recorded(component: Component, variable: str, host: str, facts: Mapping[str
         if component.name == "kubeadm" and view.seed in facts:
             places.append(facts[view.seed].receipts.get(component.name, {}))
     for receipt in places:
-        entry = receipt.get("arguments", {}).get(variable)
-        if entry and receipt.get("state") == "complete" and "value" in entry:
+        entry = known_arguments(receipt).get(variable)
+        if entry and "value" in entry:
             return entry["value"]
     return None
 

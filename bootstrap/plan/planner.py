@@ -11,6 +11,7 @@ from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside.gpuctl_receipts import known_arguments
 from bootstrap.inventory.model import Inventory
 from bootstrap.inventory.schema import Component, components, options_of
 from bootstrap.plan.arguments import Arguments, components_for, resolve_arguments
@@ -147,14 +148,14 @@ def _refusals(
     origins: Mapping[str, str],
 ) -> list[Problem]:
     """Changes that a bootstrap never makes to something installed."""
-    if receipt is None or receipt.get("state") != "complete":
-        return []
+    known = known_arguments(receipt or {})
+    before = {"arguments": known}
     secret = {option.name for option in options_of(component.name) if option.no_log}
     problems = []
-    for name in changed_arguments(component, receipt, values):
-        if name not in receipt.get("arguments", {}):
+    for name in changed_arguments(component, before, values):
+        if name not in known:
             continue
-        words = f"{component.name}: {describe_argument(receipt, name, values[name], name in secret)}"
+        words = f"{component.name}: {describe_argument(before, name, values[name], name in secret)}"
         if name in UPGRADES:
             fix = f"run `{upgrade_command(component.name, name)}`, or set `{name}` back"
             problems.append(

@@ -144,3 +144,16 @@ def test_a_component_is_forgotten_whole(base: str, tmp_path: Path) -> None:
     assert receipts.remove("x", base)
     assert not receipts.remove("x", base)
     assert not [f for f in Path(base).rglob("*") if f.is_file()]
+
+
+def test_a_killed_run_does_not_forget_what_is_installed(base: str) -> None:
+    old, new = {"v": {"digest": "1", "value": "1"}}, {"v": {"digest": "2", "value": "2"}}
+    first = receipts.begin({"component": "x", "arguments": old}, base)
+    assert receipts.known_arguments(first) == {}, "nothing was ever installed to the end"
+    assert receipts.known_arguments(receipts.complete("x", {}, base)) == old
+    for _ in range(2):  # killed, begun again, killed
+        assert receipts.known_arguments(receipts.begin({"component": "x", "arguments": new}, base)) == old
+    done = receipts.complete("x", {}, base)
+
+    assert receipts.known_arguments(done) == new
+    assert "installed" not in done

@@ -56,7 +56,7 @@ def installed(wanted: Inventory, facts: dict[str, HostFacts]) -> dict[str, HostF
     cluster_receipts: dict[str, Any] = {}
     for host in wanted.hosts:
         values = dict(decision.arguments.by_host[host.name])
-        own = {}
+        own: dict[str, Any] = {}
         for component in components_for(host, values, view):
             made = receipt(component.name, values, facts[host.name])
             (cluster_receipts if component.scope == "cluster" else own)[component.name] = made
@@ -272,3 +272,46 @@ def test_any_drift_leads_to_steps_of_exactly_its_components(data: st.DataObject)
         if component.name == step.component
     ]
     assert order == sorted(order)
+
+
+def killed(facts: dict[str, HostFacts], component: str, **arguments: Any) -> dict[str, HostFacts]:
+    """The same hosts after a run that set these arguments and was killed before the component was complete."""
+    done = {}
+    for name, mine in facts.items():
+        made = mine.receipts[component]
+        begun = {
+            **made,
+            "state": "begun",
+            "installed": made["arguments"],
+            "arguments": {**made["arguments"], **{k: {"digest": "x", "value": v} for k, v in arguments.items()}},
+        }
+        done[name] = replace(mine, receipts={**mine.receipts, component: begun})
+    return done
+
+
+def test_a_killed_run_keeps_the_pins_of_what_is_installed() -> None:
+    facts = killed(installed(lab(kubeadm_kubernetes_version="1.35.4"), bare()), "kubeadm")
+    decision = decide(lab(), facts)
+    assert set(steps(decision)) == {(host, "kubeadm", "resume") for host in ADDRESSES}
+    assert decision.arguments.by_host["gpu1"]["kubeadm_kubernetes_version"] == "1.35.4"
+
+
+def test_a_killed_run_does_not_make_refused_changes_possible() -> None:
+    facts = killed(installed(lab(), bare()), "kubeadm", cluster_pod_cidr="10.42.0.0/16")
+    with pytest.raises(GpuctlError) as caught:
+        decide(lab(cluster_pod_cidr="10.42.0.0/16"), facts)
+    refused = [problem for problem in caught.value.problems if problem.message.startswith("kubeadm: cluster_pod_cidr")]
+    assert {problem.code for problem in refused} == {"variable-immutable"}
+    assert {problem.host for problem in refused} >= {"cp1"}
+    assert "10.244.0.0/16 → 10.42.0.0/16" in refused[0].message
+
+
+def test_a_first_run_that_was_killed_binds_nobody() -> None:
+    facts = killed(installed(lab(), bare()), "kubeadm")
+    for name, mine in facts.items():
+        begun = {key: entry for key, entry in mine.receipts["kubeadm"].items() if key != "installed"}
+        others = {key: made for key, made in mine.receipts.items() if key != "flannel"}
+        facts[name] = replace(mine, receipts={**others, "kubeadm": begun})
+    facts["cp1"] = replace(facts["cp1"], kube=None)
+    wanted = lab(kubeadm_kubernetes_version="1.35.4")
+    assert decide(wanted, facts).arguments.by_host["gpu1"]["kubeadm_kubernetes_version"] == "1.35.4"

@@ -192,3 +192,16 @@ def test_an_api_that_stays_away_is_an_error_with_its_words() -> None:
 )
 def test_a_daemonset_is_rolled_out_when_all_its_pods_are_new_and_ready(status: dict[str, int], lacks: str) -> None:
     assert applyset.rollout_lacks({"kind": "DaemonSet", "metadata": {"generation": 1}, "status": status}) == lacks
+
+
+def test_a_killed_run_does_not_forget_what_is_installed() -> None:
+    api = FakeApi()
+    old, new = {"v": {"digest": "1", "value": "1"}}, {"v": {"digest": "2", "value": "2"}}
+    first = applyset.begin(api, {"component": "my_part", "arguments": old}, [])
+    applyset.complete(api, first, [])
+    assert "installed" not in receipt_of(api)
+    for _ in range(2):  # killed, begun again, killed
+        receipt = applyset.begin(api, {"component": "my_part", "arguments": new}, [])
+        assert receipt_of(api)["installed"] == old
+    assert applyset.complete(api, receipt, [])["arguments"] == new
+    assert "installed" not in receipt_of(api)
