@@ -165,12 +165,15 @@ def certificate_names(path: str) -> List[str]:
 
 def _certificate(names: Sequence[str]) -> List[str]:
     """A serving certificate that has all names; the API server reads it again by itself."""
+    old = {path: path + ".gpuctl-old" for path in (APISERVER_CERT, APISERVER_CERT[:-3] + "key")}
+    for aside in old.values():
+        if os.path.exists(aside):  # a killed run's: a key nobody may find, and kubeadm has made its successor
+            os.unlink(aside)
     lacking = sorted(set(names) - set(certificate_names(APISERVER_CERT)))
     if not lacking:
         return []
     if not os.path.exists(CA_KEY):
         raise HostError("pki-missing", f"{CA_KEY} is gone: no certificate for {lacking[0]} can be made", "put it back")
-    old = {path: path + ".gpuctl-old" for path in (APISERVER_CERT, APISERVER_CERT[:-3] + "key")}
     for path, aside in old.items():
         os.replace(path, aside)
     try:

@@ -212,6 +212,16 @@ def test_a_certificate_that_lacks_a_name_is_made_again(node: Node) -> None:
     assert not list(node.folder.glob("*.gpuctl-old"))
 
 
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
+def test_a_key_that_a_killed_run_put_aside_goes(node: Node, names: list[str]) -> None:
+    certificate(node.folder / "apiserver.crt", "a")
+    for name in ("apiserver.key", "ca.key", "apiserver.key.gpuctl-old", "apiserver.crt.gpuctl-old"):
+        (node.folder / name).touch()
+    ops._certificate(names)
+    assert not list(node.folder.glob("*.gpuctl-old"))
+    assert (node.folder / "apiserver.key").exists()
+
+
 def test_the_old_certificate_comes_back_when_kubeadm_fails(node: Node) -> None:
     certificate(node.folder / "apiserver.crt", "a")
     (node.folder / "apiserver.key").touch()
