@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ PARTS = ("command_line", "components", "hosts", "cluster")
 
 
 def main(parts: list[str]) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that labs are taken down
     failed = False
     for part in parts or PARTS:
         try:
@@ -19,6 +21,9 @@ def main(parts: list[str]) -> int:
         except subprocess.CalledProcessError as error:
             failed = True
             print(f"{part}: {' '.join(error.cmd)} exited {error.returncode}\n{error.stderr}", file=sys.stderr)  # noqa: T201
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            failed = True
+            print(f"{part}: {error}", file=sys.stderr)  # noqa: T201
     return int(failed)
 
 

@@ -45,6 +45,7 @@ def _lab(name: str) -> Iterator[Path]:
         inventory = Path(folder) / f"{name}.ini"
         up = [GPUCTL, "testvm", "up", "--name", name, "--hosts", "3", "--gpus", str(GPUS_PER_WORKER)]
         try:
+            timed(down, 300)  # what a killed run left would be no fresh hosts
             timed([*up, "--inventory", str(inventory)], 900, Path(folder))
             _warm(inventory)
             yield inventory
@@ -86,12 +87,12 @@ def _by_gpuctl(inventory: Path) -> Usage:
 def _again(inventory: Path) -> float:
     """Median seconds of a bootstrap that finds nothing to do; an error when one has started Ansible."""
     known = set(_runs_with_ansible(inventory))
+    if not known:
+        raise RuntimeError("the first bootstrap left no events of Ansible: their place has changed")
     seconds = statistics.median(_bootstrap(inventory) for _ in range(_AGAIN))
-    started = sorted(set(_runs_with_ansible(inventory)) - known)
-    if started or not known:
-        raise AssertionError(
-            f"first run with Ansible: {bool(known)}; later ones: {[path.parent.name for path in started]}"
-        )
+    for events in sorted(set(_runs_with_ansible(inventory)) - known):
+        plan = events.with_name("plan.json").read_text(encoding="utf-8")
+        raise RuntimeError(f"a bootstrap of what was complete had something to do: {' '.join(plan.split())}")
     return seconds
 
 
