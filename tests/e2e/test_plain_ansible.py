@@ -22,7 +22,8 @@ pytestmark = pytest.mark.e2e
 LANE_COST_S = 500  # two cores, everything built
 
 WORKER_TRACES = (
-    "/etc/kubernetes /etc/cni/net.d/* /etc/containerd/config.toml /var/lib/kubelet/config.yaml /var/lib/gpuctl/receipts/*"
+    "/etc/kubernetes /etc/cni/net.d/* /etc/containerd/config.toml /var/lib/kubelet/config.yaml"
+    " /var/lib/gpuctl/receipts/*"
 )
 
 

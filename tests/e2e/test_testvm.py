@@ -19,8 +19,8 @@ from bootstrap.testvm import lab, machine, names, requirements, rootfs, state
 from bootstrap.testvm.components.cache import cache_root
 from bootstrap.testvm.components.mirror import Mirror, make_current, save
 
-pytestmark = [
 LANE_COST_S = 400  # two cores, everything built
+pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(os.geteuid() != 0, reason="test hosts need root"),
 ]
