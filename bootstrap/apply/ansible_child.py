@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -39,14 +40,19 @@ class _Cancel:
     work: whatever descends from us is ended here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: int | None = None) -> None:
         self._wanted = False
-        self._parent = os.getppid()
+        self._parent = os.getppid() if parent is None else parent
 
     def __call__(self) -> bool:
-        if not self._wanted and os.getppid() != self._parent:
+        if not self._wanted and self.orphaned:
             self.want()
         return self._wanted
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the process that asked for this run is gone."""
+        return os.getppid() != self._parent
 
     def want(self, *_: object) -> None:
         """End Ansible now. Also a signal handler."""
@@ -60,14 +66,26 @@ class _Cancel:
 
 
 def main(request_file: str) -> int:
-    """Run the playbook of the request; always 0 once the result line is printed."""
-    cancel = _Cancel()
+    """Run the playbook of the request; always 0 once the result line is printed.
+
+    Nobody else is left to remove the private directory, with its secrets, when the parent was killed: we do it then.
+    """
+    request = json.loads(Path(request_file).read_text(encoding="utf-8"))
+    cancel = _Cancel(request["owner"])
+    try:
+        return _run(request, cancel)
+    finally:
+        if cancel.orphaned:
+            cancel.want()  # what still runs, ssh masters too, would write there again
+            shutil.rmtree(request["private_data_dir"], ignore_errors=True)
+
+
+def _run(request: dict[str, Any], cancel: _Cancel) -> int:
     signal.signal(signal.SIGTERM, cancel.want)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans of a killed Ansible stay our descendants
-    request = json.loads(Path(request_file).read_text(encoding="utf-8"))
 
     import ansible_runner
 

@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ def private_directory() -> Iterator[Path]:
     """A 0700 directory for variables and connections, removed at the end; kept short, as sockets live in it."""
     path = Path(tempfile.mkdtemp(prefix="gpuctl-"))
     try:
+        owner = path / "owner.new"
+        owner.write_text(str(os.getpid()), encoding="ascii")
+        owner.rename(path / "owner")  # never seen half written, and there before any secret
         yield path
     finally:
         _close_connections(path)
@@ -50,12 +54,14 @@ def private_directory() -> Iterator[Path]:
 def sweep_private_directories() -> None:
     """Remove what a killed run of this user left: it may hold secrets. A directory whose owner lives is left alone."""
     for path in Path(tempfile.gettempdir()).glob("gpuctl-*"):
-        owner = path / "owner"
-        if path.is_symlink() or not owner.is_file() or path.stat().st_uid != os.getuid():
-            continue
-        if not Path("/proc", owner.read_text(encoding="ascii").strip() or "0").exists():
-            _close_connections(path)
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):  # another run removes its own meanwhile
+            seen = path.lstat()
+            if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid():
+                continue
+            owner = (path / "owner").read_text(encoding="ascii", errors="replace").strip()
+            if not Path("/proc", owner or "0").exists():
+                _close_connections(path)
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def execute(
@@ -66,12 +72,12 @@ def execute(
     The first KeyboardInterrupt asks it to stop after the components that are under way; a second one goes on to the
     caller, with Ansible ended.
     """
-    (private / "owner").write_text(str(os.getpid()), encoding="ascii")
     request = private / "request.json"
     root = content_root()
     request.write_text(
         json.dumps(
             {
+                "owner": os.getpid(),
                 "private_data_dir": str(private),
                 "project_dir": str(root / "playbooks"),
                 "playbook": str(root / "playbooks" / playbook),
@@ -105,7 +111,20 @@ def execute(
 def _follow(
     child: subprocess.Popen[str], reader: EventReader, stop_file: Path, run: RunDirectory, view: Progress
 ) -> tuple[dict[str, Any], bool]:
-    """Read the child until it ends; (its last line, whether a stop was asked for)."""
+    """Read the child until it ends; (its last line, whether a stop was asked for).
+
+    Whatever else ends the reading (a full disk, a bug in a view, a second Ctrl-C) ends the child first.
+    """
+    try:
+        return _read(child, reader, stop_file, run, view)
+    except BaseException:
+        _end(child)
+        raise
+
+
+def _read(
+    child: subprocess.Popen[str], reader: EventReader, stop_file: Path, run: RunDirectory, view: Progress
+) -> tuple[dict[str, Any], bool]:
     end: dict[str, Any] = {}
     stopped = False
     assert child.stdout is not None  # noqa: S101 - Popen was given a pipe
@@ -123,7 +142,6 @@ def _follow(
             return end, stopped
         except KeyboardInterrupt:
             if stopped:
-                _end(child)
                 raise
             stopped = True
             stop_file.touch()
@@ -140,12 +158,15 @@ def _parsed(line: str, run: RunDirectory) -> dict[str, Any] | None:
 
 
 def _end(child: subprocess.Popen[str]) -> None:
-    """Ask Ansible to end, and insist after a grace period."""
+    """Ask Ansible to end, and insist after a grace period, or when interrupted once more."""
     child.terminate()
     try:
+        if child.stdout is not None:
+            child.stdout.close()  # a child that is stuck in writing to us would not hear
         child.wait(_CANCEL_GRACE_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 
 
@@ -166,13 +187,14 @@ def _environment(root: Path, private: Path) -> dict[str, str]:
 def _close_connections(private: Path) -> None:
     """End the ssh masters that kept connections open for this run."""
     for socket in (private / "cp").glob("*"):
-        subprocess.run(
-            ["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "gpuctl"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=10,
-            check=False,
-        )
+        with suppress(OSError, subprocess.TimeoutExpired):  # the directory goes in any case
+            subprocess.run(
+                ["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "gpuctl"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=10,
+                check=False,
+            )
 
 
 def _unexplained(end: Mapping[str, Any], errors: Path) -> Problem:
