@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from bootstrap.access import Access
@@ -13,14 +13,17 @@ from bootstrap.probe.lock import take_lock
 
 
 @contextmanager
-def hold_locks(inventory: Inventory, access: Access, run_id: str) -> Iterator[None]:
-    """Hold the lock of every host of the inventory.
+def hold_locks(
+    inventory: Inventory, access: Access, run_id: str, hosts: Collection[str] | None = None
+) -> Iterator[None]:
+    """Hold the lock of every host of the inventory, or of those named in `hosts`.
 
     Raises:
         GpuctlError: another run holds one, with its owner and since when (exit 4); nothing is held then.
     """
     owner = f"{_user()}@{socket.gethostname()}"
-    with take_lock(inventory.hosts, owner, run=run_id, become_password=access.become_password):
+    chosen = [host for host in inventory.hosts if hosts is None or host.name in hosts]
+    with take_lock(chosen, owner, run=run_id, become_password=access.become_password):
         yield
 
 

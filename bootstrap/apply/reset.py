@@ -11,7 +11,8 @@ from bootstrap.apply.requests import ResetRequest
 from bootstrap.apply.results import HostOutcome, Outcome, ResetResult
 from bootstrap.apply.run_inventory import write_run_inventory
 from bootstrap.apply.view import ApplyView
-from bootstrap.errors import Problem
+from bootstrap.apply.waiting import wait_for_leftovers
+from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import Inventory
@@ -26,7 +27,9 @@ from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
 
 
 def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
-    """Undo every component that has a receipt on the chosen hosts; a node that leaves a living cluster is drained away.
+    """Undo every component that has a receipt on the chosen hosts; a living cluster forgets the nodes that left it.
+
+    Nothing is drained: the pods on these nodes end, and controllers start them again elsewhere.
 
     Raises:
         GpuctlError: settings (3), a chosen host that cannot be reached, or a control plane that others need (4).
@@ -39,25 +42,91 @@ def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
     hosts = tuple(summarise(probes[host.name]) for host in inventory.hosts)
     view.probed(hosts, time.monotonic() - begun)
     refuse(_refusals(inventory, probes, chosen))
-    facts = {name: probe for name, probe in probes.items() if isinstance(probe, HostFacts)}
-    seen = view_cluster(inventory, facts)
+    facts = _reached(probes)
+    kept = foreign_clusters(inventory, facts, chosen)
     whole = all(host.name in chosen for host in inventory.hosts)
     steps = removal_steps(inventory, facts, chosen)
     if not steps:
         removed = remove(request.kubeconfig, inventory.cluster_name) if whole else False
-        return _result(inventory, hosts, (), begun, removed=removed)
+        return _result(inventory, hosts, (), begun, removed=removed, kept=kept)
     if not request.yes and not view.confirm(_question(steps, whole)):
         problem = Problem("not-confirmed", "not confirmed; nothing was changed", "answer yes, or give --yes")
         return _result(inventory, hosts, (), begun, removed=False, problems=(problem,), code=ExitCode.USAGE)
-    with hold_locks(inventory, request.access, request.run.id):
-        execution = _execute(request, inventory, facts, seen, steps, chosen, view)
-    gone = whole and not execution.problems and remove(request.kubeconfig, inventory.cluster_name)
+    with hold_locks(inventory, request.access, request.run.id, hosts=facts):
+        facts = _facts_now(request, inventory, facts, chosen, view)
+        steps = removal_steps(inventory, facts, chosen)
+        execution = _execute(request, inventory, facts, steps, chosen, view)
     outcomes = tuple(_outcome(host.name, steps, execution) for host in inventory.hosts)
-    failed = [outcome for outcome in outcomes if outcome.outcome is Outcome.FAILED]
-    done = [outcome for outcome in outcomes if outcome.outcome is Outcome.DONE]
-    code = ExitCode.OK if not execution.problems else ExitCode.PARTIAL if done else ExitCode.STEP_FAILED
-    code = ExitCode.INTERRUPTED if execution.stopped and not failed else code
-    return _result(inventory, hosts, outcomes, begun, removed=gone, problems=execution.problems, code=code)
+    code = exit_code_of(outcomes, execution)
+    problems, gone = execution.problems or _unfinished(code), False
+    if whole and code is ExitCode.OK:
+        try:
+            gone = remove(request.kubeconfig, inventory.cluster_name)
+        except GpuctlError as error:  # the hosts are done: not to be told as a refusal
+            problems, code = error.problems, error.exit_code
+    return _result(inventory, hosts, outcomes, begun, removed=gone, problems=problems, code=code, kept=kept)
+
+
+def acting_view(inventory: Inventory, facts: Mapping[str, HostFacts], chosen: Collection[str]) -> ClusterView:
+    """The cluster that the chosen hosts leave; its seed, which forgets them, stays where a control plane stays.
+
+    Where hosts hold different clusters, resetting some is the remedy, so none of them is taken for the cluster.
+    """
+    staying = [h.name for h in inventory.control_plane if h.name in facts and h.name not in chosen]
+    scope = {name: facts[name] for name in facts if (name not in chosen if staying else name in chosen)}
+    try:
+        seen = view_cluster(inventory, scope)
+    except GpuctlError:
+        seen = ClusterView(seed=inventory.control_plane[0].name, exists=True, kube=None)
+    if staying and seen.seed not in staying:
+        seen = ClusterView(seed=staying[0], exists=seen.exists, kube=None)
+    return seen
+
+
+def foreign_clusters(inventory: Inventory, facts: Mapping[str, HostFacts], chosen: Collection[str]) -> tuple[str, ...]:
+    """What reset leaves on the chosen hosts, as it undoes only what has a receipt."""
+    return tuple(
+        f"{host.name}: a cluster that gpuctl did not make; undo it with `kubeadm reset`"
+        for host in inventory.hosts
+        if host.name in chosen
+        and "kubeadm" not in facts[host.name].receipts
+        and (facts[host.name].cluster.kubelet_conf or facts[host.name].cluster.admin_conf)
+    )
+
+
+def exit_code_of(outcomes: Collection[HostOutcome], execution: Execution) -> ExitCode:
+    """OK only when every host came through."""
+    ends = {outcome.outcome for outcome in outcomes}
+    if execution.stopped:
+        return ExitCode.INTERRUPTED
+    if execution.problems and Outcome.DONE in ends:
+        return ExitCode.PARTIAL
+    complete = not execution.problems and ends <= {Outcome.DONE, Outcome.UNCHANGED}
+    return ExitCode.OK if complete else ExitCode.STEP_FAILED
+
+
+def _unfinished(code: ExitCode) -> tuple[Problem, ...]:
+    """Why hosts are not done where no step failed."""
+    fix = "run the same command again: it goes on from there"
+    if code is ExitCode.INTERRUPTED:
+        return (Problem("interrupted", "interrupted: not every component was undone", fix),)
+    return (Problem("ansible-failed", "not every component was undone", fix),) if code is not ExitCode.OK else ()
+
+
+def _reached(probes: Mapping[str, ProbeResult]) -> dict[str, HostFacts]:
+    return {name: probe for name, probe in probes.items() if isinstance(probe, HostFacts)}
+
+
+def _facts_now(
+    request: ResetRequest, inventory: Inventory, locked: Collection[str], chosen: Collection[str], view: ApplyView
+) -> dict[str, HostFacts]:
+    """The locked hosts as they are now that nobody else changes them: a question may have been open for an hour."""
+    probes = probe_hosts(inventory, request.access)
+    if any(facts.unfinished for facts in _reached(probes).values()):
+        wait_for_leftovers(inventory, request.access, view)
+        probes = probe_hosts(inventory, request.access)
+    refuse(_refusals(inventory, probes, chosen))
+    return {name: facts for name, facts in _reached(probes).items() if name in locked}
 
 
 def removal_steps(inventory: Inventory, facts: Mapping[str, HostFacts], chosen: Collection[str]) -> tuple[Step, ...]:
@@ -96,11 +165,11 @@ def _execute(
     request: ResetRequest,
     inventory: Inventory,
     facts: Mapping[str, HostFacts],
-    seen: ClusterView,
     steps: Collection[Step],
     chosen: Collection[str],
     view: ApplyView,
 ) -> Execution:
+    seen = acting_view(inventory, facts, chosen)
     arguments = resolve_arguments(inventory, facts, seen).by_host
     leaving = [
         node_name(facts[host]) for host in chosen if seen.seed not in chosen and node_name(facts[host]) in seen.nodes
@@ -141,6 +210,7 @@ def _result(
     begun: float,
     *,
     removed: bool,
+    kept: tuple[str, ...] = (),
     problems: tuple[Problem, ...] = (),
     code: ExitCode = ExitCode.OK,
 ) -> ResetResult:
@@ -150,6 +220,7 @@ def _result(
         hosts=hosts,
         outcomes=outcomes or tuple(HostOutcome(host.name, Outcome.UNCHANGED) for host in inventory.hosts),
         elapsed_s=time.monotonic() - begun,
+        kept=kept,
         kubeconfig_removed=context_name(inventory.cluster_name) if removed else None,
         problems=problems,
     )
