@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
-import os
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bootstrap.access import Access
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.probe.remote_python import become_password_of, start_python
@@ -52,17 +48,6 @@ _ours: set[str] = set()  # ids of the runs for which this process holds locks
 def is_ours(holder: str | None) -> bool:
     """Whether what a probe read in a lock was written by a run of this process."""
     return any((holder or "").endswith(f", run {run}") for run in _ours)
-
-
-@contextmanager
-def hold_locks(hosts: Sequence[Host], access: Access, *, owner: str) -> Iterator[HeldLocks]:
-    """Hold the locks of all hosts for the run whose id is `owner`. Raises GpuctlError as `take_lock` does."""
-    who = f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()})"
-    with (
-        Sessions(accept_new_host_keys=access.accept_new_host_keys) as sessions,
-        take_lock(hosts, who, run=owner, sessions=sessions, become_password=access.become_password) as held,
-    ):
-        yield held
 
 
 @dataclass(slots=True)
