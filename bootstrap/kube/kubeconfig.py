@@ -116,26 +116,36 @@ def _load(path: Path) -> dict[str, Any]:
         raise _unusable(path, str(error)) from error
     if loaded is None:
         return {}
-    if not isinstance(loaded, dict) or any(
-        not isinstance(loaded.get(s) or [], list) for s in ("clusters", "users", "contexts")
+    if not isinstance(loaded, dict) or not all(
+        _is_list_of_entries(loaded.get(section)) for section in ("clusters", "users", "contexts")
     ):
         raise _unusable(path, "it is not a kubeconfig")
     return loaded
 
 
+def _is_list_of_entries(section: Any) -> bool:
+    """A list of mappings, or nothing at all."""
+    return section is None or (isinstance(section, list) and all(isinstance(item, dict) for item in section))
+
+
 def _write(path: Path, config: Mapping[str, Any]) -> None:
     """Atomically, 0600 (it holds a client key); a symbolic link keeps pointing where it did."""
     target = path.resolve()
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise _unusable(path, str(error)) from error
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             yaml.safe_dump(dict(config), stream, sort_keys=False)
             stream.flush()
             os.fsync(stream.fileno())
         Path(name).replace(target)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C, too, leaves no second copy of the key
         Path(name).unlink(missing_ok=True)
-        raise _unusable(path, str(error)) from error
+        if isinstance(error, OSError):
+            raise _unusable(path, str(error)) from error
+        raise
 
 
 @contextlib.contextmanager

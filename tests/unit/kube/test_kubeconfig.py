@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
+from bootstrap.kube import kubeconfig
 from bootstrap.kube.kubeconfig import default_path, entry_from_admin_conf, merge, remove
 
 ADMIN = """
@@ -21,7 +23,7 @@ clusters: [{name: kubernetes, cluster: {server: "https://no-such-name.invalid:64
 users: [{name: kubernetes-admin, user: {client-certificate-data: Q0VSVA==, client-key-data: S0VZ}}]
 contexts: [{name: kubernetes-admin@kubernetes, context: {cluster: kubernetes, user: kubernetes-admin}}]
 """
-MINE = {
+MINE: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Config",
     "current-context": "work",
@@ -117,3 +119,22 @@ def test_what_is_no_kubeconfig_is_refused_and_left_alone(tmp_path: Path, entry: 
 def test_default_path_follows_kubectl() -> None:
     assert default_path({"KUBECONFIG": "/a:/b", "HOME": "/h"}) == Path("/a")
     assert default_path({"HOME": "/h"}) == Path("/h/.kube/config")
+
+
+@pytest.mark.parametrize("text", ["users: [a]", "clusters: {a: b}", "contexts: [[]]", "contexts: 0"])
+def test_entries_that_are_no_mappings_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+    with pytest.raises(GpuctlError):
+        kubeconfig.remove(path, "gpu-cluster")
+    assert path.read_text() == text
+
+
+def test_an_interrupted_write_leaves_no_copy_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        kubeconfig._write(tmp_path / "config", {"kind": "Config"})
+    assert list(tmp_path.iterdir()) == []
