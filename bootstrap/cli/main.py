@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from bootstrap.cli.app import make_app
-from bootstrap.cli.session import Answer, Output, Session, Terminated
+from bootstrap.cli.session import Answer, Output, Session, Terminated, interrupted
 from bootstrap.errors import Problem
 from bootstrap.exit_codes import ExitCode
 
@@ -21,16 +22,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run gpuctl with these arguments (by default those of the process); returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     session = Session()
+    logging.raiseExceptions = False  # a log line that a full disk does not take is lost, without a traceback
     _end_on_sigterm(session)
+    try:
+        try:
+            return _call(session, words)
+        except (KeyboardInterrupt, Abort):
+            return session.finish(_interrupted(session, words))
+        except Exception as error:  # noqa: BLE001 - the last line of defence, for an answer that cannot be told
+            return _last_resort(session, error)
+    except KeyboardInterrupt:  # once more, while that was told
+        return int(ExitCode.TERMINATED if session.terminated else ExitCode.INTERRUPTED)
+
+
+def _call(session: Session, words: list[str]) -> int:
+    """Parse and run one command."""
     try:
         code = make_app()(args=words, prog_name="gpuctl", standalone_mode=False, obj=session)
     except TyperException as error:
         return _usage(session, words, error)
-    except (KeyboardInterrupt, Abort):
-        return session.finish(_interrupted(session, words))
-    if code == ExitCode.INTERRUPTED and not session.command:  # while still parsing: typer turns it into its code
+    if code == ExitCode.INTERRUPTED and not session.answered:  # typer turns Ctrl-C that we did not see into its code
         return session.finish(_interrupted(session, words))
     return int(code or 0)
+
+
+def _last_resort(session: Session, error: Exception) -> int:
+    """An answer that could not be shown is a bug, told in the form that was asked for, else in one line."""
+    answer = session.bug(error)
+    try:
+        return session.finish(answer)
+    except Exception:  # noqa: BLE001 - whatever it is: no traceback leaves the process
+        session.console.error(f"error: {answer.problems[0].message}   [bug]")
+        return int(ExitCode.BUG)
 
 
 def _end_on_sigterm(session: Session) -> None:
@@ -61,8 +84,10 @@ def _usage(session: Session, words: list[str], error: TyperException) -> int:
 
 
 def _interrupted(session: Session, words: list[str]) -> Answer:
+    if session.command:  # a command had begun
+        return interrupted()
     _prepare(session, words)
-    return Answer(ExitCode.INTERRUPTED, problems=(Problem("interrupted", "interrupted before anything was done"),))
+    return interrupted("interrupted before anything was done")
 
 
 def _prepare(session: Session, words: list[str]) -> None:

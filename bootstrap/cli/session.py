@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import sys
 import traceback
@@ -21,7 +22,9 @@ from bootstrap.ui.document import as_text, envelope
 from bootstrap.ui.problems import problem_lines
 
 _REFUSALS = frozenset({ExitCode.SETTINGS, ExitCode.PREFLIGHT, ExitCode.DISRUPTION_NEEDED})
-_INTERRUPTED = "interrupted; what was under way may be half done: the same command again goes on from there"
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_DENIED = frozenset({errno.EACCES, errno.EPERM})  # told of a disk only when a file is named
+_UNDER_WAY = "interrupted; what was under way may be half done: the same command again goes on from there"
 
 
 class Output(StrEnum):
@@ -67,6 +70,7 @@ class Session:
         self.output = Output.TEXT
         self.terminated = False
         self._run: RunDirectory | None = None
+        self.answered = False
 
     def configure(self, *, no_colour: bool, verbosity: int) -> None:
         """Take the global options."""
@@ -97,22 +101,34 @@ class Session:
             unchanged = refuses_unchanged and error.exit_code in _REFUSALS
             answer = Answer(error.exit_code, problems=error.problems, nothing_changed=unchanged)
         except KeyboardInterrupt:
-            answer = self._interrupted()
+            answer = interrupted()
+        except OSError as error:
+            answer = _unwritable(error) if _concerns_our_disk(error) else self.bug(error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the last line of defence: a bug is told as a bug
-            answer = self._bug(error)
+            answer = self.bug(error)
         return self.finish(answer)
 
     def finish(self, answer: Answer) -> int:
-        """Show an answer and file its report; returns the exit code."""
+        """Show an answer and file its report; returns the exit code.
+
+        Only the first answer is shown: one that comes while that is being written changes the exit code alone.
+        """
         code = answer.exit_code
         if self.terminated and code is ExitCode.INTERRUPTED:
             code = ExitCode.TERMINATED
+        if self.answered:
+            if code is ExitCode.BUG:
+                self.console.error("\n".join(problem_lines(answer.problems)))
+            return int(code)
         log = self._run.log_path if self._run else None
         document = envelope(self.command, code, answer.data, answer.problems, log)
         self._file(document)
         if self.output is Output.JSON:
-            self.console.document(as_text(document, self.redactor))
+            text = as_text(document, self.redactor)
+            self.answered = True
+            self.console.document(text)
         else:
+            self.answered = True
             for line in answer.lines:
                 self.console.answer(line)
             if answer.problems:
@@ -128,7 +144,8 @@ class Session:
         if self._run is not None:
             with contextlib.suppress(OSError):  # the answer matters more than its copy
                 self._run.write_json("report.json", document)
-            self._run.close()
+            with contextlib.suppress(OSError):  # what a full disk did not take
+                self._run.close()
 
     @contextlib.contextmanager
     def _stdout_guarded(self) -> Iterator[None]:
@@ -139,18 +156,35 @@ class Session:
         else:
             yield
 
-    def _interrupted(self) -> Answer:
-        return Answer(ExitCode.INTERRUPTED, problems=(Problem("interrupted", _INTERRUPTED),))
-
-    def _bug(self, error: BaseException) -> Answer:
+    def bug(self, error: BaseException) -> Answer:
+        """The answer to an error that nothing expected; its traceback goes to the log."""
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         try:
+            if not self.run.log.handlers:  # closed with the report
+                self._run = RunDirectory(self.run.path, self.redactor)
             self.run.log.error("bug\n%s", "".join(traceback.format_exception(error)))
             fix = "this is a bug in gpuctl: report it with the log"
         except (GpuctlError, OSError):
             self.console.error("".join(traceback.format_exception(error)))  # there is no log to keep it
             fix = "this is a bug in gpuctl: report it with the traceback above"
         return Answer(ExitCode.BUG, problems=(Problem("bug", f"internal error: {what}", fix),))
+
+
+def interrupted(what: str = _UNDER_WAY) -> Answer:
+    """The answer to Ctrl-C and SIGTERM."""
+    return Answer(ExitCode.INTERRUPTED, problems=(Problem("interrupted", what),))
+
+
+def _concerns_our_disk(error: OSError) -> bool:
+    return error.errno in _DISK_FULL or (error.errno in _DENIED and error.filename is not None)
+
+
+def _unwritable(error: OSError) -> Answer:
+    """A disk of this machine is full or denied. What became of the hosts by then is not known here."""
+    where = error.filename if isinstance(error.filename, str) else "a file of this run"
+    fix = "free space there or make it writable, then run the same command again: it goes on from there"
+    problem = Problem("state-not-writable", f"{where} cannot be written: {error.strerror}", fix)
+    return Answer(ExitCode.SETTINGS, problems=(problem,))
 
 
 def home_file(*parts: str) -> Path:

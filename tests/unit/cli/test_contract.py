@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
@@ -11,10 +13,13 @@ from typing import Any, TypedDict
 import pytest
 
 from bootstrap.apply.results import BootstrapResult
+from bootstrap.cli import session
 from bootstrap.cli.main import main
 from bootstrap.errors import GpuctlError, Problem, settings_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.plan.model import Plan
+from bootstrap.ui.console import Console
+from bootstrap.ui.document import as_text, envelope
 from tests.unit.ui import screen_examples as example
 
 
@@ -265,3 +270,87 @@ def test_logging_of_others_stays_out_of_the_streams(give: Give, capsys: pytest.C
     give(RUN, "bootstrap", loud)
     _, err = document(capsys, *BOOTSTRAP, "--output", "json")
     assert "boo" not in err
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_of_our_own_is_no_bug(number: int, give: Give, capsys: pytest.CaptureFixture[str]) -> None:
+    give(RUN, "bootstrap", OSError(number, os.strerror(number)))
+    code, _, err = call(capsys, *BOOTSTRAP)
+    assert (code, "Traceback" in err, "nothing was changed" in err) == (3, False, False)
+    assert "[state-not-writable]" in err
+
+
+@pytest.mark.parametrize(("name", "code"), [("/run/gpuctl/x", 3), (None, 1)])
+def test_denied_is_told_of_a_file_only(
+    name: str | None, code: int, give: Give, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give(RUN, "bootstrap", OSError(errno.EACCES, "Permission denied", name))
+    assert call(capsys, *BOOTSTRAP)[0] == code
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
+def test_whatever_happens_while_an_answer_is_written_there_is_one_document(
+    stop: type[BaseException], give: Give, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Console.document
+
+    def write_and_stop(console: Console, text: str) -> None:
+        write(console, text)
+        raise stop
+
+    monkeypatch.setattr(Console, "document", write_and_stop)
+    give(RUN, "bootstrap", example.bootstrap_result())
+    code, out, err = call(capsys, *BOOTSTRAP, "--output", "json")
+    assert code == (130 if stop is KeyboardInterrupt else 1)
+    assert json.loads(out)["status"] == "ok"
+    assert "Traceback" not in err
+
+
+def test_an_answer_that_cannot_be_made_is_told_as_a_bug(
+    give: Give, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    give(RUN, "bootstrap", example.bootstrap_result())
+    make, calls = as_text, []
+
+    def fail_once(*arguments: Any) -> str:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise TypeError("not JSON")
+        return make(*arguments)
+
+    monkeypatch.setattr(session, "as_text", fail_once)
+    said, err = document(capsys, *BOOTSTRAP, "--output", "json")
+    assert (said["exit_code"], said["errors"][0]["code"], err) == (1, "bug", "")
+    (log,) = (tmp_path / "state").rglob("log")
+    assert "not JSON" in log.read_text()
+
+
+def test_nothing_that_can_be_shown_is_no_traceback_either(
+    give: Give, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> str:
+        raise TypeError("not JSON")
+
+    give(RUN, "bootstrap", example.bootstrap_result())
+    monkeypatch.setattr(session, "as_text", broken)
+    assert call(capsys, *BOOTSTRAP, "--output", "json") == (
+        1, "", "error: internal error: TypeError: not JSON   [bug]\n",
+    )  # fmt: skip
+
+
+def test_an_interrupt_before_the_answer_is_written_does_not_claim_that_nothing_was_done(
+    give: Give, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, calls = envelope, []
+
+    def stop_once(*arguments: Any) -> dict[str, Any]:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return make(*arguments)
+
+    give(RUN, "bootstrap", example.bootstrap_result())
+    monkeypatch.setattr(session, "envelope", stop_once)
+    said, _ = document(capsys, *BOOTSTRAP, "--output", "json")
+    assert said["exit_code"] == 130
+    assert "may be half done" in said["errors"][0]["message"]
