@@ -21,10 +21,8 @@ from tests.e2e.tool import GPUCTL, Lab, wait_for
 pytestmark = pytest.mark.e2e
 LANE_COST_S = 500  # two cores, everything built
 
-WORKER_TRACES = (
-    "/etc/kubernetes /etc/cni/net.d/* /etc/containerd/config.toml /var/lib/kubelet/config.yaml"
-    " /var/lib/gpuctl/receipts/*"
-)
+# What a node has, and a host that was reset has not.
+WORKER_TRACES = "/etc/kubernetes /etc/cni/net.d/* /etc/containerd/config.toml /var/lib/kubelet/config.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +87,12 @@ def test_a_reset_worker_leaves_and_touches_nobody_else(lab: Lab) -> None:
     assert ran["data"]["kubeconfig_removed"] is None
     assert lab.kubectl("get", "nodes", "-o", "name").split() == ["node/cp1"]
     assert snapshot(lab) == before
-    assert lab.ssh("gpu1", "sh", "-c", f"ls -d {WORKER_TRACES} 2>/dev/null", expect=None).strip() == ""
+    assert (
+        lab.ssh(
+            "gpu1", "sh", "-c", f"ls -d {WORKER_TRACES} /var/lib/gpuctl/receipts/* 2>/dev/null", expect=None
+        ).strip()
+        == ""
+    )
     assert lab.ssh("gpu1", "sh", "-c", "ps -A -o comm= | grep -E 'kubelet|containerd'", expect=None) == ""
     assert "gpu1 kubeadm" in lab.plan()
     assert not any(step.startswith(("cp1 ", "cluster ")) for step in lab.plan())
