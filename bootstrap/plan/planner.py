@@ -13,7 +13,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_receipts import known_arguments
 from bootstrap.inventory.model import Inventory
-from bootstrap.inventory.schema import Component, components, options_of
+from bootstrap.inventory.schema import Component, options_of
 from bootstrap.plan.arguments import Arguments, components_for, resolve_arguments
 from bootstrap.plan.cluster_view import ClusterView, extra_nodes, node_name, view_cluster
 from bootstrap.plan.compare import changed_arguments, describe_argument, reasons_to_change, receipt_trouble
@@ -187,8 +187,3 @@ def _with_needs(step: Step, gpu_pods: int, *, living: bool, disrupt: bool, reboo
         return replace(step, effect=Effect.RESTARTS_SERVICE)
     reason = f"{gpu_pods} running GPU pods on the node"
     return replace(step, reasons=(*step.reasons, reason), needs="" if disrupt else "--disrupt")
-
-
-def known_components() -> tuple[str, ...]:
-    """The names of all components in the order in which they are installed."""
-    return tuple(component.name for component in components())

@@ -12,7 +12,6 @@ from bootstrap.checks.finding import Finding, Severity
 from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
-from bootstrap.plan.arguments import is_gpu_host
 from bootstrap.plan.cluster_view import ClusterView, node_name
 from bootstrap.plan.planner import Decision, decide
 from bootstrap.plan.summary import HostSummary, NodeState, Preflight, Readiness
@@ -176,8 +175,3 @@ def last_applied_s(facts: Mapping[str, HostFacts], view: ClusterView) -> float |
 
 def _os_name(facts: HostFacts) -> str:
     return f"{facts.os.id.capitalize()} {facts.os.version_id}".strip()
-
-
-def has_gpus(facts: Mapping[str, HostFacts]) -> bool:
-    """Whether any host has, or had, a GPU."""
-    return any(is_gpu_host(mine) for mine in facts.values())
