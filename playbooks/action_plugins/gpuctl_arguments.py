@@ -34,18 +34,15 @@ class ActionModule(ActionBase):
 
 
 def _decide(inventory_file: Path, probes: dict[str, Any]) -> dict[str, Any]:
-    try:
-        from bootstrap.apply.run_inventory import steps_per_host
-        from bootstrap.checks.finding import Severity
-        from bootstrap.checks.preflight import preflight
-        from bootstrap.errors import GpuctlError
-        from bootstrap.inventory.load import load_inventory
-        from bootstrap.plan.digests import plain
-        from bootstrap.plan.planner import decide
-        from bootstrap.probe.facts_json import from_json
-    except ImportError as error:
-        fix = "run ansible-playbook from the environment in which gpuctl is installed"
-        raise AnsibleActionFail(f"[gpuctl-missing] {error}; fix: {fix}") from error
+    from bootstrap.apply.run_inventory import steps_per_host
+    from bootstrap.checks.finding import Severity
+    from bootstrap.checks.preflight import preflight
+    from bootstrap.errors import GpuctlError
+    from bootstrap.inventory.load import load_inventory
+    from bootstrap.plan.digests import plain
+    from bootstrap.plan.planner import decide
+    from bootstrap.probe.facts_json import from_json
+
     try:
         inventory = load_inventory(inventory_file)
         facts = {name: from_json(name, plain(result["facts"])) for name, result in probes.items() if "facts" in result}

@@ -6,25 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
+
+from bootstrap.apply.host_action import HostAction
 
 MANAGED = "Written by gpuctl; a later run undoes what is changed here."
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """Replaces `src` of each file by its rendered `content`."""
 
-    _supports_check_mode = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Render, then run the module of the same name on the host."""
-        variables = task_vars or {}
-        result: dict[str, Any] = super().run(tmp, variables)
-        arguments = dict(self._task.args)
-        arguments["files"] = [self._rendered(dict(entry), variables) for entry in arguments.get("files") or ()]
-        result.update(self._execute_module(module_name="gpuctl_files", module_args=arguments, task_vars=variables))
-        return result
+    def arguments(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The task's, with what the templates render to."""
+        given = dict(self._task.args)
+        given["files"] = [self._rendered(dict(entry), variables) for entry in given.get("files") or ()]
+        return given
 
     def _rendered(self, entry: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         source = entry.pop("src", None)

@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
-try:
-    from bootstrap.inventory.schema import options_of
-except ImportError:  # a plain ansible-playbook in a checkout whose Ansible does not know the package
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from bootstrap.inventory.schema import options_of
-from bootstrap.plan.digests import argument_digests, plain, role_digest
+from bootstrap.apply.host_action import HostAction
+from bootstrap.plan.digests import argument_digests, role_digest
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """Turns `manifests` into `objects`, and adds what the receipt needs to know."""
 
-    _supports_check_mode = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Render, then run the module of the same name on the host."""
-        variables = task_vars or {}
-        result: dict[str, Any] = super().run(tmp, variables)
-        arguments = {name: plain(value) for name, value in self._task.args.items()}
-        component = str(arguments.get("component") or "")
-        if arguments.get("state", "present") == "present":
-            arguments["objects"] = self._objects(arguments.get("manifests") or [], variables)
-            arguments["receipt"] = {
+    def arguments(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The task's, with the objects and what the receipt says."""
+        given = super().arguments(variables)
+        component = str(given.get("component") or "")
+        if given.get("state", "present") == "present":
+            given["objects"] = self._objects(given.get("manifests") or [], variables)
+            given["receipt"] = {
                 "role_digest": role_digest(component),
-                "arguments": argument_digests(component, self._values(component, variables)),
+                "arguments": argument_digests(component, self.role_arguments(component, variables)),
             }
-        result.update(self._execute_module(module_name="gpuctl_objects", module_args=arguments, task_vars=variables))
-        return result
-
-    def _values(self, component: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """The component's arguments as they stand for this task."""
-        names = [option.name for option in options_of(component) if option.name in variables]
-        return {name: plain(self._templar.template(variables[name])) for name in names}
+        return given
 
     def _objects(self, templates: list[str], variables: dict[str, Any]) -> list[dict[str, Any]]:
         objects = []

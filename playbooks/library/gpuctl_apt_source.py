@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ansible.module_utils import gpuctl_apt as apt
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_aptsource import Source, apply, lists_there
-from ansible.module_utils.gpuctl_hostio import HostError, run
+from typing import Any
+
+from bootstrap.hostside import gpuctl_apt as apt
+from bootstrap.hostside.gpuctl_aptsource import Source, apply, lists_there
+from bootstrap.hostside.gpuctl_hostio import HostError, run
+from bootstrap.hostside.gpuctl_module import HostModule
 
 DOCUMENTATION = r"""
 module: gpuctl_apt_source
@@ -59,33 +61,15 @@ changed_files:
 """
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "component": {"type": "str", "required": True},
-            "name": {"type": "str", "required": True},
-            "source": {"type": "dict", "required": True},
-            "ca_path": {"type": "path"},
-            "pin": {"type": "list", "elements": "dict", "default": []},
-            "lock_timeout": {"type": "int", "default": 300},
-        },
-        supports_check_mode=True,
-    )
+def main(module: HostModule) -> dict[str, Any]:
+    """Have the source, and its lists."""
     wanted = module.params
     try:
         source = Source(wanted["name"], wanted["source"], wanted["ca_path"])
-        architecture = run(["dpkg", "--print-architecture"], 15).out.strip()
-        result = apply(wanted["component"], source, wanted["pin"], architecture, module.check_mode)
-        changed = bool(result["changed_files"])
-        if not module.check_mode and not lists_there(source):
-            apt.update(wanted["lock_timeout"], source.list_path)
     except KeyError as error:
-        module.fail_json(msg=f"[variable-invalid] the source {wanted['name']} lacks {error}; fix: set it")
-    except HostError as error:
-        module.fail_json(msg=error.as_text(), code=error.code, details=error.details)
-    module.exit_json(changed=changed, changed_files=result["changed_files"])
-
-
-if __name__ == "__main__":
-    main()
+        raise HostError("variable-invalid", f"the source {wanted['name']} lacks {error}", "set it") from error
+    architecture = run(["dpkg", "--print-architecture"], 15).out.strip()
+    result = apply(wanted["component"], source, wanted["pin"], architecture, module.check_mode)
+    if not module.check_mode and not lists_there(source):
+        apt.update(wanted["lock_timeout"], source.list_path)
+    return {"changed": bool(result["changed_files"]), "changed_files": result["changed_files"]}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_hostio import HostError
-from ansible.module_utils.gpuctl_nvidia import cdi_fault, renew_cdi
+from typing import Any
+
+from bootstrap.hostside.gpuctl_module import HostModule
+from bootstrap.hostside.gpuctl_nvidia import cdi_fault, renew_cdi
 
 DOCUMENTATION = r"""
 module: gpuctl_cdi
@@ -28,20 +29,12 @@ reason:
 """
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    try:
-        fault = cdi_fault()
-        if fault and not module.check_mode:
-            renew_cdi()
-            left = cdi_fault()
-            if left:
-                raise left
-    except HostError as error:
-        module.fail_json(msg=error.as_text(), code=error.code, details=error.details)
-    module.exit_json(changed=fault is not None, reason=fault.message if fault else "")
-
-
-if __name__ == "__main__":
-    main()
+def main(module: HostModule) -> dict[str, Any]:
+    """Renew the specification when it does not fit."""
+    fault = cdi_fault()
+    if fault and not module.check_mode:
+        renew_cdi()
+        left = cdi_fault()
+        if left:
+            raise left
+    return {"changed": fault is not None, "reason": fault.message if fault else ""}

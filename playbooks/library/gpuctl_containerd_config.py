@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_hostio import run
-from ansible.module_utils.gpuctl_toml import lookup, parse
+from typing import Any
+
+from bootstrap.hostside.gpuctl_hostio import HostError, run
+from bootstrap.hostside.gpuctl_module import HostModule
+from bootstrap.hostside.gpuctl_toml import lookup, parse
 
 DOCUMENTATION = r"""
 module: gpuctl_containerd_config
@@ -43,32 +45,19 @@ checked:
 """
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "expect": {"type": "list", "elements": "dict", "required": True},
-            "code": {"type": "str", "default": "config-invalid"},
-            "fix": {"type": "str", "default": "remove what overrides it from /etc/containerd/conf.d"},
-        },
-        supports_check_mode=True,
-    )
-    done = run(["containerd", "config", "dump"], 30)
+def main(module: HostModule) -> dict[str, Any]:
+    """Compare; the first value that differs is the failure."""
     code, fix = module.params["code"], module.params["fix"]
+    done = run(["containerd", "config", "dump"], 30)
     if done.rc != 0:
-        module.fail_json(msg=f"[{code}] containerd config dump failed: {done.tail(1)}; fix: {fix}", details=done.tail())
+        raise HostError(code, f"containerd config dump failed: {done.tail(1)}", fix, done.tail())
     try:
         tree = parse(done.out)
     except ValueError as error:
-        module.fail_json(msg=f"[{code}] containerd config dump cannot be read: {error}; fix: {fix}")
+        raise HostError(code, f"containerd config dump cannot be read: {error}", fix) from error
     for entry in module.params["expect"]:
         found = lookup(tree, entry["path"])
         if str(found) != str(entry["value"]):
             place = ".".join(entry["path"])
-            message = f"containerd runs with {place} = {found}, expected {entry['value']}"
-            module.fail_json(msg=f"[{code}] {message}; fix: {fix}")
-    module.exit_json(changed=False, checked=len(module.params["expect"]))
-
-
-if __name__ == "__main__":
-    main()
+            raise HostError(code, f"containerd runs with {place} = {found}, expected {entry['value']}", fix)
+    return {"changed": False, "checked": len(module.params["expect"])}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_filesync import Wanted, prune, remove_trees, restore, sync
-from ansible.module_utils.gpuctl_hostio import HostError
+from typing import Any
+
+from bootstrap.hostside.gpuctl_filesync import Wanted, prune, remove_trees, restore, sync
+from bootstrap.hostside.gpuctl_module import HostModule
 
 DOCUMENTATION = r"""
 module: gpuctl_files
@@ -68,34 +69,16 @@ changed_files:
 """
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "component": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "restored"], "default": "present"},
-            "files": {"type": "list", "elements": "dict", "default": []},
-            "absent": {"type": "list", "elements": "path", "default": []},
-            "prune": {"type": "list", "elements": "str", "default": []},
-            "trees": {"type": "list", "elements": "path", "default": []},
-        },
-        supports_check_mode=True,
-    )
+def main(module: HostModule) -> dict[str, Any]:
+    """Write and remove files, or bring them back."""
     wanted = module.params
-    try:
-        if wanted["state"] == "restored":
-            changed = restore(wanted["component"], module.check_mode)
-            result = {"changed_files": changed + remove_trees(wanted["trees"], module.check_mode), "diff": []}
-        else:
-            files = [Wanted(entry) for entry in wanted["files"]]
-            result = sync(wanted["component"], files, wanted["absent"], module.check_mode)
-            kept = [file.dest for file in files]
-            result["changed_files"] += prune(wanted["component"], wanted["prune"], kept, module.check_mode)
-    except HostError as error:
-        module.fail_json(msg=error.as_text(), code=error.code, details=error.details)
-    diff = result["diff"] if module._diff else []  # noqa: SLF001 - Ansible's documented way to ask
-    module.exit_json(changed=bool(result["changed_files"]), changed_files=result["changed_files"], diff=diff)
-
-
-if __name__ == "__main__":
-    main()
+    if wanted["state"] == "restored":
+        changed = restore(wanted["component"], module.check_mode)
+        result = {"changed_files": changed + remove_trees(wanted["trees"], module.check_mode), "diff": []}
+    else:
+        files = [Wanted(entry) for entry in wanted["files"]]
+        result = sync(wanted["component"], files, wanted["absent"], module.check_mode)
+        kept = [file.dest for file in files]
+        result["changed_files"] += prune(wanted["component"], wanted["prune"], kept, module.check_mode)
+    diff = result["diff"] if module.diff else []
+    return {"changed": bool(result["changed_files"]), "changed_files": result["changed_files"], "diff": diff}

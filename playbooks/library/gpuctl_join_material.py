@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_hostio import HostError, run
-from ansible.module_utils.gpuctl_unitrun import redact
+from bootstrap.hostside.gpuctl_hostio import HostError, run
+from bootstrap.hostside.gpuctl_module import HostModule
+from bootstrap.hostside.gpuctl_unitrun import redact
 
 DOCUMENTATION = r"""
 module: gpuctl_join_material
@@ -69,23 +69,8 @@ def material(ttl_minutes: int, control_planes: bool) -> dict[str, Any]:
     return {"token": token.group(1), "ca_hashes": hashes, "certificate_key": key}
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "ttl_minutes": {"type": "int", "default": 30},
-            "control_planes": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
-    if module.check_mode:
-        module.exit_json(changed=True, material={})
-    try:
-        made = material(module.params["ttl_minutes"], module.params["control_planes"])
-    except HostError as error:
-        module.fail_json(msg=error.as_text(), code=error.code)
-    module.exit_json(changed=True, material=made)
-
-
-if __name__ == "__main__":
-    main()
+def main(module: HostModule) -> dict[str, Any]:
+    """Make the material; in check mode there is none."""
+    given = module.params
+    made = {} if module.check_mode else material(given["ttl_minutes"], given["control_planes"])
+    return {"changed": True, "material": made}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils import gpuctl_kernelops as kernel
-from ansible.module_utils import gpuctl_receipts as receipts
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_hostio import HostError
+from bootstrap.hostside import gpuctl_kernelops as kernel
+from bootstrap.hostside import gpuctl_receipts as receipts
+from bootstrap.hostside.gpuctl_hostio import HostError
+from bootstrap.hostside.gpuctl_module import HostModule
 
 DOCUMENTATION = r"""
 module: gpuctl_kernel
@@ -74,7 +74,7 @@ missing:
 """
 
 
-def have(module: AnsibleModule) -> dict[str, Any]:
+def have(module: HostModule) -> dict[str, Any]:
     """Load, set, switch off."""
     wanted = module.params
     actions, missing = _modules(module)
@@ -105,7 +105,7 @@ def have(module: AnsibleModule) -> dict[str, Any]:
     return {"changed": bool(actions), "actions": actions, "missing": missing}
 
 
-def _modules(module: AnsibleModule) -> tuple[list[str], list[str]]:
+def _modules(module: HostModule) -> tuple[list[str], list[str]]:
     actions, missing = [], []
     for name in module.params["modules"]:
         if module.check_mode:
@@ -119,7 +119,7 @@ def _modules(module: AnsibleModule) -> tuple[list[str], list[str]]:
     return actions, missing
 
 
-def _swap(module: AnsibleModule) -> list[str]:
+def _swap(module: HostModule) -> list[str]:
     component = module.params["component"]
     change = kernel.swap_off(check=True)
     if not module.check_mode and change.changed:
@@ -132,7 +132,7 @@ def _swap(module: AnsibleModule) -> list[str]:
     return [f"swap off: {place}" for place in places]
 
 
-def undo(module: AnsibleModule) -> dict[str, Any]:
+def undo(module: HostModule) -> dict[str, Any]:
     """Sysctls and swap as they were."""
     before, actions = receipts.read_before(module.params["component"]), []
     for key, value in before["sysctls"].items():
@@ -144,26 +144,6 @@ def undo(module: AnsibleModule) -> dict[str, Any]:
     return {"changed": bool(actions), "actions": actions, "missing": []}
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "component": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "restored"], "default": "present"},
-            "modules": {"type": "list", "elements": "str", "default": []},
-            "sysctls": {"type": "dict", "default": {}},
-            "at_least": {"type": "dict", "default": {}},
-            "required": {"type": "list", "elements": "str", "default": []},
-            "swap": {"type": "str", "choices": ["off", "keep"], "default": "keep"},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        result = have(module) if module.params["state"] == "present" else undo(module)
-    except HostError as error:
-        module.fail_json(msg=error.as_text(), code=error.code, details=error.details)
-    module.exit_json(**result)
-
-
-if __name__ == "__main__":
-    main()
+def main(module: HostModule) -> dict[str, Any]:
+    """Set the running kernel up, or back."""
+    return have(module) if module.params["state"] == "present" else undo(module)

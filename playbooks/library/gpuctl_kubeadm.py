@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_hostio import HostError
-from ansible.module_utils.gpuctl_kube import KubeError
-from ansible.module_utils.gpuctl_kubeadmops import Wanted, converge
-from ansible.module_utils.gpuctl_kubeadmstate import inspect, node_name
-from ansible.module_utils.gpuctl_kubereset import leftovers, reset_host
+from bootstrap.hostside.gpuctl_hostio import HostError
+from bootstrap.hostside.gpuctl_kube import KubeError
+from bootstrap.hostside.gpuctl_kubeadmops import Wanted, converge
+from bootstrap.hostside.gpuctl_kubeadmstate import inspect, node_name
+from bootstrap.hostside.gpuctl_kubereset import leftovers, reset_host
+from bootstrap.hostside.gpuctl_module import HostModule
 
 DOCUMENTATION = r"""
 module: gpuctl_kubeadm
@@ -67,18 +67,8 @@ found: {type: str, returned: always, description: "With inspected: none, running
 done: {type: list, elements: str, returned: success, description: "What was done."}
 """
 
-OPTIONS: dict[str, Any] = {
-    "state": {"type": "str", "choices": ["inspected", "cleaned", "converged", "absent"], "required": True},
-    "role": {"type": "str", "choices": ["init", "control-plane", "worker"], "required": True},
-    "fresh": {"type": "bool", "default": False},
-    "labels": {"type": "dict", "default": {}},
-    "schedulable": {"type": "bool", "default": False},
-    "cert_sans": {"type": "list", "elements": "str", "default": []},
-    "kube_proxy": {"type": "dict", "default": {}},
-}
 
-
-def act(module: AnsibleModule) -> dict[str, Any]:
+def act(module: HostModule) -> dict[str, Any]:
     """Do what `state` asks for."""
     given = module.params
     if given["state"] == "inspected":
@@ -97,19 +87,9 @@ def act(module: AnsibleModule) -> dict[str, Any]:
     return {"changed": bool(done), "done": done}
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
+def main(module: HostModule) -> dict[str, Any]:
+    """Do what `state` asks for, and name the node."""
     try:
-        result = act(module)
-    except HostError as error:
-        module.fail_json(msg=error.as_text(), code=error.code, details=error.details)
+        return {"node": node_name(), **act(module)}
     except KubeError as error:
-        module.fail_json(
-            msg=f"[api-unreachable] {error}; fix: see `crictl ps -a` on the control plane", code="api-unreachable"
-        )
-    module.exit_json(node=node_name(), **result)
-
-
-if __name__ == "__main__":
-    main()
+        raise HostError("api-unreachable", str(error), "see `crictl ps -a` on the control plane") from error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils import gpuctl_nvidia as nvidia
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_hostio import HostError, run
+from bootstrap.hostside import gpuctl_nvidia as nvidia
+from bootstrap.hostside.gpuctl_hostio import HostError, run
+from bootstrap.hostside.gpuctl_module import HostModule
 
 DOCUMENTATION = r"""
 module: gpuctl_nvidia
@@ -51,7 +51,7 @@ version:
 """
 
 
-def load(module: AnsibleModule) -> dict[str, Any]:
+def load(module: HostModule) -> dict[str, Any]:
     """Load the module and make its device nodes."""
     actions, blacklist = [], module.params["blacklist"]
     image = nvidia.initramfs_outdated(blacklist) if blacklist else None
@@ -111,22 +111,6 @@ def adopt() -> dict[str, Any]:
     return _answer([], now, "")
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "choices": ["loaded", "adopted"], "default": "loaded"},
-            "flavour": {"type": "str", "choices": ["open", "closed"]},
-            "blacklist": {"type": "path"},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        result = load(module) if module.params["state"] == "loaded" else adopt()
-    except HostError as error:
-        module.fail_json(msg=error.as_text(), code=error.code, details=error.details)
-    module.exit_json(**result)
-
-
-if __name__ == "__main__":
-    main()
+def main(module: HostModule) -> dict[str, Any]:
+    """Load the driver, or look at one that was there."""
+    return load(module) if module.params["state"] == "loaded" else adopt()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible.module_utils import gpuctl_applyset as applyset
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_hostio import HostError
-from ansible.module_utils.gpuctl_kube import KubeError, object_id
+from bootstrap.hostside import gpuctl_applyset as applyset
+from bootstrap.hostside.gpuctl_hostio import HostError
+from bootstrap.hostside.gpuctl_kube import KubeError, object_id
+from bootstrap.hostside.gpuctl_module import HostModule
 
 DOCUMENTATION = r"""
 module: gpuctl_objects
@@ -71,19 +71,8 @@ deleted: {type: list, elements: str, returned: success, description: "Objects th
 state: {type: str, returned: success, description: "State of the receipt afterwards: complete or absent."}
 """
 
-OPTIONS: dict[str, Any] = {
-    "component": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["present", "absent", "waited"], "default": "present"},
-    "manifests": {"type": "list", "elements": "str", "default": []},
-    "force_conflicts": {"type": "bool", "default": False},
-    "wait": {"type": "list", "elements": "str", "default": []},
-    "wait_timeout": {"type": "int", "default": 180},
-    "objects": {"type": "list", "elements": "dict", "default": []},
-    "receipt": {"type": "dict", "default": {}},
-}
 
-
-def act(module: AnsibleModule) -> dict[str, Any]:
+def act(module: HostModule) -> dict[str, Any]:
     """Apply, or delete, and report."""
     given = module.params
     api = applyset.connect()
@@ -120,18 +109,10 @@ def look(api: Any, component: str, objects: list[dict[str, Any]], state: str) ->
     return {"changed": bool(missing or gone), "applied": missing, "deleted": gone}
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
+def main(module: HostModule) -> dict[str, Any]:
+    """Apply, delete or wait."""
     try:
-        result = act(module)
-    except HostError as error:
-        module.fail_json(msg=error.as_text(), code=error.code, details=error.details)
+        return act(module)
     except KubeError as error:
         code = "api-unreachable" if error.status == 0 else "object-refused"
-        module.fail_json(msg=f"[{code}] {error}; fix: see the message of the API server", code=code)
-    module.exit_json(**result)
-
-
-if __name__ == "__main__":
-    main()
+        raise HostError(code, str(error), "see the message of the API server") from error

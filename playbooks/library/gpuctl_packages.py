@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import gpuctl_apt as apt
-from ansible.module_utils import gpuctl_receipts as receipts
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_hostio import HostError
+from bootstrap.hostside import gpuctl_apt as apt
+from bootstrap.hostside import gpuctl_receipts as receipts
+from bootstrap.hostside.gpuctl_hostio import HostError
+from bootstrap.hostside.gpuctl_module import HostModule
 
 DOCUMENTATION = r"""
 module: gpuctl_packages
@@ -87,7 +87,7 @@ removed:
 """
 
 
-def have(module: AnsibleModule) -> dict[str, Any]:
+def have(module: HostModule) -> dict[str, Any]:
     """Install what is missing or does not match, then hold."""
     wanted = [_wanted(entry) for entry in module.params["packages"] if _applies(entry)]
     wanted += [apt.Wanted(name, module.params["version"]) for name in module.params["names"]]
@@ -118,7 +118,7 @@ def have(module: AnsibleModule) -> dict[str, Any]:
     return {"changed": bool(exact or unheld or rivals), "installed": exact, "removed": rivals}
 
 
-def _rivals(module: AnsibleModule, wanted: list[apt.Wanted]) -> list[str]:
+def _rivals(module: HostModule, wanted: list[apt.Wanted]) -> list[str]:
     pattern = module.params["instead_of"]
     names = {package.name for package in wanted}
     return [name for name in apt.present(pattern) if name not in names] if pattern else []
@@ -147,7 +147,7 @@ def _remember(component: str, name: str, before: dict[str, apt.Package]) -> None
         receipts.remember_before(component, "packages_replaced", name, before[name].version)
 
 
-def _install(module: AnsibleModule, missing: list[apt.Wanted]) -> None:
+def _install(module: HostModule, missing: list[apt.Wanted]) -> None:
     wanted, timeout_s = module.params, module.params["lock_timeout"]
     if wanted["update_cache"] == "always":
         apt.update(timeout_s)
@@ -160,7 +160,7 @@ def _install(module: AnsibleModule, missing: list[apt.Wanted]) -> None:
     raise _not_found(module, missing)
 
 
-def _not_found(module: AnsibleModule, missing: list[apt.Wanted]) -> HostError:
+def _not_found(module: HostModule, missing: list[apt.Wanted]) -> HostError:
     offers = apt.versions([package.name for package in missing])
     lacking = [p for p in missing if not any(p.satisfied_by(apt.Package(v, False)) for v in offers[p.name])]
     package = (lacking or missing)[0]
@@ -174,7 +174,7 @@ def _not_found(module: AnsibleModule, missing: list[apt.Wanted]) -> HostError:
     )
 
 
-def undo(module: AnsibleModule) -> dict[str, Any]:
+def undo(module: HostModule) -> dict[str, Any]:
     """Remove what this component installed and what came with it unneeded; lift its holds."""
     component, timeout_s = module.params["component"], module.params["lock_timeout"]
     known, now = receipts.read_before(component), apt.installed()
@@ -192,29 +192,6 @@ def undo(module: AnsibleModule) -> dict[str, Any]:
     return {"changed": True, "installed": {}, "removed": ours + unneeded}
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "component": {"type": "str", "required": True},
-            "packages": {"type": "list", "elements": "dict", "default": []},
-            "names": {"type": "list", "elements": "str", "default": []},
-            "version": {"type": "str"},
-            "instead_of": {"type": "str"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "hold": {"type": "bool", "default": False},
-            "allow_downgrade": {"type": "bool", "default": True},
-            "update_cache": {"type": "str", "choices": ["when-needed", "always", "never"], "default": "when-needed"},
-            "lock_timeout": {"type": "int", "default": 300},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        result = have(module) if module.params["state"] == "present" else undo(module)
-    except HostError as error:
-        module.fail_json(msg=error.as_text(), code=error.code, details=error.details)
-    module.exit_json(**result)
-
-
-if __name__ == "__main__":
-    main()
+def main(module: HostModule) -> dict[str, Any]:
+    """Install, or remove."""
+    return have(module) if module.params["state"] == "present" else undo(module)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_probe_main import collect
+from bootstrap.hostside.gpuctl_module import HostModule
+from bootstrap.hostside.gpuctl_probe_main import collect
 
 DOCUMENTATION = r"""
 module: gpuctl_probe
@@ -35,13 +36,8 @@ facts:
 """
 
 
-def main() -> None:
+def main(_module: HostModule) -> dict[str, Any]:
     """Collect, and return the document as `facts`."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     started = time.monotonic()
     facts = collect()
-    module.exit_json(changed=False, facts=facts, seconds=round(time.monotonic() - started, 3))
-
-
-if __name__ == "__main__":
-    main()
+    return {"changed": False, "facts": facts, "seconds": round(time.monotonic() - started, 3)}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from ansible.module_utils import gpuctl_evidence as evidence
-from ansible.module_utils import gpuctl_receipts as receipts
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_facts_cluster import CA, public_key_hash
-from ansible.module_utils.gpuctl_facts_gpu import pci_gpus
-from ansible.module_utils.gpuctl_hostio import read_text
+from bootstrap.hostside import gpuctl_evidence as evidence
+from bootstrap.hostside import gpuctl_receipts as receipts
+from bootstrap.hostside.gpuctl_facts_cluster import CA, public_key_hash
+from bootstrap.hostside.gpuctl_facts_gpu import pci_gpus
+from bootstrap.hostside.gpuctl_hostio import HostError, read_text
+from bootstrap.hostside.gpuctl_module import HostModule
 
 DOCUMENTATION = r"""
 module: gpuctl_receipt
@@ -56,7 +57,7 @@ state:
 """
 
 
-def begin(module: AnsibleModule) -> None:
+def begin(module: HostModule) -> None:
     """Mark as begun; what the last complete receipt knew of GPUs and versions stays known."""
     wanted = module.params
     known = receipts.read(wanted["component"]) or {}
@@ -71,7 +72,7 @@ def begin(module: AnsibleModule) -> None:
     receipts.begin(receipt)
 
 
-def complete(module: AnsibleModule) -> None:
+def complete(module: HostModule) -> None:
     """Take the evidence and write it down, with versions, GPUs and the cluster that the host belongs to."""
     wanted = module.params
     spec = wanted["evidence_spec"]
@@ -88,18 +89,8 @@ def complete(module: AnsibleModule) -> None:
     )
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "component": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["begun", "complete", "absent"], "required": True},
-            "evidence_spec": {"type": "dict", "default": {}},
-            "role_digest": {"type": "str", "default": ""},
-            "arguments": {"type": "dict", "default": {}},
-        },
-        supports_check_mode=True,
-    )
+def main(module: HostModule) -> dict[str, Any]:
+    """Begin, complete or forget."""
     component, state = module.params["component"], module.params["state"]
     # Bookkeeping is no change of the host: a role that found everything as wanted reports none.
     changed = False
@@ -111,9 +102,6 @@ def main() -> None:
         elif not module.check_mode:
             begin(module) if state == "begun" else complete(module)
     except (OSError, LookupError) as error:
-        module.fail_json(msg=f"[receipt-failed] cannot write the receipt of {component}: {error}; fix: check the disk")
-    module.exit_json(changed=changed, state=state)
-
-
-if __name__ == "__main__":
-    main()
+        message = f"cannot write the receipt of {component}: {error}"
+        raise HostError("receipt-failed", message, "check the disk") from error
+    return {"changed": changed, "state": state}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils import gpuctl_receipts as receipts
-from ansible.module_utils import gpuctl_systemd as systemd
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_hostio import HostError
+from bootstrap.hostside import gpuctl_receipts as receipts
+from bootstrap.hostside import gpuctl_systemd as systemd
+from bootstrap.hostside.gpuctl_hostio import HostError
+from bootstrap.hostside.gpuctl_module import HostModule
 
 DOCUMENTATION = r"""
 module: gpuctl_service
@@ -68,7 +68,7 @@ actions:
 """
 
 
-def run_units(module: AnsibleModule, units: dict[str, systemd.Unit]) -> list[str]:
+def run_units(module: HostModule, units: dict[str, systemd.Unit]) -> list[str]:
     """Start, or restart, what has to be."""
     wanted, actions = module.params, []
     unknown = systemd.unknown(units)
@@ -97,7 +97,7 @@ def run_units(module: AnsibleModule, units: dict[str, systemd.Unit]) -> list[str
     return [action for action in actions if action.split(" ", 1) not in [["start", name] for name in kept]]
 
 
-def stop_units(module: AnsibleModule, units: dict[str, systemd.Unit]) -> list[str]:
+def stop_units(module: HostModule, units: dict[str, systemd.Unit]) -> list[str]:
     """Stop, and disable when asked to."""
     actions = [f"stop {name}" for name, unit in units.items() if unit.active in ("active", "activating", "failed")]
     if module.params["enabled"] is False:
@@ -105,7 +105,7 @@ def stop_units(module: AnsibleModule, units: dict[str, systemd.Unit]) -> list[st
     return _do(module, actions)
 
 
-def restore_units(module: AnsibleModule, units: dict[str, systemd.Unit]) -> list[str]:
+def restore_units(module: HostModule, units: dict[str, systemd.Unit]) -> list[str]:
     """As they were: what was not running stops, what was not enabled is disabled."""
     before, actions = receipts.read_before(module.params["component"])["units"], []
     for name, unit in units.items():
@@ -119,14 +119,14 @@ def restore_units(module: AnsibleModule, units: dict[str, systemd.Unit]) -> list
     return _do(module, actions)
 
 
-def _do(module: AnsibleModule, actions: list[str]) -> list[str]:
+def _do(module: HostModule, actions: list[str]) -> list[str]:
     for action in [] if module.check_mode else actions:
         verb, name = action.split(" ", 1)
         systemd.control(verb, [name])
     return actions
 
 
-def apply(module: AnsibleModule) -> dict[str, Any]:
+def main(module: HostModule) -> dict[str, Any]:
     """Bring the units into the state that is asked for."""
     names, state = module.params["name"], module.params["state"]
     units = systemd.show(names)
@@ -141,28 +141,3 @@ def apply(module: AnsibleModule) -> dict[str, Any]:
         systemd.control("daemon-reload", [])
         systemd.run(["systemctl", "start", "--no-block", "--", *module.params["kick"]], 30)
     return {"changed": bool(actions), "actions": actions}
-
-
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "component": {"type": "str", "required": True},
-            "name": {"type": "list", "elements": "str", "required": True},
-            "state": {"type": "str", "choices": ["started", "stopped", "restored"], "default": "started"},
-            "enabled": {"type": "bool"},
-            "newer_than": {"type": "list", "elements": "str", "default": []},
-            "kick": {"type": "list", "elements": "str", "default": []},
-            "timeout": {"type": "int", "default": 60},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        result = apply(module)
-    except HostError as error:
-        module.fail_json(msg=error.as_text(), code=error.code, details=error.details)
-    module.exit_json(**result)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gpuctl_hostio import HostError
-from ansible.module_utils.gpuctl_unitrun import Ended, log_path, run_unit, unit_state
+from bootstrap.hostside.gpuctl_hostio import HostError
+from bootstrap.hostside.gpuctl_module import HostModule
+from bootstrap.hostside.gpuctl_unitrun import Ended, log_path, run_unit, unit_state
 
 DOCUMENTATION = r"""
 module: gpuctl_unit_run
@@ -38,50 +39,34 @@ log: {type: list, elements: str, returned: always, description: "Its last 40 lin
 """
 
 LONGEST = 300  # characters of a line that a message carries: kubeadm writes all failed pulls into one
-OPTIONS = {
-    "unit": {"type": "str", "required": True},
-    "argv": {"type": "list", "elements": "str", "required": True},
-    "timeout_s": {"type": "int", "default": 600},
-    "code": {"type": "str", "default": "unit-failed"},
-    "fix": {"type": "str", "default": ""},
-    "remove_after": {"type": "list", "elements": "str", "default": []},
-}
 
 
-def failure(unit: str, ended: Ended, code: str, fix: str) -> str:
-    """The one line that names what went wrong: the first failed check that the command named, else its last error."""
+def failure(unit: str, ended: Ended, code: str, fix: str) -> HostError:
+    """The failure that names what went wrong: the first failed check that the command named, else its last error."""
     lines = [line.strip() for line in ended.log.splitlines() if line.strip() and "stack trace" not in line]
     checks = [line for line in lines if line.startswith("[ERROR")]
     errors = [line for line in lines if line.lower().startswith(("error", "fatal"))]
     said = (checks[:1] or errors[-1:] or lines[-1:] or ["it said nothing"])[0]
     shown = said if len(said) <= LONGEST else said[:LONGEST] + " …"
-    return f"[{code}] {unit} ended with status {ended.state.rc}: {shown}; fix: {fix or 'see ' + log_path(unit)}"
+    message = f"{unit} ended with status {ended.state.rc}: {shown}"
+    return HostError(code, message, fix or f"see {log_path(unit)}", ended.log)
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
-    unit, timeout_s = module.params["unit"], module.params["timeout_s"]
+def main(module: HostModule) -> dict[str, Any]:
+    """Run the command, or wait for the one that runs."""
+    given = module.params
+    if module.check_mode:
+        return {"changed": True, "rc": 0, "attached": unit_state(given["unit"]).running, "log": []}
     try:
-        if module.check_mode:
-            module.exit_json(changed=True, rc=0, attached=unit_state(unit).running, log=[])
-        try:
-            ended = run_unit(unit, module.params["argv"], timeout_s)
-        finally:
-            remove_files(module.params["remove_after"])
-    except HostError as error:
-        module.fail_json(msg=error.as_text(), log=error.details.splitlines())
-    facts = {"rc": ended.state.rc, "attached": ended.attached, "log": ended.log.splitlines()}
+        ended = run_unit(given["unit"], given["argv"], given["timeout_s"])
+    finally:
+        remove_files(given["remove_after"])
     if not ended.state.succeeded:
-        module.fail_json(msg=failure(unit, ended, module.params["code"], module.params["fix"]), **facts)
-    module.exit_json(changed=True, **facts)
+        raise failure(given["unit"], ended, given["code"], given["fix"])
+    return {"changed": True, "rc": ended.state.rc, "attached": ended.attached, "log": ended.log.splitlines()}
 
 
 def remove_files(paths: list[str]) -> None:
     """Remove what the command needed and nobody else may keep."""
     for path in paths:
         Path(path).unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -160,6 +160,6 @@ def test_ansible_finds_what_it_needs_beside_its_configuration() -> None:
 
     config = configparser.ConfigParser()
     config.read(ansible_config())
-    for key in ("roles_path", "library", "action_plugins", "module_utils"):
+    for key in ("roles_path", "library", "action_plugins"):
         assert (content_root() / config["defaults"][key]).is_dir(), key
     assert config["defaults"].getboolean("host_key_checking")

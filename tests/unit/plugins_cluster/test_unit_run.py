@@ -129,5 +129,5 @@ def test_what_is_no_secret_stays() -> None:
 )
 def test_a_failure_names_the_cause(library: Callable[[str], ModuleType], log: str, said: str) -> None:
     state = unitrun.UnitState("loaded", "failed", "failed", "exit-code", 1)
-    text = library("gpuctl_unit_run").failure("u", unitrun.Ended(state, False, log), "kubeadm-failed", "do this")
-    assert text == f"[kubeadm-failed] u ended with status 1: {said}; fix: do this"
+    found = library("gpuctl_unit_run").failure("u", unitrun.Ended(state, False, log), "kubeadm-failed", "do this")
+    assert found.as_text() == f"[kubeadm-failed] u ended with status 1: {said}; fix: do this"

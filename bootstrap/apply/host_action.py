@@ -1,0 +1,89 @@
+"""How Ansible runs one of gpuctl's own modules on a host: its code is there already, only arguments travel."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from ansible import constants
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+
+from bootstrap.apply.module_code import folder, options, unpacker
+from bootstrap.inventory.schema import options_of
+from bootstrap.plan.digests import plain
+
+_NO_SUCH_FILE = 2  # Python's exit status when the program that it is given is not there
+_PYTHON = "/usr/bin/python3"
+
+
+class HostAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
+    """The action plugin of a module in playbooks/library; one that has work to do here first, derives from it."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the module that the task names, with the task's arguments."""
+        variables = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, variables)
+        return {**result, **self.run_on_host(self.arguments(variables), variables)}
+
+    def arguments(self, _variables: dict[str, Any]) -> dict[str, Any]:
+        """What the module is given: the task's arguments."""
+        return {name: plain(value) for name, value in self._task.args.items()}
+
+    def role_arguments(self, component: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a component's role as they stand for this task."""
+        names = [option.name for option in options_of(component) if option.name in variables]
+        return {name: plain(self._templar.template(variables[name])) for name in names}
+
+    def run_on_host(self, arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Check the arguments against the module's documentation, then call it."""
+        name = str(self._task.action).rpartition(".")[2]
+        checked = ArgumentSpecValidator(options(name)).validate(plain(arguments))
+        if checked.error_messages:
+            return {"failed": True, "msg": f"{name}: {'; '.join(checked.error_messages)}"}
+        request = {
+            "module": name,
+            "params": checked.validated_parameters,
+            "check_mode": bool(self._task.check_mode),
+            "diff": bool(self._task.diff),
+        }
+        return self._call(name, json.dumps(request), variables)
+
+    def _call(self, name: str, request: str, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        python = _interpreter(task_vars)
+        environment = self._compute_environment_string()
+        command = f"{environment} {python} -I -S {folder()}/start.py".strip()
+        done = self._low_level_execute_command(command, in_data=request.encode())
+        if done["rc"] == _NO_SUCH_FILE:
+            unpacked = self._low_level_execute_command(f"{python} -I -S -", in_data=unpacker().encode())
+            if unpacked["rc"] != 0:
+                return _broken(f"gpuctl's modules cannot be put on the host under {folder()}", unpacked)
+            done = self._low_level_execute_command(command, in_data=request.encode())
+        if done["rc"] != 0:
+            return _broken(f"{name} ended with status {done['rc']}", done)
+        return _result(name, done)
+
+
+def _interpreter(task_vars: Mapping[str, Any]) -> str:
+    """The host's Python: as the inventory has it, unless it leaves that to Ansible's discovery."""
+    asked = str(constants.config.get_config_value("INTERPRETER_PYTHON", variables=dict(task_vars)))
+    return _PYTHON if asked.startswith("auto") else shlex.quote(asked)
+
+
+def _result(name: str, done: Mapping[str, Any]) -> dict[str, Any]:
+    """The last line of standard output: a login shell's greeting may come before it."""
+    try:
+        found: dict[str, Any] = json.loads(done["stdout"].strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        return _broken(f"{name} gave no answer", done)
+    return found
+
+
+def _broken(message: str, done: Mapping[str, Any]) -> dict[str, Any]:
+    last = (str(done.get("stderr") or "").strip() or str(done.get("stdout") or "").strip()).splitlines()[-1:]
+    said = f": {last[0]}" if last else ""
+    return {"failed": True, "msg": message + said, "stdout": done.get("stdout"), "stderr": done.get("stderr")}
