@@ -16,6 +16,8 @@ from bootstrap.progress import Progress
 _CODED = re.compile(r"^\[(?P<code>[a-z0-9-]+)\]\s*(?P<what>.*?)(?:;\s*fix:\s*(?P<fix>.*))?$", re.DOTALL)
 # The modules whose result says that a component is through: its last task.
 _RECEIPTS = frozenset({"gpuctl_receipt", "gpuctl_objects"})
+# What a play does outside of any role for all its components at once: shown as a step of that name.
+_PLAYS_STEPS = {"gpuctl_packages": "packages"}
 _FAILED = frozenset({"runner_on_failed", "runner_on_unreachable"})
 
 
@@ -45,7 +47,9 @@ class EventReader:
         if not host or kind is None or kind == "playbook_on_task_start":
             return
         run = self.hosts.setdefault(str(host), HostRun())
-        role = str(event["role"]).rsplit(".", 1)[-1] if event.get("role") else None
+        role = (
+            str(event["role"]).rsplit(".", 1)[-1] if event.get("role") else _PLAYS_STEPS.get(str(event.get("action")))
+        )
         if kind == "runner_on_start":
             self._task_started(str(host), run, role, str(event.get("task") or ""))
         elif kind == "runner_on_ok":
@@ -72,8 +76,13 @@ class EventReader:
         run.changed += bool(result.get("changed"))
         if event.get("action") in _RECEIPTS and result.get("state") in {"complete", "absent"} and role is not None:
             run.completed.append(role)
-            self._view.done(host, role, self._clock() - run.since)
-            run.current = None
+            self._done(host, run, str(role))
+        elif role in _PLAYS_STEPS.values():
+            self._done(host, run, str(role))
+
+    def _done(self, host: str, run: HostRun, step: str) -> None:
+        self._view.done(host, step, self._clock() - run.since)
+        run.current = None
 
     def _task_failed(self, host: str, run: HostRun, role: str | None, event: Mapping[str, Any]) -> None:
         if run.problem is not None:

@@ -11,12 +11,13 @@ from ansible import constants
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
-from bootstrap.apply.module_code import folder, options, unpacker
-from bootstrap.inventory.schema import options_of
+from bootstrap.apply.module_code import folder, options, read_ahead, unpacker
 from bootstrap.plan.digests import plain
 
 _NO_SUCH_FILE = 2  # Python's exit status when the program that it is given is not there
 _PYTHON = "/usr/bin/python3"
+
+read_ahead()
 
 
 class HostAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
@@ -33,11 +34,6 @@ class HostAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def arguments(self, _variables: dict[str, Any]) -> dict[str, Any]:
         """What the module is given: the task's arguments."""
         return {name: plain(value) for name, value in self._task.args.items()}
-
-    def role_arguments(self, component: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a component's role as they stand for this task."""
-        names = [option.name for option in options_of(component) if option.name in variables]
-        return {name: plain(self._templar.template(variables[name])) for name in names}
 
     def run_on_host(self, arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
         """Check the arguments against the module's documentation, then call it."""

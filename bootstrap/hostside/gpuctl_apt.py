@@ -147,14 +147,12 @@ def versions(names: Sequence[str]) -> Dict[str, List[str]]:
     return found
 
 
-def install(wanted: Sequence[Wanted], lock_timeout_s: float, allow_downgrade: bool) -> bool:
+def install(wanted: Sequence[Wanted], lock_timeout_s: float) -> bool:
     """Install the newest versions that fit; False when no source offers one of them.
 
     apt takes the patterns as they are, which saves a look at what is on offer. HostError package-install-failed.
     """
-    arguments = ["--no-install-recommends", "--allow-change-held-packages"]
-    if allow_downgrade:
-        arguments.append("--allow-downgrades")
+    arguments = ["--no-install-recommends", "--allow-change-held-packages", "--allow-downgrades"]
     arguments += ["install", *[f"{p.name}={p.version}" if p.version else p.name for p in wanted]]
     done = apt_get(arguments, lock_timeout_s)
     if done.rc != 0 and _mend(done, lock_timeout_s):

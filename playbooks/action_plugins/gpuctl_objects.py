@@ -10,7 +10,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.template import trust_as_template
 
 from bootstrap.apply.host_action import HostAction
-from bootstrap.plan.digests import argument_digests, role_digest
+from bootstrap.apply.role_facts import RoleFacts, read_ahead
+
+read_ahead()
 
 
 class ActionModule(HostAction):
@@ -22,10 +24,8 @@ class ActionModule(HostAction):
         component = str(given.get("component") or "")
         if given.get("state", "present") == "present":
             given["objects"] = self._objects(given.get("manifests") or [], variables)
-            given["receipt"] = {
-                "role_digest": role_digest(component),
-                "arguments": argument_digests(component, self.role_arguments(component, variables)),
-            }
+            receipt = RoleFacts(component, variables, self._loader, self._templar).receipt()
+            given["receipt"] = {key: receipt[key] for key in ("role_digest", "arguments")}
         return given
 
     def _objects(self, templates: list[str], variables: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,5 +1,29 @@
-"""Action plugin gpuctl_packages: runs the module of that name on the host."""
+"""Action plugin gpuctl_packages: collect what the components want to have installed, in one module call."""
 
-from bootstrap.apply.host_action import HostAction as ActionModule
+from __future__ import annotations
 
-__all__ = ["ActionModule"]
+from typing import Any
+
+from bootstrap.apply.host_action import HostAction
+from bootstrap.apply.role_facts import RoleFacts, read_ahead
+
+read_ahead()
+
+
+class ActionModule(HostAction):
+    """Makes `groups` of the roles' `__ROLE_install`."""
+
+    def arguments(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The task's, with a group for each component that has packages."""
+        given = super().arguments(variables)
+        if given.get("state", "present") == "present":
+            groups = [self._group(name, variables, bool(given.get("ahead"))) for name in given.get("components") or ()]
+            given["groups"] = [group for group in groups if group]
+        return given
+
+    def _group(self, component: str, variables: dict[str, Any], ahead: bool) -> dict[str, Any]:
+        facts = RoleFacts(component, variables, self._loader, self._templar)
+        wanted = facts.value(f"__{component}_install") or {}
+        if not wanted or not wanted.pop("needed", True):
+            return {}
+        return {**wanted, "component": component, **({"receipt": facts.receipt()} if ahead else {})}

@@ -1,65 +1,61 @@
-"""Module gpuctl_packages: have packages at versions that match, held; or undo what was installed."""
+"""Module gpuctl_packages: have the packages of components from their sources, held; or undo what was installed."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
-from bootstrap.hostside import gpuctl_apt as apt
 from bootstrap.hostside import gpuctl_receipts as receipts
 from bootstrap.hostside.gpuctl_hostio import HostError
+from bootstrap.hostside.gpuctl_install import Group, have, undo
+from bootstrap.hostside.gpuctl_kubeadmstate import traces
 from bootstrap.hostside.gpuctl_module import HostModule
 
 DOCUMENTATION = r"""
 module: gpuctl_packages
-short_description: Have Debian packages of a component at versions that match a pattern
+short_description: Have the Debian packages of components, from signed sources
 description:
   - Reads dpkg's own status file first; when all is as wanted, no tool is started.
+  - Fetches a source's key over verified TLS and refuses it unless its fingerprint is the one given; writes key, deb822
+    entry and, for a server under the given CA, apt's CA setting; fetches the lists when none are there.
   - Waits for the package database and names who holds it.
   - Remembers which packages were absent; O(state=absent) removes these, and what they brought, and nothing else.
 options:
-  component:
-    description: Role that owns the packages.
-    type: str
-    required: true
-  packages:
+  components:
     description:
-      - Packages, each with C(name) and, if it matters, C(version), a glob such as V(1.36.3-*).
-      - C({kernel}) in a name stands for the running kernel; C(only_if_path) skips a package where that path is absent;
-        C(code) is the code of the failure when no source offers it.
+      - Roles whose packages are meant; each says what it wants in its variable C(__ROLE_install), from which the action
+        plugin makes O(groups). Names without that variable are passed over.
+      - O(state=absent) takes one.
+    type: list
+    elements: str
+    required: true
+  groups:
+    description:
+      - What each component wants; filled in by the action plugin.
+      - C(source) has C(name), C(url), C(suite), C(components), C(key_url), C(key_fingerprint) (one, or a list) and
+        C(ca_path), a PEM file on the host to trust for this server where the system's CAs do not do.
+      - C(files) are written before a source is asked, as M(gpuctl_files) does.
+      - C(wanted) are packages, by name, all of them at C(version) when that is given, a glob such as V(1.36.3-*); or
+        with C(name) and C(version) of their own. C({kernel}) in a name stands for the running kernel; C(only_if_path)
+        skips a package where that path is absent; C(code) is the code of the failure when no source offers it.
+      - C(first) are packages that decide what C(wanted) can be chosen from, installed in a run of their own.
+      - C(hold) holds all of them against upgrades by others.
+      - C(instead_of) is a pattern of names; packages that match it and are not wanted are purged, with their
+        configuration.
     type: list
     elements: dict
     default: []
-  names:
-    description: Names of packages, beside O(packages).
-    type: list
-    elements: str
-    default: []
-  version:
-    description: Version, a glob, of all packages in O(names); any will do when it is not given.
-    type: str
-  instead_of:
-    description: Pattern of names; packages that match it and are not wanted are purged, with their configuration.
-    type: str
+  ahead:
+    description:
+      - For several components at once, before their roles run, because each run of apt takes a second before it does
+        anything. Begins their receipts, and leaves a failure to the role that it belongs to.
+    type: bool
+    default: false
   state:
     description: V(absent) removes the packages that this component installed and lifts its holds.
     type: str
     choices: [present, absent]
     default: present
-  hold:
-    description: Whether the packages are held against upgrades by others.
-    type: bool
-    default: false
-  allow_downgrade:
-    description: Whether a newer version is replaced by the one that is wanted.
-    type: bool
-    default: true
-  update_cache:
-    description: V(when-needed) fetches the package lists when no version on offer fits; V(always) and V(never) say it.
-    type: str
-    choices: [when-needed, always, never]
-    default: when-needed
   lock_timeout:
     description: Seconds to wait for the package database.
     type: int
@@ -67,11 +63,9 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Install containerd
+- name: Install | Have containerd, held
   gpuctl_packages:
-    component: containerd
-    packages: [{name: containerd.io, version: 2.3.7-*}]
-    hold: true
+    components: [containerd]
 """
 
 RETURN = r"""
@@ -84,114 +78,45 @@ removed:
   type: list
   elements: str
   returned: success
+changed_files:
+  description: Files that were written or removed.
+  type: list
+  elements: str
+  returned: success
+left:
+  description: The failure that O(ahead) leaves to a role; empty when there was none.
+  type: str
+  returned: O(ahead)
 """
-
-
-def have(module: HostModule) -> dict[str, Any]:
-    """Install what is missing or does not match, then hold."""
-    wanted = [_wanted(entry) for entry in module.params["packages"] if _applies(entry)]
-    wanted += [apt.Wanted(name, module.params["version"]) for name in module.params["names"]]
-    before = apt.installed()
-    missing = [package for package in wanted if not package.satisfied_by(before.get(package.name))]
-    unheld = [p.name for p in wanted if module.params["hold"] and not _held(before, p.name)]
-    rivals = _rivals(module, wanted)
-    if module.check_mode:
-        planned = {p.name: p.version for p in missing}
-        return {"changed": bool(missing or unheld or rivals), "installed": planned, "removed": rivals}
-    component = module.params["component"]
-    for package in missing:
-        _remember(component, package.name, before)
-    if missing:
-        _install(module, missing)
-    rivals = _rivals(module, wanted)  # what the installation replaced has left its configuration, too
-    if rivals:
-        apt.purge(rivals, module.params["lock_timeout"])
-    after = apt.installed() if missing else before
-    exact = {package.name: after[package.name].version for package in missing if package.name in after}
-    for name in sorted(set(after) - set(before) - set(exact)):  # what the packages brought with them
-        receipts.remember_before(component, "dependencies", name)
-    unheld = [p.name for p in wanted if module.params["hold"] and not _held(after, p.name)]
-    if unheld:
-        for name in unheld:
-            receipts.remember_before(component, "holds", name)
-        apt.mark("hold", unheld)
-    return {"changed": bool(exact or unheld or rivals), "installed": exact, "removed": rivals}
-
-
-def _rivals(module: HostModule, wanted: list[apt.Wanted]) -> list[str]:
-    pattern = module.params["instead_of"]
-    names = {package.name for package in wanted}
-    return [name for name in apt.present(pattern) if name not in names] if pattern else []
-
-
-def _kernel(text: str) -> str:
-    return text.replace("{kernel}", os.uname().release)
-
-
-def _wanted(entry: dict[str, Any]) -> apt.Wanted:
-    return apt.Wanted(_kernel(entry["name"]), entry.get("version"))
-
-
-def _applies(entry: dict[str, Any]) -> bool:
-    return not entry.get("only_if_path") or Path(_kernel(entry["only_if_path"])).exists()
-
-
-def _held(packages: dict[str, apt.Package], name: str) -> bool:
-    return name in packages and packages[name].held
-
-
-def _remember(component: str, name: str, before: dict[str, apt.Package]) -> None:
-    if name not in before:
-        receipts.remember_before(component, "packages_absent", name)
-    elif name not in receipts.read_before(component)["packages_absent"]:
-        receipts.remember_before(component, "packages_replaced", name, before[name].version)
-
-
-def _install(module: HostModule, missing: list[apt.Wanted]) -> None:
-    wanted, timeout_s = module.params, module.params["lock_timeout"]
-    if wanted["update_cache"] == "always":
-        apt.update(timeout_s)
-    if apt.install(missing, timeout_s, wanted["allow_downgrade"]):
-        return
-    if wanted["update_cache"] == "when-needed":
-        apt.update(timeout_s)
-        if apt.install(missing, timeout_s, wanted["allow_downgrade"]):
-            return
-    raise _not_found(module, missing)
-
-
-def _not_found(module: HostModule, missing: list[apt.Wanted]) -> HostError:
-    offers = apt.versions([package.name for package in missing])
-    lacking = [p for p in missing if not any(p.satisfied_by(apt.Package(v, False)) for v in offers[p.name])]
-    package = (lacking or missing)[0]
-    codes = {_kernel(entry["name"]): entry.get("code") for entry in module.params["packages"]}
-    offered = ", ".join(offers[package.name][:4])
-    return HostError(
-        codes.get(package.name) or "package-not-found",
-        f"no source offers {package.name} {package.version or ''}".rstrip()
-        + (f"; on offer: {offered}" if offered else ""),
-        "set a version that the source has, or another source",
-    )
-
-
-def undo(module: HostModule) -> dict[str, Any]:
-    """Remove what this component installed and what came with it unneeded; lift its holds."""
-    component, timeout_s = module.params["component"], module.params["lock_timeout"]
-    known, now = receipts.read_before(component), apt.installed()
-    ours = [name for name in known["packages_absent"] if name in now]
-    held = [name for name in known.get("holds", {}) if name in now and name not in ours and now[name].held]
-    if module.check_mode or not (ours or held):
-        return {"changed": bool(ours or held), "installed": {}, "removed": ours}
-    if held:
-        apt.mark("unhold", held)
-    if ours:
-        apt.purge(ours, timeout_s)
-    unneeded = sorted(apt.not_needed_any_more(timeout_s) & set(known.get("dependencies", {})))
-    if unneeded:
-        apt.purge(unneeded, timeout_s)
-    return {"changed": True, "installed": {}, "removed": ours + unneeded}
 
 
 def main(module: HostModule) -> dict[str, Any]:
     """Install, or remove."""
-    return have(module) if module.params["state"] == "present" else undo(module)
+    given = module.params
+    if given["state"] == "absent":
+        return _result(undo(given["components"][0], given["lock_timeout"], module.check_mode))
+    if not given["ahead"]:
+        groups = [Group(spec) for spec in given["groups"]]
+        return _result(have(groups, given["lock_timeout"], module.check_mode))
+    try:
+        if not module.check_mode:
+            _begin(given["groups"])
+        return {"left": "", **_result(have([Group(s) for s in given["groups"]], given["lock_timeout"], False))}
+    except HostError as error:
+        return {"changed": True, "left": error.as_text()}
+
+
+def _begin(specs: list[dict[str, Any]]) -> None:
+    """Before the first change. With a cluster's traces on the host kubeadm's role looks at its last receipt first."""
+    for spec in specs:
+        if spec["component"] != "kubeadm" or not traces():
+            receipts.begin_role(spec["component"], spec["receipt"], os.environ.get("GPUCTL_RUN", ""))
+
+
+def _result(change: Any) -> dict[str, Any]:
+    return {
+        "changed": change.any,
+        "installed": change.installed,
+        "removed": change.removed,
+        "changed_files": change.files,
+    }

@@ -57,21 +57,6 @@ state:
 """
 
 
-def begin(module: HostModule) -> None:
-    """Mark as begun; what the last complete receipt knew of GPUs and versions stays known."""
-    wanted = module.params
-    known = receipts.read(wanted["component"]) or {}
-    receipt = {key: known[key] for key in ("gpus", "versions", "cluster_id") if key in known}
-    receipt.update(
-        component=wanted["component"],
-        role_digest=wanted["role_digest"],
-        arguments=wanted["arguments"],
-        evidence_spec=wanted["evidence_spec"],
-        run=os.environ.get("GPUCTL_RUN", ""),
-    )
-    receipts.begin(receipt)
-
-
 def complete(module: HostModule) -> None:
     """Take the evidence and write it down, with versions, GPUs and the cluster that the host belongs to."""
     wanted = module.params
@@ -100,7 +85,9 @@ def main(module: HostModule) -> dict[str, Any]:
             if not module.check_mode:
                 receipts.remove(component)
         elif not module.check_mode:
-            begin(module) if state == "begun" else complete(module)
+            told = {name: module.params[name] for name in ("evidence_spec", "role_digest", "arguments")}
+            begun = state == "begun"
+            receipts.begin_role(component, told, os.environ.get("GPUCTL_RUN", "")) if begun else complete(module)
     except (OSError, LookupError) as error:
         message = f"cannot write the receipt of {component}: {error}"
         raise HostError("receipt-failed", message, "check the disk") from error

@@ -45,6 +45,20 @@ def test_a_step_starts_with_its_role_and_ends_with_its_receipt() -> None:
     assert read.hosts["gpu1"].changed == 1
 
 
+def test_what_a_play_does_for_all_components_is_shown_and_completes_none() -> None:
+    read, seen = reader()
+    own = {"role": None, "task": "Have the packages of all components", "action": "gpuctl_packages"}
+    read.read(event("runner_on_start", **own))
+    read.read(event("runner_on_ok", res={"changed": True}, **own))
+    assert seen.lines == [
+        ("started", "gpu1", "packages"),
+        ("task", "gpu1", "packages", "Have the packages of all components"),
+        ("done", "gpu1", "packages", 1.0),
+    ]
+    assert read.hosts["gpu1"].completed == []
+    assert read.hosts["gpu1"].current is None
+
+
 def test_a_failure_that_a_role_foresaw_keeps_its_code_fix_and_place() -> None:
     message = "[headers-missing] no kernel headers for 6.1.0-31; fix: boot the newest kernel"
     found = problem_of(

@@ -79,7 +79,7 @@ def test_a_killed_dpkg_is_completed_first(unlocked: pytest.MonkeyPatch) -> None:
     )
     tools = Tools(broken, Ran(0, "", ""), Ran(0, "", ""))
     unlocked.setattr(apt, "run", tools)
-    apt.install([apt.Wanted("a", "1-*"), apt.Wanted("b")], 1, allow_downgrade=True)
+    apt.install([apt.Wanted("a", "1-*"), apt.Wanted("b")], 1)
     assert [argv[0] for argv in tools.asked] == ["apt-get", "dpkg", "apt-get"]
     assert tools.asked[2][-2:] == ["a=1-*", "b"]
     assert "--configure" in tools.asked[1]
@@ -89,7 +89,7 @@ def test_a_failure_without_a_known_cause_is_not_repeated(unlocked: pytest.Monkey
     tools = Tools(Ran(100, "", "E: No space left on device"))
     unlocked.setattr(apt, "run", tools)
     with pytest.raises(HostError) as caught:
-        apt.install([apt.Wanted("a", "1-*"), apt.Wanted("b")], 1, allow_downgrade=True)
+        apt.install([apt.Wanted("a", "1-*"), apt.Wanted("b")], 1)
     assert caught.value.code == "package-install-failed"
     assert "No space left on device" in caught.value.as_text()
     assert len(tools.asked) == 1
@@ -98,7 +98,7 @@ def test_a_failure_without_a_known_cause_is_not_repeated(unlocked: pytest.Monkey
 def test_what_nobody_offers_is_told_from_a_failure(unlocked: pytest.MonkeyPatch) -> None:
     for said in ("E: Version '9-*' for 'a' was not found", "E: Unable to locate package a"):
         unlocked.setattr(apt, "run", Tools(Ran(100, "", said)))
-        assert not apt.install([apt.Wanted("a", "9-*")], 1, allow_downgrade=True)
+        assert not apt.install([apt.Wanted("a", "9-*")], 1)
 
 
 def test_a_source_that_fails_is_an_error_and_says_which_kind(unlocked: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,201 @@
+"""Packages of one component or of several: their sources, what is missing of them, and what is to be kept of before.
+
+Standard library only, Python 3.8 and later: this code runs on the hosts.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set
+
+from . import gpuctl_apt as apt
+from . import gpuctl_receipts as receipts
+from .gpuctl_aptsource import Source, apply, lists_there
+from .gpuctl_filesync import Wanted as WantedFile
+from .gpuctl_filesync import sync
+from .gpuctl_hostio import HostError, run
+
+
+class Change(NamedTuple):
+    """What was done, or would be."""
+
+    files: List[str]
+    installed: Dict[str, Optional[str]]
+    removed: List[str]
+
+    @property
+    def any(self) -> bool:
+        """Whether anything was."""
+        return bool(self.files or self.installed or self.removed)
+
+
+class Group:
+    """The packages of one component; keys of `spec` as M(gpuctl_packages) has them."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self.component = str(spec["component"])
+        self.source = _source(spec.get("source"))
+        self.files = [WantedFile(entry) for entry in spec.get("files") or ()]
+        first = [_entry(entry, None) for entry in spec.get("first") or ()]
+        rest = [_entry(entry, spec.get("version") or None) for entry in spec.get("wanted") or ()]
+        self.first = [_wanted(entry) for entry in first if _applies(entry)]
+        self.rest = [_wanted(entry) for entry in rest if _applies(entry)]
+        self.codes = {_kernel(entry["name"]): entry.get("code") for entry in first + rest}
+        self.hold = bool(spec.get("hold"))
+        self.instead_of = str(spec.get("instead_of") or "")
+
+    @property
+    def wanted(self) -> List[apt.Wanted]:
+        """All of them."""
+        return self.first + self.rest
+
+    def rivals(self) -> List[str]:
+        """What is there and may not be, because it contradicts what is wanted."""
+        names = {package.name for package in self.wanted}
+        return [name for name in apt.present(self.instead_of) if name not in names] if self.instead_of else []
+
+    def to_hold(self, packages: Mapping[str, apt.Package]) -> List[str]:
+        """What is wanted and not held yet."""
+        return [p.name for p in self.wanted if self.hold and p.name in packages and not packages[p.name].held]
+
+
+def _source(spec: Optional[Mapping[str, Any]]) -> Optional[Source]:
+    if not spec:
+        return None
+    try:
+        return Source(spec["name"], spec, spec.get("ca_path") or None)
+    except KeyError as error:
+        raise HostError("variable-invalid", f"the package source lacks {error}", "set it") from error
+
+
+def _entry(given: Any, version: Optional[str]) -> Dict[str, Any]:
+    return dict(given) if isinstance(given, dict) else {"name": str(given), "version": version}
+
+
+def _kernel(text: str) -> str:
+    return text.replace("{kernel}", os.uname().release)
+
+
+def _wanted(entry: Mapping[str, Any]) -> apt.Wanted:
+    return apt.Wanted(_kernel(entry["name"]), entry.get("version"))
+
+
+def _applies(entry: Mapping[str, Any]) -> bool:
+    return not entry.get("only_if_path") or os.path.exists(_kernel(entry["only_if_path"]))
+
+
+def have(groups: Sequence[Group], lock_timeout_s: float, check: bool) -> Change:
+    """Have the sources and packages of all groups, in as few runs of apt as can be: two when some come first.
+
+    Raises HostError (package-*, repository-unreachable, key-mismatch, and the code that a package names).
+    """
+    files = _have_sources(groups, lock_timeout_s, check)
+    before = apt.installed()
+    missing = {p.name: p.version for p in _missing([p for g in groups for p in g.wanted], before)}
+    rivals = [name for group in groups for name in group.rivals()]
+    if check:
+        unheld = [name for group in groups for name in group.to_hold(before)]
+        return Change(files, {**dict.fromkeys(unheld), **missing}, rivals)
+    # What a group has first decides what its other packages can be chosen from; other groups need not wait for that.
+    early = [package for group in groups for package in (group.first or group.rest)]
+    late = [package for group in groups if group.first for package in group.rest]
+    for stage in (early, late):
+        _install(groups, _missing(stage, apt.installed()), before, lock_timeout_s)
+    for group in groups:
+        rivals = group.rivals()  # what the installation replaced has left its configuration, too
+        if rivals:
+            apt.purge(rivals, lock_timeout_s)
+    after = apt.installed() if missing else before
+    held = _hold(groups, after)
+    return Change(files, {name: after[name].version for name in [*missing, *held] if name in after}, rivals)
+
+
+def _have_sources(groups: Sequence[Group], lock_timeout_s: float, check: bool) -> List[str]:
+    changed: List[str] = []
+    architecture = ""
+    for group in groups:
+        changed += sync(group.component, group.files, [], check)["changed_files"]
+        if group.source is None:
+            continue
+        architecture = architecture or run(["dpkg", "--print-architecture"], 15).out.strip()
+        changed += apply(group.component, group.source, [], architecture, check)["changed_files"]
+        if not check and not lists_there(group.source):
+            apt.update(lock_timeout_s, group.source.list_path)
+    return changed
+
+
+def _missing(wanted: Sequence[apt.Wanted], packages: Mapping[str, apt.Package]) -> List[apt.Wanted]:
+    return [package for package in wanted if not package.satisfied_by(packages.get(package.name))]
+
+
+def _install(
+    groups: Sequence[Group], missing: List[apt.Wanted], before: Mapping[str, apt.Package], lock_timeout_s: float
+) -> None:
+    if not missing:
+        return
+    concerned = [group for group in groups if {p.name for p in group.wanted} & {p.name for p in missing}]
+    for group in concerned:
+        for package in missing:
+            if package in group.wanted:
+                _remember(group.component, package.name, before)
+    if not apt.install(missing, lock_timeout_s):
+        apt.update(lock_timeout_s)
+        if not apt.install(missing, lock_timeout_s):
+            raise _not_found(groups, missing)
+    # What the packages brought with them belongs to each of these components: it goes when none needs it any more.
+    for name in sorted(set(apt.installed()) - set(before) - _names(groups)):
+        for group in concerned:
+            receipts.remember_before(group.component, "dependencies", name)
+
+
+def _names(groups: Sequence[Group]) -> Set[str]:
+    return {package.name for group in groups for package in group.wanted}
+
+
+def _remember(component: str, name: str, before: Mapping[str, apt.Package]) -> None:
+    if name not in before:
+        receipts.remember_before(component, "packages_absent", name)
+    elif name not in receipts.read_before(component)["packages_absent"]:
+        receipts.remember_before(component, "packages_replaced", name, before[name].version)
+
+
+def _hold(groups: Sequence[Group], packages: Mapping[str, apt.Package]) -> List[str]:
+    held: List[str] = []
+    for group in groups:
+        for name in group.to_hold(packages):
+            receipts.remember_before(group.component, "holds", name)
+            held.append(name)
+    if held:
+        apt.mark("hold", held)
+    return held
+
+
+def _not_found(groups: Sequence[Group], missing: Sequence[apt.Wanted]) -> HostError:
+    offers = apt.versions([package.name for package in missing])
+    lacking = [p for p in missing if not any(p.satisfied_by(apt.Package(v, False)) for v in offers[p.name])]
+    package = (lacking or list(missing))[0]
+    codes = {name: code for group in groups for name, code in group.codes.items()}
+    offered = ", ".join(offers[package.name][:4])
+    return HostError(
+        codes.get(package.name) or "package-not-found",
+        f"no source offers {package.name} {package.version or ''}".rstrip()
+        + (f"; on offer: {offered}" if offered else ""),
+        "set a version that the source has, or another source",
+    )
+
+
+def undo(component: str, lock_timeout_s: float, check: bool) -> Change:
+    """Remove what the component installed and what came with it unneeded; lift its holds."""
+    known, now = receipts.read_before(component), apt.installed()
+    ours = [name for name in known["packages_absent"] if name in now]
+    held = [name for name in known.get("holds", {}) if name in now and name not in ours and now[name].held]
+    if check or not (ours or held):
+        return Change([], dict.fromkeys(held), ours)
+    if held:
+        apt.mark("unhold", held)
+    if ours:
+        apt.purge(ours, lock_timeout_s)
+    unneeded = sorted(apt.not_needed_any_more(lock_timeout_s) & set(known.get("dependencies", {})))
+    if unneeded:
+        apt.purge(unneeded, lock_timeout_s)
+    return Change([], dict.fromkeys(held), ours + unneeded)

@@ -1,0 +1,145 @@
+"""Packages of several components in one run of apt, against a package database that lives in memory."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import Any
+
+import pytest
+
+from bootstrap.hostside import gpuctl_apt as apt
+from bootstrap.hostside import gpuctl_install as install
+from bootstrap.hostside.gpuctl_hostio import HostError
+
+
+class Host:
+    """dpkg's database, what sources offer, what was noted of before, and the runs of apt."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.there: dict[str, apt.Package] = {}
+        self.offers = {"kubelet": "1.36.3-1", "containerd.io": "2.3.7-1", "socat": "1", "driver": "580.1-1", "pin": "1"}
+        self.brings: dict[str, str] = {}
+        self.runs: list[list[str]] = []
+        self.updates = 0
+        self.before: dict[str, dict[str, Any]] = {}
+        monkeypatch.setattr(apt, "installed", lambda: dict(self.there))
+        monkeypatch.setattr(apt, "present", lambda pattern: fnmatch.filter(self.there, pattern))
+        monkeypatch.setattr(apt, "install", self.install)
+        monkeypatch.setattr(apt, "update", self.update)
+        monkeypatch.setattr(apt, "mark", self.mark)
+        monkeypatch.setattr(apt, "purge", lambda names, _: [self.there.pop(name) for name in names])
+        monkeypatch.setattr(apt, "not_needed_any_more", lambda _: {"dependency"} & set(self.there))
+        monkeypatch.setattr(
+            apt, "versions", lambda names: {n: [self.offers[n]] if n in self.offers else [] for n in names}
+        )
+        monkeypatch.setattr(install.receipts, "remember_before", self.remember)
+        monkeypatch.setattr(install.receipts, "read_before", self.known)
+
+    def install(self, wanted: list[apt.Wanted], _: float) -> bool:
+        self.runs.append([package.name for package in wanted])
+        if not all(p.satisfied_by(apt.Package(self.offers.get(p.name, ""), False)) for p in wanted):
+            return False
+        for package in wanted:
+            self.there[package.name] = apt.Package(self.offers[package.name], False)
+            if package.name in self.brings:
+                self.there[self.brings[package.name]] = apt.Package("1", False)
+        return True
+
+    def update(self, *_: Any) -> None:
+        self.updates += 1
+
+    def mark(self, action: str, names: list[str]) -> None:
+        for name in names:
+            self.there[name] = self.there[name]._replace(held=action == "hold")
+
+    def remember(self, component: str, kind: str, key: str, value: Any = None) -> None:
+        self.known(component).setdefault(kind, {}).setdefault(key, value)
+
+    def known(self, component: str) -> dict[str, Any]:
+        return self.before.setdefault(component, {"packages_absent": {}})
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(monkeypatch)
+
+
+def groups(**specs: dict[str, Any]) -> list[install.Group]:
+    return [install.Group({"component": name, **spec}) for name, spec in specs.items()]
+
+
+NODE = {
+    "kube_host": {"wanted": ["socat"]},
+    "containerd": {"wanted": [{"name": "containerd.io", "version": "2.3.7-*"}], "hold": True},
+    "kubeadm": {"wanted": ["kubelet"], "version": "1.36.3-*", "hold": True},
+}
+DRIVER = {"first": ["pin"], "wanted": ["driver"], "version": "580.*-*", "hold": True, "instead_of": "pin*"}
+
+
+def test_all_components_take_one_run(host: Host) -> None:
+    change = install.have(groups(**NODE), 1, check=False)
+    assert host.runs == [["socat", "containerd.io", "kubelet"]]
+    assert change.installed == {"socat": "1", "containerd.io": "2.3.7-1", "kubelet": "1.36.3-1"}
+    assert [name for name, package in host.there.items() if package.held] == ["containerd.io", "kubelet"]
+    assert host.updates == 0
+
+
+def test_again_is_nothing(host: Host) -> None:
+    install.have(groups(**NODE), 1, check=False)
+    assert not install.have(groups(**NODE), 1, check=False).any
+    assert len(host.runs) == 1
+
+
+def test_what_pins_comes_before_what_it_pins_and_with_what_it_does_not(host: Host) -> None:
+    install.have(groups(**NODE, nvidia_driver=DRIVER), 1, check=False)
+    assert host.runs == [["socat", "containerd.io", "kubelet", "pin"], ["driver"]]
+
+
+def test_a_rival_goes(host: Host) -> None:
+    host.there["pin-570"] = apt.Package("1", False)
+    assert install.have(groups(nvidia_driver=DRIVER), 1, check=False).removed == ["pin-570"]
+    assert "pin-570" not in host.there
+
+
+def test_each_component_knows_what_is_its_own(host: Host) -> None:
+    host.there["socat"] = apt.Package("0", False)
+    wanted = {**NODE, "kube_host": {"wanted": [{"name": "socat", "version": "1"}]}}
+    install.have(groups(**wanted), 1, check=False)
+    assert host.before["kube_host"] == {"packages_absent": {}, "packages_replaced": {"socat": "0"}}
+    assert list(host.before["containerd"]["packages_absent"]) == ["containerd.io"]
+    assert list(host.before["kubeadm"]["holds"]) == ["kubelet"]
+
+
+def test_a_dependency_stays_until_nobody_needs_it(host: Host) -> None:
+    host.brings["kubelet"] = "dependency"
+    install.have(groups(**NODE), 1, check=False)
+    assert install.undo("kubeadm", 1, check=False).removed == ["kubelet", "dependency"]
+    assert sorted(host.there) == ["containerd.io", "socat"]
+
+
+def test_lists_are_fetched_again_when_they_do_not_do(host: Host) -> None:
+    wanted = {"kubeadm": {"wanted": ["kubelet", {"name": "driver", "version": "590-*", "code": "driver-version"}]}}
+    with pytest.raises(HostError) as caught:
+        install.have(groups(**wanted), 1, check=False)
+    assert host.updates == 1
+    assert caught.value.as_text().startswith("[driver-version] no source offers driver 590-*; on offer: 580.1-1")
+
+
+def test_looking_changes_nothing(host: Host) -> None:
+    host.there["kubelet"] = apt.Package("1.36.3-1", False)
+    change = install.have(groups(**NODE), 1, check=True)
+    assert change.any
+    assert sorted(change.installed) == ["containerd.io", "kubelet", "socat"]  # kubelet: to be held
+    assert host.runs == []
+    assert host.before == {}
+
+
+def test_a_package_for_a_path_that_is_absent_is_not_wanted() -> None:
+    entry = {"name": "linux-headers-{kernel}", "only_if_path": "/no/such/path/{kernel}"}
+    assert install.Group({"component": "c", "wanted": [entry]}).wanted == []
+
+
+def test_a_source_that_lacks_something_is_a_setting_to_mend() -> None:
+    with pytest.raises(HostError) as caught:
+        install.Group({"component": "c", "source": {"name": "c", "url": "https://example.org"}})
+    assert caught.value.code == "variable-invalid"
