@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from bootstrap.hostside.gpuctl_hostio import HostError
@@ -38,6 +39,13 @@ options:
     description: Labels of the node.
     type: dict
     default: {}
+  stale:
+    description:
+      - With V(inspected), files that an interrupted join left; they are removed unless its unit still works. They may
+        hold a token, so nothing of them is kept.
+    type: list
+    elements: path
+    default: []
   schedulable:
     description: Whether a control plane takes ordinary pods.
     type: bool
@@ -73,7 +81,10 @@ def act(module: HostModule) -> dict[str, Any]:
     given = module.params
     if given["state"] == "inspected":
         found = inspect(given["role"])
-        return {"changed": False, "found": found["state"], "traces": found["traces"], "done": []}
+        stale = [] if found["state"] == "running" else [path for path in given["stale"] if Path(path).exists()]
+        for path in [] if module.check_mode else stale:
+            Path(path).unlink()
+        return {"changed": bool(stale), "found": found["state"], "traces": found["traces"], "done": stale}
     if module.check_mode:
         return {"changed": given["state"] == "absent" and any(leftovers().values()), "done": []}
     if given["state"] == "converged":

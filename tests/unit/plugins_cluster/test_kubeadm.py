@@ -17,6 +17,7 @@ from bootstrap.hostside import gpuctl_kubeadmops as ops
 from bootstrap.hostside import gpuctl_kubeadmstate as state
 from bootstrap.hostside.gpuctl_hostio import HostError, Ran
 from bootstrap.hostside.gpuctl_kubereset import without_ours
+from bootstrap.hostside.gpuctl_module import HostModule
 from bootstrap.hostside.gpuctl_unitrun import UnitState
 
 IDLE = UnitState("not-found", "inactive", "dead", "", 0)
@@ -244,6 +245,25 @@ def test_only_our_rules_go_from_the_packet_filter() -> None:
     rules = "*nat\n:KUBE-SERVICES - [0:0]\n:MINE - [0:0]\n-A PREROUTING -j KUBE-SERVICES\n-A MINE -j ACCEPT\nCOMMIT\n"
     flannel = '-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG\n'
     assert without_ours(rules + flannel) == "*nat\n:MINE - [0:0]\n-A MINE -j ACCEPT\nCOMMIT\n"
+
+
+@pytest.mark.parametrize(
+    ("state", "check", "left"), [("none", False, False), ("none", True, True), ("running", False, True)]
+)
+def test_what_an_interrupted_join_left_goes_unless_it_still_works(
+    library: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    state: str,
+    check: bool,
+    left: bool,
+) -> None:
+    module, config = library("gpuctl_kubeadm"), tmp_path / "join.yaml"
+    config.write_text("token")
+    monkeypatch.setattr(module, "inspect", lambda _: {"state": state, "traces": []})
+    asked = {"state": "inspected", "role": "worker", "stale": [str(config), str(tmp_path / "absent")]}
+    assert module.act(HostModule(asked, check_mode=check))["found"] == state
+    assert config.exists() is left
 
 
 def test_join_material_is_read_from_what_kubeadm_prints(
