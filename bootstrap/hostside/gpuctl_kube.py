@@ -14,6 +14,7 @@ from typing import Any, Mapping
 from urllib.parse import quote, urlsplit
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
+CONTROLLER_CONF = "/etc/kubernetes/controller-manager.conf"
 MANAGER = "gpuctl"
 RECEIPT_PREFIX = "gpuctl-receipt-"
 APPLY = "application/apply-patch+yaml"
@@ -47,6 +48,15 @@ def kubeconfig_value(text: str, key: str) -> bytes | None:
 def kubeconfig_server(text: str) -> str | None:
     """The first server URL of a kubeconfig."""
     return _entry(text, "server")
+
+
+def _own_server() -> str | None:
+    """The server on this host, which kubeadm gives its controller manager; None where there is none."""
+    try:
+        with open(CONTROLLER_CONF, encoding="utf-8") as handle:
+            return kubeconfig_server(handle.read())
+    except (OSError, ValueError):
+        return None
 
 
 def _entry(text: str, key: str) -> str | None:
@@ -88,10 +98,14 @@ class Api:
 
     @classmethod
     def from_admin_conf(cls, path: str = ADMIN_CONF, timeout_s: float = 30.0, total_s: float | None = None) -> Api:
-        """The API that a kubeconfig names. Raises OSError (unreadable) or ValueError (damaged)."""
+        """The API that a kubeconfig names. Raises OSError (unreadable) or ValueError (damaged).
+
+        With this host's admin.conf it is the host's own server: the endpoint's name may lead to another control plane,
+        which may be down, or no longer in the cluster.
+        """
         with open(path, encoding="utf-8") as handle:
             text = handle.read()
-        server = kubeconfig_server(text)
+        server = (_own_server() if path == ADMIN_CONF else None) or kubeconfig_server(text)
         if server is None:
             raise ValueError(path + " names no server")
         return cls(server, _tls(text), timeout_s, total_s)

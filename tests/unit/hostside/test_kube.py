@@ -9,6 +9,8 @@ import hashlib
 import http.server
 import ipaddress
 import json
+import re
+import shutil
 import ssl
 import threading
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from bootstrap.hostside import gpuctl_facts_cluster as cluster
+from bootstrap.hostside import gpuctl_kube
 from bootstrap.hostside.gpuctl_kube import Api, KubeError, last_writer, object_id, owned_digest, split_id
 
 DAEMON_SET: dict[str, Any] = {
@@ -231,6 +234,23 @@ def test_requests_are_made_with_the_client_certificate(server: Server) -> None:
 
     assert api.get("/version") == {"gitVersion": "v1.36.3"}
     assert server.peers[0]["subject"] == ((("commonName", "server"),),)
+
+
+def test_admin_conf_is_used_with_the_servers_own_address(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers["/version"] = (200, {})
+    own = tmp_path / "controller-manager.conf"
+    shutil.copy(server.conf, own)
+    text = server.conf.read_text()
+    server.conf.write_text(re.sub("server: .*", "server: https://127.0.0.1:1", text))  # another control plane, gone
+    monkeypatch.setattr(gpuctl_kube, "ADMIN_CONF", str(server.conf))
+    monkeypatch.setattr(gpuctl_kube, "CONTROLLER_CONF", str(own))
+    assert Api.from_admin_conf(str(server.conf)).get("/version") == {}
+
+    own.unlink()
+    with pytest.raises(KubeError, match=r"https://127\.0\.0\.1:1"):
+        Api.from_admin_conf(str(server.conf), total_s=2).get("/version")
 
 
 def test_objects_are_found_by_their_kind(server: Server) -> None:
