@@ -129,8 +129,13 @@ def _derived(
 
 
 def _endpoint_address(facts: Mapping[str, HostFacts], view: ClusterView, inventory: Inventory) -> str:
-    """The control plane that the endpoint's name resolves to: as recorded while that address is still one of theirs."""
-    theirs = [node_address(h, facts[h.name]) for h in inventory.control_plane if h.name in facts]
+    """The control plane that the endpoint's name resolves to: as recorded while that host still is one of the cluster.
+
+    One that was reset, or has yet to join, answers nobody.
+    """
+    planes = [h for h in inventory.control_plane if h.name in facts]
+    serving = [h for h in planes if facts[h.name].cluster.admin_conf or facts[h.name].cluster.etcd_data]
+    theirs = [node_address(h, facts[h.name]) for h in (serving if view.exists and serving else planes)]
     if view.seed not in facts:
         return theirs[0] if theirs else ""
     recorded = recorded_argument(facts[view.seed], "kube_host", "cluster_endpoint_address")

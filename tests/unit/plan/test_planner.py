@@ -227,6 +227,21 @@ def test_reordered_control_planes_keep_the_seed_that_has_the_cluster() -> None:
         assert {step.host for step in decision.plan.steps} == {"cp2"}
 
 
+def test_the_endpoint_moves_when_the_control_plane_that_it_named_has_left() -> None:
+    ha = inventory({"cp1": ADDRESSES["cp1"], "gpu1": ADDRESSES["gpu1"]}, {"gpu2": ADDRESSES["gpu2"]})
+    facts = installed(ha, bare())
+    facts["gpu1"] = replace(facts["gpu1"], cluster=facts["cp1"].cluster, kube=facts["cp1"].kube)
+    assert decide(ha, facts).plan.steps == ()
+
+    facts["cp1"] = bare()["cp1"]
+    decision = decide(ha, facts)
+    assert decision.view.seed == "gpu1"
+    assert decision.arguments.by_host["cp1"]["kubeadm_role"] == "control-plane", "it joins what is there"
+    assert {v["cluster_endpoint_address"] for v in decision.arguments.by_host.values()} == {ADDRESSES["gpu1"]}
+    others = [(step.host, step.component) for step in decision.plan.steps if step.host != "cp1"]
+    assert others == [("gpu1", "kube_host"), ("gpu2", "kube_host")]
+
+
 def test_two_clusters_are_never_merged() -> None:
     facts = installed(lab(), bare())
     ha = inventory({"cp1": ADDRESSES["cp1"], "cp2": "198.51.100.20"}, {})
