@@ -68,7 +68,7 @@ def converge(wanted: Wanted) -> List[str]:
         done += _certificate(wanted.cert_sans)
     done += _kubelet_config()
     done += _labels_and_taint(wanted)
-    if wanted.role == "init":
+    if wanted.role != "worker":  # not the founder's alone: it may have left, and to do it twice is to do it once
         done += _kube_proxy(wanted.kube_proxy)
     return done
 

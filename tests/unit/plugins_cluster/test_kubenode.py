@@ -116,7 +116,7 @@ def test_another_refusal_restarts_nothing(cluster: Cluster) -> None:
     assert cluster.restarts == 0
 
 
-@pytest.mark.parametrize("role", ["worker", "init"])
+@pytest.mark.parametrize("role", ["worker", "control-plane", "init"])
 def test_the_node_is_back_before_kubeadm_asks_for_it(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
 
@@ -133,3 +133,4 @@ def test_the_node_is_back_before_kubeadm_asks_for_it(role: str, monkeypatch: pyt
         monkeypatch.setattr(ops, name, step(name))
     ops.converge(ops.Wanted(role, {}, False, [], {}, False))
     assert order.index("_wait_api") < order.index("register_again") < order.index("_kubelet_config")
+    assert ("_kube_proxy" in order) is (role != "worker"), "the control plane that founded the cluster may have left"
