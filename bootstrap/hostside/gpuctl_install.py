@@ -36,18 +36,12 @@ class Group:
         self.component = str(spec["component"])
         self.source = _source(spec.get("source"))
         self.files = [WantedFile(entry) for entry in spec.get("files") or ()]
-        first = [_entry(entry, None) for entry in spec.get("first") or ()]
-        rest = [_entry(entry, spec.get("version") or None) for entry in spec.get("wanted") or ()]
-        self.first = [_wanted(entry) for entry in first if _applies(entry)]
-        self.rest = [_wanted(entry) for entry in rest if _applies(entry)]
-        self.codes = {_kernel(entry["name"]): entry.get("code") for entry in first + rest}
+        self.pins: List[Mapping[str, Any]] = list(spec.get("pins") or ())
+        entries = [_entry(entry, spec.get("version") or None) for entry in spec.get("wanted") or ()]
+        self.wanted = [_wanted(entry) for entry in entries if _applies(entry)]
+        self.codes = {_kernel(entry["name"]): entry.get("code") for entry in entries}
         self.hold = bool(spec.get("hold"))
         self.instead_of = str(spec.get("instead_of") or "")
-
-    @property
-    def wanted(self) -> List[apt.Wanted]:
-        """All of them."""
-        return self.first + self.rest
 
     def rivals(self) -> List[str]:
         """What is there and may not be, because it contradicts what is wanted."""
@@ -85,22 +79,21 @@ def _applies(entry: Mapping[str, Any]) -> bool:
 
 
 def have(groups: Sequence[Group], lock_timeout_s: float, check: bool) -> Change:
-    """Have the sources and packages of all groups, in as few runs of apt as can be: two when some come first.
+    """Have the sources and packages of all groups, in one run of apt.
 
     Raises HostError (package-*, repository-unreachable, key-mismatch, and the code that a package names).
     """
     files = _have_sources(groups, lock_timeout_s, check)
     before = apt.installed()
-    missing = {p.name: p.version for p in _missing([p for g in groups for p in g.wanted], before)}
+    lacking = _missing([package for group in groups for package in group.wanted], before)
+    missing = {package.name: package.version for package in lacking}
     rivals = [name for group in groups for name in group.rivals()]
     if check:
         unheld = [name for group in groups for name in group.to_hold(before)]
         return Change(files, {**dict.fromkeys(unheld), **missing}, rivals)
-    # What a group has first decides what its other packages can be chosen from; other groups need not wait for that.
-    early = [package for group in groups for package in (group.first or group.rest)]
-    late = [package for group in groups if group.first for package in group.rest]
-    for stage in (early, late):
-        _install(groups, _missing(stage, apt.installed()), before, lock_timeout_s)
+    _install(
+        groups, _missing([package for group in groups for package in group.wanted], before), before, lock_timeout_s
+    )
     for group in groups:
         rivals = group.rivals()  # what the installation replaced has left its configuration, too
         if rivals:
@@ -118,7 +111,7 @@ def _have_sources(groups: Sequence[Group], lock_timeout_s: float, check: bool) -
         if group.source is None:
             continue
         architecture = architecture or run(["dpkg", "--print-architecture"], 15).out.strip()
-        changed += apply(group.component, group.source, [], architecture, check)["changed_files"]
+        changed += apply(group.component, group.source, group.pins, architecture, check)["changed_files"]
         if not check and not lists_there(group.source):
             apt.update(lock_timeout_s, group.source.list_path)
     return changed

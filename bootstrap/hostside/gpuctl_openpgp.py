@@ -14,7 +14,7 @@ _ARMOR_END = b"-----END PGP PUBLIC KEY BLOCK-----"
 
 def dearmor(data: bytes) -> bytes:
     """The binary packets of an ASCII-armoured file; binary input is returned as it is. ValueError when damaged."""
-    if _ARMOR_START not in data:
+    if _ARMOR_START not in data or data[0] & 0x80:  # every binary packet begins with this bit (§4.2)
         return data
     packets = b""
     for block in data.split(_ARMOR_START)[1:]:

@@ -17,13 +17,15 @@ class ActionModule(HostAction):
         """The task's, with a group for each component that has packages."""
         given = super().arguments(variables)
         if given.get("state", "present") == "present":
-            groups = [self._group(name, variables, bool(given.get("ahead"))) for name in given.get("components") or ()]
+            groups = [self._group(name, variables) for name in given.get("components") or ()]
             given["groups"] = [group for group in groups if group]
         return given
 
-    def _group(self, component: str, variables: dict[str, Any], ahead: bool) -> dict[str, Any]:
+    def _group(self, component: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Without what is to be installed when it is not `needed`, and nothing for a role that installs no packages."""
         facts = RoleFacts(component, variables, self._loader, self._templar)
-        wanted = facts.value(f"__{component}_install") or {}
-        if not wanted or not wanted.pop("needed", True):
+        wanted = facts.value(f"__{component}_install")
+        if wanted is None:
             return {}
-        return {**wanted, "component": component, **({"receipt": facts.receipt()} if ahead else {})}
+        needed = wanted.pop("needed", True)
+        return {**(wanted if needed else {}), "component": component, "receipt": facts.receipt()}

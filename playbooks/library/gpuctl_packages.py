@@ -15,6 +15,7 @@ DOCUMENTATION = r"""
 module: gpuctl_packages
 short_description: Have the Debian packages of components, from signed sources
 description:
+  - Begins the receipts of the components, because it is what changes a host first.
   - Reads dpkg's own status file first; when all is as wanted, no tool is started.
   - Fetches a source's key over verified TLS and refuses it unless its fingerprint is the one given; writes key, deb822
     entry and, for a server under the given CA, apt's CA setting; fetches the lists when none are there.
@@ -38,7 +39,7 @@ options:
       - C(wanted) are packages, by name, all of them at C(version) when that is given, a glob such as V(1.36.3-*); or
         with C(name) and C(version) of their own. C({kernel}) in a name stands for the running kernel; C(only_if_path)
         skips a package where that path is absent; C(code) is the code of the failure when no source offers it.
-      - C(first) are packages that decide what C(wanted) can be chosen from, installed in a run of their own.
+      - C(pins) are preferences for what apt chooses beside them, each with C(package), C(pin) and C(priority).
       - C(hold) holds all of them against upgrades by others.
       - C(instead_of) is a pattern of names; packages that match it and are not wanted are purged, with their
         configuration.
@@ -48,7 +49,8 @@ options:
   ahead:
     description:
       - For several components at once, before their roles run, because each run of apt takes a second before it does
-        anything. Begins their receipts, and leaves a failure to the role that it belongs to.
+        anything. Roles find their names in the fact C(gpuctl_packages_ahead). A failure is left to the role that it
+        belongs to, and then there is no such fact.
     type: bool
     default: false
   state:
@@ -95,15 +97,17 @@ def main(module: HostModule) -> dict[str, Any]:
     given = module.params
     if given["state"] == "absent":
         return _result(undo(given["components"][0], given["lock_timeout"], module.check_mode))
-    if not given["ahead"]:
-        groups = [Group(spec) for spec in given["groups"]]
-        return _result(have(groups, given["lock_timeout"], module.check_mode))
+    if not module.check_mode:
+        _begin(given["groups"])
     try:
-        if not module.check_mode:
-            _begin(given["groups"])
-        return {"left": "", **_result(have([Group(s) for s in given["groups"]], given["lock_timeout"], False))}
+        groups = [Group(spec) for spec in given["groups"]]
+        result = _result(have(groups, given["lock_timeout"], module.check_mode))
     except HostError as error:
+        if not given["ahead"]:
+            raise
         return {"changed": True, "left": error.as_text()}
+    done = {"gpuctl_packages_ahead": [group.component for group in groups]} if given["ahead"] else {}
+    return {"left": "", "ansible_facts": done, **result}
 
 
 def _begin(specs: list[dict[str, Any]]) -> None:

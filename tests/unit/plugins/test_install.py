@@ -73,7 +73,7 @@ NODE = {
     "containerd": {"wanted": [{"name": "containerd.io", "version": "2.3.7-*"}], "hold": True},
     "kubeadm": {"wanted": ["kubelet"], "version": "1.36.3-*", "hold": True},
 }
-DRIVER = {"first": ["pin"], "wanted": ["driver"], "version": "580.*-*", "hold": True, "instead_of": "pin*"}
+DRIVER = {"wanted": [{"name": "pin"}, "driver"], "version": "580.*-*", "hold": True, "instead_of": "pin*"}
 
 
 def test_all_components_take_one_run(host: Host) -> None:
@@ -90,9 +90,9 @@ def test_again_is_nothing(host: Host) -> None:
     assert len(host.runs) == 1
 
 
-def test_what_pins_comes_before_what_it_pins_and_with_what_it_does_not(host: Host) -> None:
+def test_a_version_of_its_own_goes_before_that_of_all(host: Host) -> None:
     install.have(groups(**NODE, nvidia_driver=DRIVER), 1, check=False)
-    assert host.runs == [["socat", "containerd.io", "kubelet", "pin"], ["driver"]]
+    assert host.runs == [["socat", "containerd.io", "kubelet", "pin", "driver"]]
 
 
 def test_a_rival_goes(host: Host) -> None:
