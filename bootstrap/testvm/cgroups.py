@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +122,8 @@ def remove(name: str) -> frozenset[int]:
     until = time.monotonic() + _WAIT_S
     while True:
         left = pids(name)
+        if left:
+            _thaw(name)
         for pid in left:
             procs.send(pid, lambda candidate: candidate in pids(name), signal.SIGKILL)
         if not left and _remove_directories(name):
@@ -128,6 +131,17 @@ def remove(name: str) -> frozenset[int]:
         if time.monotonic() > until:
             return left
         time.sleep(0.02)
+
+
+def _thaw(name: str) -> None:
+    """Let frozen processes go on, to their end: a runc that was killed while it froze a container leaves some."""
+    for hierarchy in hierarchies():
+        for directory, _, _ in os.walk(hierarchy.path / name):
+            for item, running in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+                state = Path(directory) / item
+                with suppress(OSError):  # not there, or gone meanwhile
+                    if state.read_text().strip() not in {running, ""}:
+                        state.write_text(running)
 
 
 def _remove_directories(name: str) -> bool:

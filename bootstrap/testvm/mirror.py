@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SERVER_MODULE = "bootstrap.testvm.components.serve"
 _PORTS = range(8443, 8543)
+_LOOKS = 3
 _START_WAIT_S = 15.0
 
 
@@ -112,9 +113,11 @@ def _start(paths: LabPaths, record: LabRecord) -> None:
         log, PYTHONPATH=package,
     )  # fmt: skip
     until = time.monotonic() + _START_WAIT_S
-    while time.monotonic() < until and is_running(paths):
+    looks_without_it = 0  # one is no proof: a process has no command line in the moment of its exec
+    while time.monotonic() < until and looks_without_it < _LOOKS:
         if answers(paths, record):
             return
+        looks_without_it = 0 if is_running(paths) else looks_without_it + 1
         time.sleep(0.05)
     raise GpuctlError(
         ExitCode.STEP_FAILED,
