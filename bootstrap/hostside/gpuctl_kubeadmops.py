@@ -19,6 +19,7 @@ from .gpuctl_hostio import HostError, Ran, read_bytes, read_text, run
 from .gpuctl_kube import ADMIN_CONF, MERGE, Api, KubeError, kubeconfig_server
 from .gpuctl_kubeadmstate import KUBELET_CONF, MANIFESTS, load_state, node_name, save_state
 from .gpuctl_kubenode import register_again
+from .gpuctl_podhosts import renew
 from .gpuctl_systemd import show, wait_active
 
 CONFIG = "/etc/kubernetes/gpuctl/kubeadm.yaml"
@@ -27,6 +28,7 @@ KUBELET_CONFIG = "/var/lib/kubelet/config.yaml"
 PKI = "/etc/kubernetes/pki"
 APISERVER_CERT = PKI + "/apiserver.crt"
 CA_KEY = PKI + "/ca.key"
+_ETCD_DATA = "/var/lib/etcd/member"
 _AUTHORITIES = tuple(
     f"{PKI}/{name}"
     for name in ("ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "etcd/ca.crt", "etcd/ca.key")
@@ -52,6 +54,7 @@ class Wanted(NamedTuple):
     cert_sans: Sequence[str]
     kube_proxy: Mapping[str, Any]
     fresh: bool
+    endpoint: str = ""
 
 
 def converge(wanted: Wanted) -> List[str]:
@@ -70,7 +73,7 @@ def converge(wanted: Wanted) -> List[str]:
     done += _labels_and_taint(wanted)
     if wanted.role != "worker":  # not the founder's alone: it may have left, and to do it twice is to do it once
         done += _kube_proxy(wanted.kube_proxy)
-    return done
+    return done + renew(wanted.endpoint)
 
 
 def _kubeadm(*arguments: str, code: str = "kubeadm-failed") -> Ran:
@@ -100,7 +103,8 @@ def _repair(wanted: Wanted) -> List[str]:
                 _drop_orphans(missing)
             _kubeadm("init", "phase", phase, "all", "--config", CONFIG)
             done.append(f"made again: {', '.join(missing)}")
-    if wanted.role == "init" and not os.path.exists(f"{MANIFESTS}/etcd.yaml"):
+    # A member's data knows its peers, so this brings one that joined back, too.
+    if not os.path.exists(f"{MANIFESTS}/etcd.yaml") and (wanted.role == "init" or os.path.exists(_ETCD_DATA)):
         _kubeadm("init", "phase", "etcd", "local", "--config", CONFIG)
         done.append(f"made again: {MANIFESTS}/etcd.yaml")
     return done

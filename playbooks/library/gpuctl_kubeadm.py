@@ -59,6 +59,10 @@ options:
     description: Settings of kube-proxy.
     type: dict
     default: {}
+  endpoint:
+    description: With V(converged), the name under which the nodes reach the API server.
+    type: str
+    default: ""
 author: [gpuctl]
 """
 
@@ -89,7 +93,7 @@ def act(module: HostModule) -> dict[str, Any]:
         return {"changed": given["state"] == "absent" and any(leftovers().values()), "done": []}
     if given["state"] == "converged":
         labels = {str(key): str(value) for key, value in given["labels"].items()}
-        names = ("role", "schedulable", "cert_sans", "kube_proxy", "fresh")
+        names = ("role", "schedulable", "cert_sans", "kube_proxy", "fresh", "endpoint")
         done = converge(Wanted(labels=labels, **{name: given[name] for name in names}))
     elif given["state"] == "cleaned" and inspect(given["role"])["state"] != "half":
         done = []

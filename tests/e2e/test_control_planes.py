@@ -70,7 +70,8 @@ def test_a_control_plane_that_is_reset_leaves_etcd_and_the_cluster(lab: Lab, clu
     assert set(nodes(lab, "gpu1")) == {"gpu1", "gpu2"}
     plan = lab.plan()
     assert {step.split()[0] for step in plan} == {"cp1", "gpu1", "gpu2"}, "the cluster's own objects are untouched"
-    assert [step for step in plan if not step.startswith("cp1 ")] == ["gpu1 kube_host", "gpu2 kube_host"]
+    moving = {f"{host} {component}" for host in ("gpu1", "gpu2") for component in ("kube_host", "kubeadm")}
+    assert {step for step in plan if not step.startswith("cp1 ")} == moving
     moved = f"cluster_endpoint_address {address(lab, 'cp1')} → {address(lab, 'gpu1')}"
     assert moved in plan["gpu2 kube_host"], "the endpoint's name led to the host that has left"
 
@@ -79,7 +80,7 @@ def test_the_first_host_of_the_inventory_joins_the_living_cluster(lab: Lab, clus
     before = {name: node["metadata"]["uid"] for name, node in nodes(lab, "gpu1").items()}
     ran = lab.json("bootstrap", *lab.named)
     assert "kubeadm" in lab.applied(ran)["cp1"]
-    assert lab.applied(ran)["gpu1"] == lab.applied(ran)["gpu2"] == ["kube_host"]
+    assert lab.applied(ran)["gpu1"] == lab.applied(ran)["gpu2"] == ["kube_host", "kubeadm"]
     units = lab.ssh("cp1", "systemctl", "show", "-p", "Id,LoadState", "gpuctl-kubeadm-init", "gpuctl-kubeadm-join")
     assert re.findall(r"LoadState=(\S+)", units) == ["not-found", "loaded"], units
 
@@ -92,6 +93,7 @@ def test_the_first_host_of_the_inventory_joins_the_living_cluster(lab: Lab, clus
     after = {name: node["metadata"]["uid"] for name, node in nodes(lab, "cp1").items()}
     assert {name: after[name] for name in before} == before, "the others were not made again"
     assert whole(lab) == WHOLE
+    assert endpoint_of_kube_proxy(lab, "gpu2") == address(lab, "gpu1"), "it would lose the API with the founder"
     assert lab.plan() == {}
 
 
@@ -221,6 +223,14 @@ def address(lab: Lab, host: str) -> str:
     found = re.search(rf"^{host} ansible_host=(\S+)", lab.inventory.read_text(), re.MULTILINE)
     assert found
     return found.group(1)
+
+
+def endpoint_of_kube_proxy(lab: Lab, host: str) -> str:
+    """Where the kube-proxy that runs there finds the API server."""
+    container = lab.ssh(host, "crictl", "ps", "--quiet", "--state=running", "--name=^kube-proxy$").strip()
+    uid = json.loads(lab.ssh(host, "crictl", "inspect", container))["status"]["labels"]["io.kubernetes.pod.uid"]
+    hosts = lab.ssh(host, "cat", f"/var/lib/kubelet/pods/{uid}/etc-hosts")
+    return next(line.split()[0] for line in hosts.splitlines() if f"{lab.name}-api" in line.split())
 
 
 def kubectl(lab: Lab, host: str, *arguments: str, stdin: str = "") -> str:

@@ -129,7 +129,7 @@ def test_the_node_is_back_before_kubeadm_asks_for_it(role: str, monkeypatch: pyt
 
     for name in ("save_state", "_repair", "_start_kubelet", "_wait_api", "register_again"):
         monkeypatch.setattr(ops, name, step(name))
-    for name in ("_certificate", "_kubelet_config", "_labels_and_taint", "_kube_proxy"):
+    for name in ("_certificate", "_kubelet_config", "_labels_and_taint", "_kube_proxy", "renew"):
         monkeypatch.setattr(ops, name, step(name))
     ops.converge(ops.Wanted(role, {}, False, [], {}, False))
     assert order.index("_wait_api") < order.index("register_again") < order.index("_kubelet_config")
