@@ -46,10 +46,11 @@ def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
     kept = foreign_clusters(inventory, facts, chosen)
     whole = all(host.name in chosen for host in inventory.hosts)
     steps = removal_steps(inventory, facts, chosen)
-    if not steps:
+    leaving = leaving_nodes(acting_view(inventory, facts, chosen), facts, chosen)
+    if not steps and not leaving:
         removed = remove(request.kubeconfig, inventory.cluster_name) if whole else False
         return _result(inventory, hosts, (), begun, removed=removed, kept=kept)
-    if not request.yes and not view.confirm(_question(steps, whole)):
+    if not request.yes and not view.confirm(_question(steps, leaving, whole)):
         problem = Problem("not-confirmed", "not confirmed; nothing was changed", "answer yes, or give --yes")
         return _result(inventory, hosts, (), begun, removed=False, problems=(problem,), code=ExitCode.USAGE)
     with hold_locks(inventory, request.access, request.run.id, hosts=facts):
@@ -81,6 +82,17 @@ def acting_view(inventory: Inventory, facts: Mapping[str, HostFacts], chosen: Co
     if staying and seen.seed not in staying:
         seen = ClusterView(seed=staying[0], exists=seen.exists, kube=None)
     return seen
+
+
+def leaving_nodes(seen: ClusterView, facts: Mapping[str, HostFacts], chosen: Collection[str]) -> list[str]:
+    """Nodes that the staying cluster is to forget: of chosen hosts that leave it now, or had before a run was cut off.
+
+    A host that somebody else made a node keeps its kubelet, so it stays one.
+    """
+    if seen.seed in chosen:
+        return []
+    leave = [host for host in chosen if "kubeadm" in facts[host].receipts or not facts[host].cluster.kubelet_conf]
+    return sorted(name for name in (node_name(facts[host]) for host in leave) if name in seen.nodes)
 
 
 def foreign_clusters(inventory: Inventory, facts: Mapping[str, HostFacts], chosen: Collection[str]) -> tuple[str, ...]:
@@ -155,7 +167,9 @@ def _refusals(inventory: Inventory, probes: Mapping[str, ProbeResult], chosen: C
     return problems
 
 
-def _question(steps: Collection[Step], whole: bool) -> str:
+def _question(steps: Collection[Step], leaving: Collection[str], whole: bool) -> str:
+    if not steps:
+        return f"The hosts of nodes {', '.join(leaving)} have left: the cluster will forget these nodes. Continue?"
     hosts = list(dict.fromkeys(step.host for step in steps))
     what = "the cluster and everything that runs on it" if whole else "these nodes and the pods on them"
     return f"Undo {len(steps)} components on {', '.join(hosts)}: {what} will be gone. Continue?"
@@ -171,9 +185,6 @@ def _execute(
 ) -> Execution:
     seen = acting_view(inventory, facts, chosen)
     arguments = resolve_arguments(inventory, facts, seen).by_host
-    leaving = [
-        node_name(facts[host]) for host in chosen if seen.seed not in chosen and node_name(facts[host]) in seen.nodes
-    ]
     with private_directory() as private:
         inventory_file, stop_file = private / "inventory.yml", private / "stop"
         write_run_inventory(
@@ -184,7 +195,7 @@ def _execute(
             seed=seen.seed,
             run_id=request.run.id,
             stop_file=stop_file,
-            extra={"gpuctl_leaving_nodes": sorted(leaving)},
+            extra={"gpuctl_leaving_nodes": leaving_nodes(seen, facts, chosen)},
             become_password=request.access.become_password,
         )
         return execute("reset.yml", private, inventory_file, stop_file, request.run, view, forks=len(inventory.hosts))

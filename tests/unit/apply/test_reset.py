@@ -163,3 +163,16 @@ def test_exit_code(ends: tuple[Outcome, ...], failed: bool, stopped: bool, code:
     problems = (Problem("ansible-failed", "x"),) if failed else ()
     outcomes = [HostOutcome("h", end) for end in ends]
     assert module.exit_code_of(outcomes, Execution("successful", {}, problems, stopped)) is code
+
+
+def test_a_node_that_an_interrupted_reset_left_is_forgotten(world: World) -> None:
+    """Its host has nothing of the cluster any more, and no receipt."""
+    world.probes = [lab(gpu1=host_facts("gpu1"))]
+    assert world.reset("gpu1").exit_code is ExitCode.OK
+    assert world.inventory["vars"]["gpuctl_leaving_nodes"] == ["gpu1"]
+
+
+def test_a_node_that_somebody_else_made_is_not(world: World) -> None:
+    world.probes = [lab(gpu1=host_facts("gpu1", cluster=ClusterTraces(kubelet_conf=True)))]
+    assert world.reset("gpu1").kept == ("gpu1: a cluster that gpuctl did not make; undo it with `kubeadm reset`",)
+    assert world.inventory == {}, "Ansible was not started"
