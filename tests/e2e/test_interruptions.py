@@ -1,7 +1,7 @@
 """Runs that end in the middle, and what the next run makes of it; judged by what runs on the hosts, not by files.
 
 The tests build on one another, in the order of the file: each run gets past the moment at which the one before ended.
-That reordered control planes make no second cluster is a matter of the planner: tests/unit/plan/test_planner.py.
+That reordered control planes make no second cluster is shown in test_control_planes.py.
 """
 
 from __future__ import annotations
@@ -62,17 +62,21 @@ def is_older_than_its_configuration(lab: Lab, host: str) -> bool:
     return int(since) < int(changed)
 
 
-def test_killed_in_the_first_component(lab: Lab) -> None:
+def test_killed_while_packages_are_installed(lab: Lab) -> None:
+    """In the one run of apt for all components: none of them may be taken for installed, or for somebody else's."""
     run = bootstrap(lab)
-    run.wait_for_event("gpu1", "kube_host", "Have the tools that kubelet and pod networks call")
+    run.wait_for_event("gpu1", "", "Have the packages of all components")
+    wait_for(
+        "dpkg", lambda: lab.ssh("gpu1", "sh", "-c", "grep -lx dpkg /proc/[0-9]*/comm", expect=None).strip(), 120, 0.1
+    )
     run.kill()
-    assert "kube_host" not in completed(lab, "gpu1")
+    assert completed(lab, "gpu1") == set()
 
 
-def test_killed_while_the_driver_is_installed(lab: Lab) -> None:
+def test_killed_in_the_driver(lab: Lab) -> None:
     with Gate(lab, "cp1", RESTART_CONTAINERD):  # the next test's moment must not have passed
         run = bootstrap(lab)
-        run.wait_for_event("gpu1", "nvidia_driver", "Have the driver, held")
+        run.wait_for_event("gpu1", "nvidia_driver", "Keep nouveau and unattended upgrades away")
         run.kill()
     assert "kube_host" in completed(lab, "gpu1"), "past the first moment"
     assert "nvidia_driver" not in completed(lab, "gpu1")
@@ -95,7 +99,7 @@ def test_killed_between_a_file_and_the_restart_of_its_service(lab: Lab) -> None:
 
 def test_interrupted_stops_after_the_component_and_names_what_is_left(lab: Lab) -> None:
     run = bootstrap(lab)
-    run.wait_for_event("cp1", "containerd", "Begin the receipt")
+    run.wait_for_event("cp1", "containerd", "Refuse mirrors that are not reached by TLS")
     run.interrupt()
     ran = run.end()
     assert ran.code == 130, ran.err
