@@ -10,6 +10,7 @@ from typing import Any
 from ansible import constants
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+from ansible.vars.clean import remove_internal_keys
 
 from bootstrap.apply.module_code import folder, options, read_ahead, unpacker
 from bootstrap.plan.digests import plain
@@ -49,8 +50,17 @@ class HostAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
         }
         return self._call(name, json.dumps(request), variables)
 
+    def _interpreter(self, variables: Mapping[str, Any]) -> str:
+        """The host's Python: as the inventory has it, unless it leaves that to Ansible's discovery."""
+        asked = constants.config.get_config_value("INTERPRETER_PYTHON", variables=dict(variables))
+        path = str(self._templar.template(asked))
+        return _PYTHON if path.startswith("auto") else shlex.quote(path)
+
     def _call(self, name: str, request: str, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        python = _interpreter(task_vars)
+        become = self._connection.become
+        if become is not None and not getattr(become, "pipelining", True):
+            return {"failed": True, "msg": f"become method {become.name} cannot be used: it takes no standard input"}
+        python = self._interpreter(task_vars)
         environment = self._compute_environment_string()
         command = f"{environment} {python} -I -S {folder()}/start.py".strip()
         done = self._low_level_execute_command(command, in_data=request.encode())
@@ -64,18 +74,16 @@ class HostAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return _result(name, done)
 
 
-def _interpreter(task_vars: Mapping[str, Any]) -> str:
-    """The host's Python: as the inventory has it, unless it leaves that to Ansible's discovery."""
-    asked = str(constants.config.get_config_value("INTERPRETER_PYTHON", variables=dict(task_vars)))
-    return _PYTHON if asked.startswith("auto") else shlex.quote(asked)
-
-
 def _result(name: str, done: Mapping[str, Any]) -> dict[str, Any]:
     """The last line of standard output: a login shell's greeting may come before it."""
     try:
-        found: dict[str, Any] = json.loads(done["stdout"].strip().splitlines()[-1])
+        found = json.loads(done["stdout"].strip().splitlines()[-1])
     except (IndexError, ValueError):
+        found = None
+    if not isinstance(found, dict):
         return _broken(f"{name} gave no answer", done)
+    remove_internal_keys(found)  # a host decides nothing here: no new hosts and groups …
+    found.pop("ansible_facts", None)  # … and no variables
     return found
 
 

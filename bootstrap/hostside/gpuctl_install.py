@@ -40,7 +40,8 @@ class Group:
         entries = [_entry(entry, spec.get("version") or None) for entry in spec.get("wanted") or ()]
         self.wanted = [_wanted(entry) for entry in entries if _applies(entry)]
         self.codes = {_kernel(entry["name"]): entry.get("code") for entry in entries}
-        self.hold = bool(spec.get("hold"))
+        hold = bool(spec.get("hold"))
+        self.held = {_kernel(entry["name"]) for entry in entries if entry.get("hold", hold)}
         self.instead_of = str(spec.get("instead_of") or "")
 
     def rivals(self) -> List[str]:
@@ -50,7 +51,8 @@ class Group:
 
     def to_hold(self, packages: Mapping[str, apt.Package]) -> List[str]:
         """What is wanted and not held yet."""
-        return [p.name for p in self.wanted if self.hold and p.name in packages and not packages[p.name].held]
+        names = [package.name for package in self.wanted if package.name in self.held]
+        return [name for name in names if name in packages and not packages[name].held]
 
 
 def _source(spec: Optional[Mapping[str, Any]]) -> Optional[Source]:
@@ -91,16 +93,19 @@ def have(groups: Sequence[Group], lock_timeout_s: float, check: bool) -> Change:
     if check:
         unheld = [name for group in groups for name in group.to_hold(before)]
         return Change(files, {**dict.fromkeys(unheld), **missing}, rivals)
-    _install(
-        groups, _missing([package for group in groups for package in group.wanted], before), before, lock_timeout_s
-    )
-    for group in groups:
-        rivals = group.rivals()  # what the installation replaced has left its configuration, too
-        if rivals:
-            apt.purge(rivals, lock_timeout_s)
+    # What contradicts the wanted ones goes first; afterwards the configuration of what the installation replaced.
+    _purge_rivals(groups, lock_timeout_s)
+    _install(groups, lacking, before, lock_timeout_s)
+    _purge_rivals(groups, lock_timeout_s)
     after = apt.installed() if missing else before
     held = _hold(groups, after)
     return Change(files, {name: after[name].version for name in [*missing, *held] if name in after}, rivals)
+
+
+def _purge_rivals(groups: Sequence[Group], lock_timeout_s: float) -> None:
+    rivals = [name for group in groups for name in group.rivals()]
+    if rivals:
+        apt.purge(rivals, lock_timeout_s)
 
 
 def _have_sources(groups: Sequence[Group], lock_timeout_s: float, check: bool) -> List[str]:
@@ -131,14 +136,17 @@ def _install(
         for package in missing:
             if package in group.wanted:
                 _remember(group.component, package.name, before)
-    if not apt.install(missing, lock_timeout_s):
-        apt.update(lock_timeout_s)
+    try:
         if not apt.install(missing, lock_timeout_s):
-            raise _not_found(groups, missing)
-    # What the packages brought with them belongs to each of these components: it goes when none needs it any more.
-    for name in sorted(set(apt.installed()) - set(before) - _names(groups)):
-        for group in concerned:
-            receipts.remember_before(group.component, "dependencies", name)
+            apt.update(lock_timeout_s)
+            if not apt.install(missing, lock_timeout_s):
+                raise _not_found(groups, missing)
+    finally:
+        # What the packages brought with them, also when one of them failed in the end, belongs to each of these
+        # components: it goes when none needs it any more.
+        for name in sorted(set(apt.installed()) - set(before) - _names(groups)):
+            for group in concerned:
+                receipts.remember_before(group.component, "dependencies", name)
 
 
 def _names(groups: Sequence[Group]) -> Set[str]:

@@ -13,6 +13,13 @@ read_ahead()
 class ActionModule(HostAction):
     """Makes `groups` of the roles' `__ROLE_install`."""
 
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What is there ahead of the roles, they find in the fact `gpuctl_packages_ahead`."""
+        result = super().run(tmp, task_vars)
+        if self._task.args.get("ahead") and not result.get("failed") and not result.get("left"):
+            result["ansible_facts"] = {"gpuctl_packages_ahead": [str(name) for name in result.get("components") or ()]}
+        return result
+
     def arguments(self, variables: dict[str, Any]) -> dict[str, Any]:
         """The task's, with a group for each component that has packages."""
         given = super().arguments(variables)

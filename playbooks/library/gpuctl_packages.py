@@ -85,6 +85,11 @@ changed_files:
   type: list
   elements: str
   returned: success
+components:
+  description: Those whose packages are there now.
+  type: list
+  elements: str
+  returned: success
 left:
   description: The failure that O(ahead) leaves to a role; empty when there was none.
   type: str
@@ -97,21 +102,21 @@ def main(module: HostModule) -> dict[str, Any]:
     given = module.params
     if given["state"] == "absent":
         return _result(undo(given["components"][0], given["lock_timeout"], module.check_mode))
+    # With a cluster's traces on the host, kubeadm's role looks first at whose they are, and at its last receipt.
+    specs = [s for s in given["groups"] if not (given["ahead"] and s["component"] == "kubeadm" and traces())]
     if not module.check_mode:
-        _begin(given["groups"])
+        _begin(specs)
     try:
-        groups = [Group(spec) for spec in given["groups"]]
-        result = _result(have(groups, given["lock_timeout"], module.check_mode))
+        result = _result(have([Group(spec) for spec in specs], given["lock_timeout"], module.check_mode))
     except HostError as error:
         if not given["ahead"]:
             raise
         return {"changed": True, "left": error.as_text()}
-    done = {"gpuctl_packages_ahead": [group.component for group in groups]} if given["ahead"] else {}
-    return {"left": "", "ansible_facts": done, **result}
+    return {"left": "", "components": [spec["component"] for spec in specs], **result}
 
 
 def _begin(specs: list[dict[str, Any]]) -> None:
-    """Before the first change. With a cluster's traces on the host kubeadm's role looks at its last receipt first."""
+    """Before the first change; kubeadm's own role has done so where there are traces."""
     for spec in specs:
         if spec["component"] != "kubeadm" or not traces():
             receipts.begin_role(spec["component"], spec["receipt"], os.environ.get("GPUCTL_RUN", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ class Host:
         self.brings: dict[str, str] = {}
         self.runs: list[list[str]] = []
         self.updates = 0
+        self.watch: Callable[[], None] = lambda: None
+        self.fails: HostError | None = None
         self.before: dict[str, dict[str, Any]] = {}
         monkeypatch.setattr(apt, "installed", lambda: dict(self.there))
         monkeypatch.setattr(apt, "present", lambda pattern: fnmatch.filter(self.there, pattern))
@@ -36,6 +39,7 @@ class Host:
         monkeypatch.setattr(install.receipts, "read_before", self.known)
 
     def install(self, wanted: list[apt.Wanted], _: float) -> bool:
+        self.watch()
         self.runs.append([package.name for package in wanted])
         if not all(p.satisfied_by(apt.Package(self.offers.get(p.name, ""), False)) for p in wanted):
             return False
@@ -43,6 +47,8 @@ class Host:
             self.there[package.name] = apt.Package(self.offers[package.name], False)
             if package.name in self.brings:
                 self.there[self.brings[package.name]] = apt.Package("1", False)
+        if self.fails:
+            raise self.fails
         return True
 
     def update(self, *_: Any) -> None:
@@ -73,7 +79,12 @@ NODE = {
     "containerd": {"wanted": [{"name": "containerd.io", "version": "2.3.7-*"}], "hold": True},
     "kubeadm": {"wanted": ["kubelet"], "version": "1.36.3-*", "hold": True},
 }
-DRIVER = {"wanted": [{"name": "pin"}, "driver"], "version": "580.*-*", "hold": True, "instead_of": "pin*"}
+DRIVER = {
+    "wanted": [{"name": "pin", "hold": False}, "driver"],
+    "version": "580.*-*",
+    "hold": True,
+    "instead_of": "pin*",
+}
 
 
 def test_all_components_take_one_run(host: Host) -> None:
@@ -95,10 +106,26 @@ def test_a_version_of_its_own_goes_before_that_of_all(host: Host) -> None:
     assert host.runs == [["socat", "containerd.io", "kubelet", "pin", "driver"]]
 
 
-def test_a_rival_goes(host: Host) -> None:
+def test_a_rival_goes_before_it_can_speak_against_what_is_wanted(host: Host) -> None:
     host.there["pin-570"] = apt.Package("1", False)
+    seen: list[bool] = []
+    host.watch = lambda: seen.append("pin-570" in host.there)
     assert install.have(groups(nvidia_driver=DRIVER), 1, check=False).removed == ["pin-570"]
-    assert "pin-570" not in host.there
+    assert seen == [False]
+
+
+def test_what_is_not_to_be_held_is_not(host: Host) -> None:
+    """apt replaces no held package by another name, as one pinning by the next."""
+    install.have(groups(nvidia_driver=DRIVER), 1, check=False)
+    assert [name for name, package in host.there.items() if package.held] == ["driver"]
+
+
+def test_dependencies_are_noted_when_another_package_failed(host: Host) -> None:
+    host.brings["kubelet"] = "dependency"
+    host.fails = HostError("package-install-failed", "driver's postinst")
+    with pytest.raises(HostError):
+        install.have(groups(**NODE, nvidia_driver=DRIVER), 1, check=False)
+    assert "dependency" in host.before["kubeadm"]["dependencies"]
 
 
 def test_each_component_knows_what_is_its_own(host: Host) -> None:
