@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shlex
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ _NO_SUCH_FILE = 2  # Python's exit status when the program that it is given is n
 _PYTHON = "/usr/bin/python3"
 
 read_ahead()
+# A fork's garbage collector would otherwise write to, and so copy, all that Ansible's parent process holds.
+gc.freeze()
 
 
 class HostAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
