@@ -159,7 +159,7 @@ def _refusals(inventory: Inventory, probes: Mapping[str, ProbeResult], chosen: C
         for probe in probes.values()
         if isinstance(probe, Unreachable) and probe.host in chosen
     ]
-    left = [host for host in inventory.hosts if host.name not in chosen]
+    left = [host for host in inventory.nodes if host.name not in chosen]
     if left and not any(host.is_control_plane for host in left):
         fix = "reset the whole cluster (no --limit), or leave a control plane out of --limit"
         names = ", ".join(host.name for host in left)

@@ -17,7 +17,7 @@ def leftovers(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[
     """Hosts that belong to another cluster than this inventory's, or to one that is gone."""
     alive = {f.cluster.ca_hash for f in _control_planes(inventory, facts) if f.cluster.admin_conf and _ours(f)} - {None}
     everyone = all(h.name in facts for h in inventory.control_plane)
-    for host in inventory.hosts:
+    for host in inventory.nodes:
         found = facts.get(host.name)
         if found is None:
             continue

@@ -131,8 +131,9 @@ def _others(names: tuple[str, ...], name: str) -> str:
     return ", ".join(other for other in names if other != name)
 
 
-def clocks(_inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Finding]:
-    """Every clock against the median of all, and whether something keeps it right."""
+def clocks(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Finding]:
+    """Every clock against the median of all, and whether something keeps it right (nodes are given a time service)."""
+    nodes = {host.name for host in inventory.nodes}
     offsets = {name: f.clock_offset_s for name, f in facts.items() if f.clock_offset_s is not None}
     middle = median(offsets.values()) if len(offsets) > 1 else 0.0
     for name, found in facts.items():
@@ -140,7 +141,7 @@ def clocks(_inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Fi
         ahead = f"its clock is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the other hosts"
         if abs(off) > SKEW_REFUSE_S:
             yield say.refuse(ahead, "set the clock, for example: timedatectl set-ntp true")
-        elif found.time_synchronised is False and not complete(found, "kube_host"):
+        elif name in nodes and found.time_synchronised is False and not complete(found, "kube_host"):
             message = ahead if abs(off) > SKEW_FIX_S else "nothing keeps its clock right"
             yield say.repair(message, "a time service is installed")
         elif abs(off) > SKEW_FIX_S:

@@ -38,7 +38,7 @@ def _api_port(host: Host) -> int:
 
 def proxies(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Finding]:
     """With a proxy set, everything inside the cluster must be named in no_proxy."""
-    for host in inventory.hosts:
+    for host in inventory.nodes:
         found = facts.get(host.name)
         if found is None or not {"http_proxy", "https_proxy", "all_proxy"}.intersection(found.proxies):
             continue
@@ -93,7 +93,7 @@ def ranges(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Fin
             f"cluster_pod_cidr {pods} and cluster_service_cidr {services} overlap",
             "choose ranges apart from each other",
         )
-    for host in inventory.hosts:
+    for host in inventory.nodes:
         found = facts.get(host.name)
         if found is not None and not in_cluster(found):
             yield from _overlaps(host, found, ours)

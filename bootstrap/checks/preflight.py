@@ -11,7 +11,7 @@ from bootstrap.checks.finding import Finding, Severity
 from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
 
 if TYPE_CHECKING:
-    from bootstrap.inventory.model import Inventory
+    from bootstrap.inventory.model import Host, Inventory
 
 HOST_CHECKS: tuple[HostCheck, ...] = (
     hosts.root,
@@ -22,6 +22,9 @@ HOST_CHECKS: tuple[HostCheck, ...] = (
     hosts.package_lock,
     hosts.ssh_options,
     hosts.foreign_receipts,
+)
+# What only a node of the cluster must fulfil.
+NODE_CHECKS: tuple[HostCheck, ...] = (
     storage.disk,
     storage.memory,
     storage.processors,
@@ -61,7 +64,7 @@ def preflight(inventory: Inventory, probes: Mapping[str, ProbeResult]) -> tuple[
     ]
     for host in inventory.hosts:
         if host.name in facts:
-            findings += [finding for check in HOST_CHECKS for finding in check(host, facts[host.name])]
+            findings += [finding for check in _checks_of(host) for finding in check(host, facts[host.name])]
     findings += [finding for check in CLUSTER_CHECKS for finding in check(inventory, facts)]
     order = {host.name: position for position, host in enumerate(inventory.hosts)}
     unique = dict.fromkeys(findings)
@@ -70,5 +73,9 @@ def preflight(inventory: Inventory, probes: Mapping[str, ProbeResult]) -> tuple[
 
 def count_of_checks(inventory: Inventory, probes: Mapping[str, ProbeResult]) -> int:
     """How many checks `preflight` makes: reachability and each host check per host, and those over all hosts."""
-    answered = sum(isinstance(found, HostFacts) for found in probes.values())
-    return len(inventory.hosts) + answered * (len(HOST_CHECKS) + len(CLUSTER_CHECKS))
+    answered = [host for host in inventory.hosts if isinstance(probes.get(host.name), HostFacts)]
+    return len(inventory.hosts) + sum(len(_checks_of(host)) + len(CLUSTER_CHECKS) for host in answered)
+
+
+def _checks_of(host: Host) -> tuple[HostCheck, ...]:
+    return (*HOST_CHECKS, *NODE_CHECKS) if host.is_node else HOST_CHECKS

@@ -1,4 +1,4 @@
-"""Groups: which hosts are control planes and which are workers, and the names that people write instead."""
+"""Groups: which hosts are control planes, workers or serve the cluster, and the names that people write instead."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.errors import Problem
-from bootstrap.inventory.model import CONTROL_PLANE, WORKERS
+from bootstrap.inventory.model import CONTROL_PLANE, NFS_SERVER, NODE_GROUPS, SERVICE_GROUPS, WORKERS
 
-# What other tools and older documents call the two groups.
+# What other tools and older documents call the groups.
 _OTHER_NAMES = {
     CONTROL_PLANE: "control controller head kube_control_plane kube_master manager master server",
     WORKERS: "agent compute gpu gpu_node gpu_worker k8s_node kube_node minion node slave",
+    NFS_SERVER: "nfs nfs_host",
 }
 _ALIASES = {alias: group for group, aliases in _OTHER_NAMES.items() for alias in aliases.split()}
 _ANSIBLES_OWN = frozenset({"all", "ungrouped"})
 
 
 def group_problems(answer: Mapping[str, Any], path: Path) -> Iterator[Problem]:
-    """Hosts that are in neither group or in both, and a cluster without a control plane.
+    """Hosts that are in no group that says what they are for, or in two that contradict each other.
 
-    Other groups are the user's own, as long as their hosts are in one of the two as well.
+    Also a cluster without a control plane, and more than one NFS server. Other groups are the user's own, as long as
+    their hosts are in one of ours as well.
     """
     places: dict[str, str] = {}
     for group in answer["groups"]:
@@ -37,7 +39,7 @@ def group_problems(answer: Mapping[str, Any], path: Path) -> Iterator[Problem]:
             words = "is in both control_plane and workers"
             fix = "list it in control_plane only: a control plane with GPUs runs pods as well (cluster_gpu: auto)"
             yield Problem("group-conflict", words, fix, host["name"], _listed_at(answer, host["name"], WORKERS))
-        elif not groups & {CONTROL_PLANE, WORKERS}:
+        elif not groups & {*NODE_GROUPS, *SERVICE_GROUPS}:
             own = sorted(groups - _ANSIBLES_OWN, key=lambda name: (nearest(name) is None, name)) or ["ungrouped"]
             homeless[own[0]].append(host["name"])
     guesses = {nearest(group) for group in homeless}
@@ -47,12 +49,16 @@ def group_problems(answer: Mapping[str, Any], path: Path) -> Iterator[Problem]:
         words = f"{path.name} has no host in the group control_plane"
         fix = "list at least one host under [control_plane]; it may be the only one"
         yield Problem("control-plane-missing", words, fix, at=places.get(CONTROL_PLANE))
+    servers = [host["name"] for host in answer["hosts"] if NFS_SERVER in host["groups"]]
+    if len(servers) > 1:
+        words = f"nfs_server holds {', '.join(servers)}: one export has one server"
+        yield Problem("group-conflict", words, "leave one host in nfs_server", at=places.get(NFS_SERVER))
 
 
 def nearest(group: str) -> str | None:
     """The group that was probably meant, or None."""
     plain = group.lower().replace("-", "_")
-    close = difflib.get_close_matches(plain, [CONTROL_PLANE, WORKERS, *_ALIASES], 1, 0.75)
+    close = difflib.get_close_matches(plain, [CONTROL_PLANE, WORKERS, *SERVICE_GROUPS, *_ALIASES], 1, 0.75)
     return _ALIASES.get(close[0], close[0]) if close else None
 
 

@@ -9,6 +9,11 @@ from typing import Any
 
 CONTROL_PLANE = "control_plane"
 WORKERS = "workers"
+NODE_GROUPS = frozenset({CONTROL_PLANE, WORKERS})
+# Groups whose hosts serve the cluster; they may be nodes as well, or stand beside it.
+NFS_SERVER = "nfs_server"
+LAUNCH_AGENT = "launch_agent"
+SERVICE_GROUPS = (NFS_SERVER, LAUNCH_AGENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,11 @@ class Host:
         """Whether the host is in the group control_plane."""
         return CONTROL_PLANE in self.groups
 
+    @property
+    def is_node(self) -> bool:
+        """Whether the host is a node of the cluster, or is to become one."""
+        return bool(self.groups & NODE_GROUPS)
+
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
@@ -66,6 +76,15 @@ class Inventory:
     def control_plane(self) -> tuple[Host, ...]:
         """The hosts of the group control_plane."""
         return tuple(h for h in self.hosts if h.is_control_plane)
+
+    @property
+    def nodes(self) -> tuple[Host, ...]:
+        """The hosts that are, or are to become, nodes: control planes and workers."""
+        return tuple(h for h in self.hosts if h.is_node)
+
+    def group(self, name: str) -> tuple[Host, ...]:
+        """The hosts of a group; empty where the file has no such group."""
+        return tuple(h for h in self.hosts if name in h.groups)
 
     @property
     def cluster_name(self) -> str:

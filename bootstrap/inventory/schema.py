@@ -47,12 +47,13 @@ class Component:
     """What meta/gpuctl.yml says about a role; `variables` are the role's own.
 
     `immutable` includes the shared variables that the component uses and that their owner calls immutable: they
-    are in its receipt, so it is there that a change shows. `ranges` bound numbers; `formats` name a parser.
+    are in its receipt, so it is there that a change shows. `ranges` bound numbers; `formats` name a parser. `wanted`
+    names a boolean argument without which the component belongs nowhere; empty where it always does.
     """
 
     name: str
     scope: str  # host | cluster | settings
-    hosts: str  # all | gpu | control_plane
+    hosts: str  # all (nodes) | gpu | control_plane | nfs_server | launch_agent
     order: int
     effect: str
     uses: tuple[str, ...]
@@ -64,6 +65,7 @@ class Component:
     formats: Mapping[str, str]
     evidence: Mapping[str, Any]
     variables: tuple[Variable, ...] = ()
+    wanted: str = ""
 
 
 @cache
@@ -158,6 +160,7 @@ def parse_role(role: str, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> C
         formats=MappingProxyType(dict(rules["formats"])),
         evidence=MappingProxyType(dict(meta.get("evidence") or {})),
         variables=own,
+        wanted=str(meta.get("wanted", "")),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from bootstrap.errors import Problem, settings_error
 from bootstrap.hostside.gpuctl_receipts import known_arguments
-from bootstrap.inventory.model import Host, Inventory
+from bootstrap.inventory.model import SERVICE_GROUPS, Host, Inventory
 from bootstrap.inventory.schema import Component, components
 from bootstrap.plan.cluster_view import ClusterView, node_name, recorded_argument
 from bootstrap.plan.model import Update, upgrade_command
@@ -51,19 +51,23 @@ def resolve_arguments(inventory: Inventory, facts: Mapping[str, HostFacts], view
 
 def components_for(host: Host, values: Mapping[str, Any], view: ClusterView) -> tuple[Component, ...]:
     """The components that belong on the host, in order; the cluster's own are on the seed."""
-    wanted = []
-    for component in components():
-        if component.scope == "cluster":
-            belongs = host.name == view.seed and (component.hosts != "gpu" or bool(values["cluster_has_gpus"]))
-        elif component.hosts == "gpu":
-            belongs = bool(values["cluster_gpu_host"])
-        elif component.hosts == "control_plane":
-            belongs = host.is_control_plane
-        else:
-            belongs = True
-        if belongs:
-            wanted.append(component)
-    return tuple(wanted)
+    return tuple(
+        component
+        for component in components()
+        if (not component.wanted or values[component.wanted]) and _belongs(component, host, values, view)
+    )
+
+
+def _belongs(component: Component, host: Host, values: Mapping[str, Any], view: ClusterView) -> bool:
+    if component.scope == "cluster":
+        return host.name == view.seed and (component.hosts != "gpu" or bool(values["cluster_has_gpus"]))
+    if component.hosts in SERVICE_GROUPS:
+        return component.hosts in host.groups
+    if component.hosts == "gpu":
+        return bool(values["cluster_gpu_host"])
+    if component.hosts == "control_plane":
+        return host.is_control_plane
+    return host.is_node
 
 
 def is_gpu_host(facts: HostFacts) -> bool:
@@ -114,11 +118,12 @@ def _derived(
     mine = facts[host.name]
     seed_values = inventory.host(view.seed).settings
     gpu_mode = values["cluster_gpu"]
-    gpu_host = gpu_mode != "none" and is_gpu_host(mine)
+    gpu_host = host.is_node and gpu_mode != "none" and is_gpu_host(mine)
+    nodes = [facts[node.name] for node in inventory.nodes if node.name in facts]
     return {
         "cluster_os": f"{mine.os.id}-{mine.os.version_id}",
         "cluster_gpu_host": gpu_host,
-        "cluster_has_gpus": gpu_mode != "none" and any(is_gpu_host(f) for f in facts.values()),
+        "cluster_has_gpus": gpu_mode != "none" and any(map(is_gpu_host, nodes)),
         "cluster_endpoint_address": _endpoint_address(facts, view, inventory),
         "kube_host_time_service": mine.time_synchronised is False or _time_service_is_ours(mine),
         **_driver_arguments(values, mine),
@@ -217,7 +222,7 @@ def _kubeadm_arguments(
     gpu_host: bool,
 ) -> dict[str, Any]:
     mine = facts[host.name]
-    has_workers = any(not h.is_control_plane for h in inventory.hosts)
+    has_workers = any(not h.is_control_plane for h in inventory.nodes)
     kind = "worker" if not host.is_control_plane else "init" if host.name == view.seed else "control-plane"
     chosen = {
         "kubeadm_role": kind,

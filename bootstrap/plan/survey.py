@@ -110,7 +110,7 @@ def readiness(
     """The nodes of the inventory (of --limit, if given) as the API has them, with the GPUs that each should offer."""
     nodes = {node.name: node for node in kube.nodes} if kube else {}
     states = []
-    for host in inventory.hosts:
+    for host in inventory.nodes:
         if host.name not in facts or (limit and host.name not in limit):
             continue
         mine = facts[host.name]

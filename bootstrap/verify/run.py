@@ -37,7 +37,8 @@ def verify_gpus(request: VerifyRequest, view: Progress) -> VerifyResult:
     probes = probe_hosts(inventory, request.access)
     refuse(Problem(p.code, p.message, p.fix, p.host) for p in probes.values() if isinstance(p, Unreachable))
     facts = {name: probe for name, probe in probes.items() if isinstance(probe, HostFacts)}
-    gpu_hosts = [name for name, mine in facts.items() if is_gpu_host(mine) and (not limit or name in limit)]
+    nodes_here = {host.name for host in inventory.nodes if not limit or host.name in limit}
+    gpu_hosts = [name for name, mine in facts.items() if name in nodes_here and is_gpu_host(mine)]
     if not gpu_hosts:
         raise GpuctlError(
             ExitCode.NOT_READY,

@@ -17,7 +17,7 @@ from tests.content.rolefiles import ROLES, load
 
 RULES = ("derived", "pinned", "immutable", "patterns", "ranges", "formats")
 REQUIRED = frozenset({"component", "scope", "hosts", "order", "effect", "evidence"})
-KEYS = REQUIRED | {"uses", *RULES}
+KEYS = REQUIRED | {"uses", "wanted", *RULES}
 EVIDENCE_KEYS = frozenset({"files", "packages", "units", "sysctls", "links"})
 
 
@@ -33,7 +33,7 @@ def test_meta_is_well_formed(role: str) -> None:
     assert set(found) >= REQUIRED
     assert found["component"] == role
     assert found["scope"] in {"host", "cluster", "settings"}
-    assert found["hosts"] in {"all", "gpu", "control_plane"}
+    assert found["hosts"] in {"all", "gpu", "control_plane", "nfs_server", "launch_agent"}
     assert found["effect"] in set(Effect)
     assert set(found["evidence"]) <= EVIDENCE_KEYS
 
@@ -44,6 +44,13 @@ def test_rules_are_about_the_role_s_own_variables(role: str) -> None:
     for rule in RULES:
         assert set(meta(role).get(rule) or ()) <= own, rule
     assert set(meta(role).get("uses") or ()) <= set(variables()) - own
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_a_component_is_wanted_by_is_a_yes_or_no_of_its_own(role: str) -> None:
+    component = component_named(role)
+    if component.wanted:
+        assert {variable.name: variable.type for variable in component.variables}[component.wanted] == "bool"
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -72,8 +79,10 @@ def test_evidence_names_files_with_a_mode(role: str) -> None:
 
 def test_components_come_in_the_order_of_their_dependencies() -> None:
     names = [component.name for component in components()]
-    wanted = ["kube_host", "nvidia_driver", "containerd", "nvidia_container_toolkit", "kubeadm", "flannel"]
-    assert names == [*wanted, "nvidia_device_plugin"]
+    hosts = ["kube_host", "nvidia_driver", "containerd", "nvidia_container_toolkit", "nfs_client", "nfs_server"]
+    cluster = ["kubeadm", "flannel", "nvidia_device_plugin", "nfs_volumes", "csi_driver_nfs"]
+    launch = ["launch_agent", "launch_agent_host"]
+    assert names == [name for name in (*hosts, *cluster, *launch) if name in names]
     assert len({component.order for component in components()}) == len(names)
     assert [role.name for role in roles() if role.scope == "settings"] == ["cluster"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bootstrap.checks.finding import Severity
-from bootstrap.checks.preflight import CLUSTER_CHECKS, HOST_CHECKS, count_of_checks, preflight
+from bootstrap.checks.preflight import CLUSTER_CHECKS, HOST_CHECKS, NODE_CHECKS, count_of_checks, preflight
 from bootstrap.inventory.model import Connection, Inventory
 from bootstrap.probe.facts import ClusterTraces, DriverFacts, OsFacts, PciGpu, ProbeResult, Unreachable
 from tests.unit.checks.recorded import facts_of, findings, fresh, lab, live
@@ -308,7 +308,7 @@ def test_findings_come_in_the_order_of_the_inventory_and_once() -> None:
 
 def test_the_count_is_of_checks_that_were_made() -> None:
     probes = fresh()
-    per_host = len(HOST_CHECKS) + len(CLUSTER_CHECKS)
+    per_host = len(HOST_CHECKS) + len(NODE_CHECKS) + len(CLUSTER_CHECKS)
 
     assert count_of_checks(lab(), probes) == 3 + 3 * per_host
     probes["gpu1"] = Unreachable("gpu1", "unreachable", "", "")
@@ -317,7 +317,7 @@ def test_the_count_is_of_checks_that_were_made() -> None:
 
 def test_every_check_has_an_injected_fault() -> None:
     """A check that no fault above sets off is a check that nothing tests."""
-    silent = set(HOST_CHECKS)
+    silent = {*HOST_CHECKS, *NODE_CHECKS}
     for fault in FAULTS:
         host = lab(**fault.settings).host(fault.host)
         facts = replace(facts_of(fresh(), fault.host), **fault.changes)

@@ -43,6 +43,14 @@ BAD: dict[str, tuple[dict[str, str], list[tuple[str, str, str | None, str | None
         ini(GOOD + "[storage]\nnas1 ansible_host=192.0.2.9\n"),
         [("group-unknown", "unknown group `storage` (hosts: nas1)", "lab.ini:6", "nas1")],
     ),
+    "two-nfs-servers": (
+        ini(GOOD + "[nfs_server]\nnas1 ansible_host=192.0.2.8\nnas2 ansible_host=192.0.2.9\n"),
+        [("group-conflict", "nfs_server holds nas1, nas2: one export has one server", "lab.ini:6", None)],
+    ),
+    "launch-agent-typo": (
+        ini(GOOD + "[launch_agents]\nbox1 ansible_host=192.0.2.8\n"),
+        [("group-unknown", "did you mean `launch_agent`? (hosts: box1)", "lab.ini:6", "box1")],
+    ),
     "ungrouped": (ini("gpu9\n" + GOOD), [("group-unknown", "gpu9: in no group", "lab.ini:1", "gpu9")]),
     "no-control-plane": (ini("[workers]\ngpu1\n"), [("control-plane-missing", "no host in the group", None, None)]),
     "control-plane-empty": (
