@@ -39,7 +39,10 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True)
 class ResetRequest:
-    """`gpuctl reset`. Unless `yes`, ask `view.confirm(...)` once it is known what will be undone."""
+    """`gpuctl reset`. Unless `yes`, ask `view.confirm(...)` once it is known what will be undone.
+
+    `purge` also deletes data that people put where gpuctl made room for it: what the NFS export holds.
+    """
 
     inventory: Path
     run: RunDirectory
@@ -47,3 +50,4 @@ class ResetRequest:
     access: Access = field(default_factory=Access)
     limit: tuple[str, ...] = ()
     yes: bool = False
+    purge: bool = False

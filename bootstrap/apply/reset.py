@@ -50,7 +50,7 @@ def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
     if not steps and not leaving:
         removed = remove(request.kubeconfig, inventory.cluster_name) if whole else False
         return _result(inventory, hosts, (), begun, removed=removed, kept=kept)
-    if not request.yes and not view.confirm(_question(steps, leaving, whole)):
+    if not request.yes and not view.confirm(_question(steps, leaving, whole, purge=request.purge)):
         problem = Problem("not-confirmed", "not confirmed; nothing was changed", "answer yes, or give --yes")
         return _result(inventory, hosts, (), begun, removed=False, problems=(problem,), code=ExitCode.USAGE)
     with hold_locks(inventory, request.access, request.run.id, hosts=facts):
@@ -167,11 +167,13 @@ def _refusals(inventory: Inventory, probes: Mapping[str, ProbeResult], chosen: C
     return problems
 
 
-def _question(steps: Collection[Step], leaving: Collection[str], whole: bool) -> str:
+def _question(steps: Collection[Step], leaving: Collection[str], whole: bool, *, purge: bool) -> str:
     if not steps:
         return f"The hosts of nodes {', '.join(leaving)} have left: the cluster will forget these nodes. Continue?"
     hosts = list(dict.fromkeys(step.host for step in steps))
     what = "the cluster and everything that runs on it" if whole else "these nodes and the pods on them"
+    if purge and any(step.component == "nfs_server" for step in steps):
+        what += ", and all data of the NFS export,"
     return f"Undo {len(steps)} components on {', '.join(hosts)}: {what} will be gone. Continue?"
 
 
@@ -195,7 +197,7 @@ def _execute(
             seed=seen.seed,
             run_id=request.run.id,
             stop_file=stop_file,
-            extra={"gpuctl_leaving_nodes": leaving_nodes(seen, facts, chosen)},
+            extra={"gpuctl_leaving_nodes": leaving_nodes(seen, facts, chosen), "gpuctl_purge": request.purge},
             become_password=request.access.become_password,
         )
         return execute("reset.yml", private, inventory_file, stop_file, request.run, view, forks=len(inventory.hosts))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from bootstrap.cli import options
@@ -13,6 +15,9 @@ def reset(
     inventory: options.Inventory,
     limit: options.Limit = None,
     yes: options.Yes = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", envvar="GPUCTL_PURGE", help="Also delete the data of the NFS export.")
+    ] = False,
     kubeconfig: options.Kubeconfig = None,
     ask_become_pass: options.AskPassword = False,
     become_password_file: options.PasswordFile = None,
@@ -36,6 +41,7 @@ def reset(
             ),
             limit=options.names(limit),
             yes=yes,
+            purge=purge,
         )
         if output is Output.JSON:
             result = run_reset(request, JsonView())

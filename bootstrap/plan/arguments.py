@@ -6,7 +6,6 @@ Called by the planner and, under plain ansible-playbook, by the gpuctl_arguments
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from bootstrap.errors import Problem, settings_error
 from bootstrap.hostside.gpuctl_receipts import known_arguments
 from bootstrap.inventory.model import SERVICE_GROUPS, Host, Inventory
 from bootstrap.inventory.schema import Component, components
+from bootstrap.plan.addresses import node_address
 from bootstrap.plan.cluster_view import ClusterView, node_name, recorded_argument
 from bootstrap.plan.model import Update, upgrade_command
 from bootstrap.probe.facts import HostFacts
@@ -196,21 +196,6 @@ def prefetch_images(host: Host, values: Mapping[str, Any], gpu_host: bool) -> li
     if gpu_host:
         images.append(values["nvidia_device_plugin_image"])
     return [str(image) for image in images]
-
-
-def node_address(host: Host, facts: HostFacts) -> str:
-    """The address by which other hosts reach this one.
-
-    The inventory's when the host has it, else that of the interface by which its default route leaves.
-    """
-    if host.connection.address in facts.address_list:
-        return host.connection.address
-    candidates = facts.addresses.get(facts.default_interface or "", ())
-    for candidate in candidates:
-        address = ipaddress.ip_interface(candidate).ip
-        if address.version == 4 and not address.is_loopback:
-            return str(address)
-    return host.connection.address
 
 
 def _kubeadm_arguments(

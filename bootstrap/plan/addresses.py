@@ -1,0 +1,23 @@
+"""By which address other hosts reach a host."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from bootstrap.inventory.model import Host
+from bootstrap.probe.facts import HostFacts
+
+
+def node_address(host: Host, facts: HostFacts) -> str:
+    """The address by which other hosts reach this one.
+
+    The inventory's when the host has it, else that of the interface by which its default route leaves.
+    """
+    if host.connection.address in facts.address_list:
+        return host.connection.address
+    candidates = facts.addresses.get(facts.default_interface or "", ())
+    for candidate in candidates:
+        address = ipaddress.ip_interface(candidate).ip
+        if address.version == 4 and not address.is_loopback:
+            return str(address)
+    return host.connection.address
