@@ -1,0 +1,110 @@
+"""Whether a W&B server takes a key, and has what a Launch agent is to work for.
+
+Standard library only, Python 3.8 and later: this code runs on the hosts, and on the controller before any change.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import urllib.error
+import urllib.request
+from typing import Any, Dict, List, Mapping, Optional
+
+from .gpuctl_hostio import HostError
+
+TIMEOUT_S = 10.0
+# The project that holds an entity's queues; the client knows no other.
+PROJECT = "model-registry"
+_VIEWER = "query Viewer { viewer { id username } }"
+_ENTITY = "query EntityIsTeam($entity: String!) { entity(name: $entity) { id isTeam } }"
+_QUEUES = (
+    "query ProjectRunQueues($entity: String!, $projectName: String!) "
+    "{ project(entityName: $entity, name: $projectName) { runQueues { id name createdBy access } } }"
+)
+
+
+class Server:
+    """A W&B server as one key sees it; `ca_text` is the PEM of a private CA, empty for the system's own."""
+
+    def __init__(self, base_url: str, api_key: str, ca_text: str = "", timeout_s: float = TIMEOUT_S) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._authorization = "Basic " + base64.b64encode(("api:" + api_key).encode()).decode()
+        self._ca_text = ca_text
+        self._timeout_s = timeout_s
+
+    def ask(self, query: str, variables: Mapping[str, Any]) -> Dict[str, Any]:
+        """The data that a GraphQL query returns.
+
+        Raises:
+            HostError: launch-server-unreachable, launch-key-refused, launch-refused (the server's own words).
+        """
+        name = query.split("(")[0].split()[1]
+        body = json.dumps({"query": query, "variables": dict(variables), "operationName": name}).encode()
+        headers = {"Authorization": self._authorization, "Content-Type": "application/json"}
+        if not self.base_url.startswith(("https://", "http://")):
+            raise HostError("launch-server-unreachable", "%s is no http or https address" % self.base_url, _URL_FIX)
+        try:
+            request = urllib.request.Request(self.base_url + "/graphql", body, headers)  # noqa: S310 - checked above
+            with urllib.request.urlopen(request, timeout=self._timeout_s, context=self._context()) as answer:  # noqa: S310
+                found = json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise self._refused(error) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise HostError(
+                "launch-server-unreachable", "the W&B server %s does not answer: %s" % (self.base_url, reason), _URL_FIX
+            ) from error
+        errors = found.get("errors") if isinstance(found, dict) else [{"message": "no JSON object"}]
+        if errors:
+            words = "; ".join(str(one.get("message", one)) for one in errors)
+            raise HostError("launch-refused", "the W&B server %s says: %s" % (self.base_url, words), _ACCESS_FIX)
+        return found.get("data") or {}
+
+    def _context(self) -> Optional[ssl.SSLContext]:
+        if not self._ca_text:
+            return None
+        context = ssl.create_default_context()
+        context.load_verify_locations(cadata=self._ca_text)
+        return context
+
+    def _refused(self, error: urllib.error.HTTPError) -> HostError:
+        if error.code in (401, 403):
+            return self.stranger()
+        words = "the W&B server %s answers %d %s" % (self.base_url, error.code, error.reason)
+        return HostError("launch-server-unreachable", words, _URL_FIX)
+
+    def stranger(self) -> HostError:
+        """The error of a key that the server does not know."""
+        return HostError("launch-key-refused", "the W&B server %s does not know the API key" % self.base_url, _KEY_FIX)
+
+
+_URL_FIX = "look whether launch_agent_base_url is right and can be reached from this host"
+_KEY_FIX = "copy the key of this server's user anew into the file that launch_agent_api_key_file names"
+_ACCESS_FIX = "look whether the key's user may see launch_agent_entity"
+
+
+def check_server(server: Server, entity: str, queues: List[str]) -> None:
+    """See that the key is good, the entity there, and each queue in it.
+
+    Raises:
+        HostError: of `ask`, launch-entity-unknown, launch-queue-unknown.
+    """
+    if not server.ask(_VIEWER, {}).get("viewer"):
+        raise server.stranger()
+    if not server.ask(_ENTITY, {"entity": entity}).get("entity"):
+        raise HostError(
+            "launch-entity-unknown",
+            "%s has no entity %s, or the key may not see it" % (server.base_url, entity),
+            "set launch_agent_entity to the name of your user or team",
+        )
+    project = server.ask(_QUEUES, {"entity": entity, "projectName": PROJECT}).get("project") or {}
+    there = sorted(str(queue["name"]) for queue in project.get("runQueues") or [])
+    missing = [name for name in queues if name not in there]
+    if missing:
+        raise HostError(
+            "launch-queue-unknown",
+            "entity %s has no queue %s (it has: %s)" % (entity, ", ".join(missing), ", ".join(there) or "none"),
+            "make it with `gpuctl launch queue apply %s --preset job -e %s`" % (missing[0], entity),
+        )
