@@ -1,0 +1,188 @@
+"""The chart's values.yaml: what is taken from it, and every complaint with its line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.inventory.launch_schema import _SSH as SSH
+from bootstrap.inventory.launch_schema import CHART, LAUNCH_CONFIG
+from bootstrap.inventory.launch_values import parse_values, secrets_of, settings_of
+
+KEY = "local-" + "0123456789abcdef" * 2 + "01234567"
+PATH = Path("values.yaml")
+BUILDER, MEANT = "launchConfig.builder", "did you mean `build-context-store`?"
+RICH = (Path(__file__).parents[2] / "fixtures" / "launch" / "rich-values.yaml").read_text(encoding="utf-8")
+
+
+def complaints(text: str) -> list[str]:
+    return [f"{p.at}: {p.message} [{p.code}]" for p in parse_values(text, PATH)[1]]
+
+
+def test_a_rich_file_is_taken_whole() -> None:
+    values, problems = parse_values(RICH, PATH)
+    assert problems == ()
+    assert set(values) == set(CHART)
+    assert values["launchConfig"]["builder"]["build-context-store"] == "s3://builds/contexts"
+    assert settings_of(values) == {
+        "launch_agent_api_key": KEY,
+        "launch_agent_base_url": "https://wandb.example.com",
+        "launch_agent_entity": "vision-lab",
+        "launch_agent_image": "registry.example.com/wandb/launch-agent:0.31.0",
+        "launch_agent_max_jobs": 8,
+        "launch_agent_namespace": "launch",
+        "launch_agent_queues": ["gpus", "cpus"],
+        "launch_agent_target_namespaces": ["default", "vision"],
+    }
+
+
+def test_values_of_environment_variables_stay_as_written() -> None:
+    values, problems = parse_values("additionalEnvVars:\n  MODE: 0644\n  ON: yes\n  DAY: 2026-01-02\n  EMPTY:\n", PATH)
+    assert problems == ()
+    assert values["additionalEnvVars"] == {"MODE": "0644", "ON": "yes", "DAY": "2026-01-02", "EMPTY": ""}
+
+
+def test_keys_without_a_value_are_left_out() -> None:
+    assert parse_values("agent:\nserviceAccount:\n  annotations:\nnamespace:\n", PATH) == (
+        {"agent": {}, "serviceAccount": {}},
+        (),
+    )
+    assert parse_values("", PATH) == ({}, ())
+    assert settings_of({"agent": {"apiKey": ""}, "additionalTargetNamespaces": []}) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "agent:\n  imge: x\n",
+            ["values.yaml:2: unknown key `agent.imge`, did you mean `image`? [launch-values-unknown]"],
+        ),
+        ("kind: x\n", ["values.yaml:1: unknown key `kind` [launch-values-unknown]"]),
+        (
+            "namespace: Big_One\n",
+            ["values.yaml:1: `namespace` must be the name of a namespace (a-z, 0-9, -) [launch-values-invalid]"],
+        ),
+        (
+            "\nagent:\n  startTimeout: '30'\n",
+            ["values.yaml:3: `agent.startTimeout` must be a whole number [launch-values-invalid]"],
+        ),
+        ("agent: [1]\n", ["values.yaml:1: `agent` must be a mapping [launch-values-invalid]"]),
+        ("- a\n", ["values.yaml:1: the file must hold a mapping [launch-values-invalid]"]),
+        ("? [a]\n: b\n", ["values.yaml:1: a key must be text [launch-values-invalid]"]),
+        (
+            "volcano: true\nbaseUrl: http://x\nvolcano: false\n",
+            ["values.yaml:3: `volcano` is there twice (first in line 1) [launch-values-invalid]"],
+        ),
+        (
+            "launchConfig: |\n  queues: [a]\n  max_job: 3\n",
+            ["values.yaml:3: unknown key `launchConfig.max_job`, did you mean `max_jobs`? [launch-values-unknown]"],
+        ),
+        (
+            "launchConfig: |\n  queue: a\n",
+            ["values.yaml:2: unknown key `launchConfig.queue` [launch-values-unknown]"],
+        ),
+        (
+            "launchConfig: |\n  # agents\n\n  base_url: http://x\n",
+            ["values.yaml:4: unknown key `launchConfig.base_url` [launch-values-unknown]"],
+        ),
+        (
+            "launchConfig:\n  queues: [a]\n",
+            ["values.yaml:2: `launchConfig` must be text with the agent's configuration in it [launch-values-invalid]"],
+        ),
+        (
+            'launchConfig: "queues: a"\n',
+            ["values.yaml:1: `launchConfig.queues` must be a list of texts [launch-values-invalid]"],
+        ),
+        (
+            "launchConfig: |\n  queues: [a]\n  builder:\n    type: podman\n    build_context_store: s3://x\n",
+            [
+                f"values.yaml:4: `{BUILDER}.type` must be one of docker, kaniko, noop [launch-values-invalid]",
+                f"values.yaml:5: unknown key `{BUILDER}.build_context_store`, {MEANT} [launch-values-unknown]",
+            ],
+        ),
+        (
+            "launchConfig: |\n  queues: [a]\n  environment:\n    type: aws\n",
+            ["values.yaml:3: `launchConfig.environment` needs `region` [launch-values-invalid]"],
+        ),
+        (
+            "launchConfig: |\n  queues:\n  - <YOUR QUEUE NAME>\n",
+            ["values.yaml:2: `launchConfig.queues` still has the chart's placeholder [launch-values-invalid]"],
+        ),
+        (
+            "launchConfig: |\n  queues: [a\n  max_jobs: 1\n",
+            ["values.yaml:3: `launchConfig` is no YAML: expected ',' or ']', but got ':' [launch-values-invalid]"],
+        ),
+        (
+            "customCABundle:\n  configMap: {name: ca}\n",
+            ["values.yaml: `customCABundle.configMap` needs `name` and `key` [launch-values-invalid]"],
+        ),
+        (
+            "agent: &a\n  affinity: *a\n",
+            ["values.yaml:1: it is no YAML: found unconstructable recursive node [launch-values-invalid]"],
+        ),
+        (
+            "agent:\n  tolerations:\n  - key: 2026-13-45\n",
+            ["values.yaml:3: `agent.tolerations` must be a list of mappings [launch-values-invalid]"],
+        ),
+        (
+            "sshAuthSecrets:\n- name: deploy\n",
+            [
+                f"values.yaml:2: `sshAuthSecrets` must be {SSH[0]} [launch-values-invalid]",
+            ],
+        ),
+        ("a\tb: \x07", ["values.yaml:1: it holds characters that YAML forbids [launch-values-invalid]"]),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(text: str, expected: list[str]) -> None:
+    assert complaints(text) == expected
+
+
+def test_no_secret_is_in_a_problem() -> None:
+    wrong = "agent:\n  apiKey: shortsecret\ngitCreds: [hunter2]\nazureStorageAccessKey: {a: hunter3}\n"
+    told = json.dumps([p.as_dict() for p in parse_values(wrong, PATH)[1]])
+    assert "40 or more" in told
+    assert [word for word in ("shortsecret", "hunter2", "hunter3") if word in told] == []
+
+
+def test_secrets_are_known() -> None:
+    values = parse_values(RICH, PATH)[0]
+    assert secrets_of(values) == [KEY, "https://user:token-for-git@git.example.com\n", "azure-key", "hunter2"]
+    assert secrets_of({}) == []
+
+
+def test_merge_keys_are_no_duplicates() -> None:
+    text = "agent:\n  labels: &l {a: b}\n  podAnnotations:\n    <<: *l\n    a: c\n"
+    values, problems = parse_values(text, PATH)
+    assert problems == ()
+    assert values["agent"]["podAnnotations"] == {"a": "c"}
+
+
+YAML_LIKE = st.text(st.sampled_from("abk:-|>[]{}&*#'\"? \n\t<>!%0"), max_size=60)
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.sampled_from([*CHART, *LAUNCH_CONFIG, "x"]), below),
+    max_leaves=8,
+)
+
+
+@given(YAML_LIKE)
+def test_no_text_makes_it_fall(text: str) -> None:
+    for file in (text, "launchConfig: |\n" + "\n".join("  " + line for line in text.split("\n"))):
+        values, problems = parse_values(file, PATH)
+        json.dumps(values)
+        assert all(p.at and p.at.startswith("values.yaml") for p in problems)
+
+
+@given(TREES)
+def test_what_is_taken_without_complaint_has_only_known_keys(tree: Any) -> None:
+    values, problems = parse_values(json.dumps(tree), PATH)
+    if not problems:
+        assert set(values) <= set(CHART)
+        settings_of(values)
+        secrets_of(values)
