@@ -103,11 +103,22 @@ def run_unit(unit: str, argv: Sequence[str], timeout_s: float) -> Ended:
     Raises HostError [unit-failed] when systemd cannot start it and [unit-timeout] when the deadline passes (the unit is
     stopped then). A command that ends with another status than 0 is no exception: see `Ended.state`.
     """
+    attached = not start_unit(unit, argv)
+    return wait_unit(unit, timeout_s, attached)
+
+
+def start_unit(unit: str, argv: Sequence[str]) -> bool:
+    """Start the command as a unit and do not wait for it; False when the unit already runs. HostError [unit-failed]."""
     state = unit_state(unit)
-    attached = state.running
-    if not attached:
-        forget_unit(unit, state)
-        _start(unit, argv)
+    if state.running:
+        return False
+    forget_unit(unit, state)
+    _start(unit, argv)
+    return True
+
+
+def wait_unit(unit: str, timeout_s: float, attached: bool = True) -> Ended:
+    """Wait for the end of a unit that was started, or give how it ended. HostError [unit-timeout], as `run_unit`."""
     ended = Ended(_wait(unit, timeout_s), attached, log_tail(unit))
     _clean_log(unit)
     return ended
