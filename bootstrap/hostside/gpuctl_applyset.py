@@ -17,6 +17,7 @@ from .gpuctl_receipts import BEGUN, COMPLETE, SCHEMA, known_arguments, machine_i
 
 _NAMESPACE = "kube-system"
 _FIRST = ("Namespace", "CustomResourceDefinition", "PriorityClass", "RuntimeClass", "ServiceAccount")
+_MANAGED_BY = "app.kubernetes.io/managed-by"
 _RETRY_S = 60.0  # an API server that just started refuses connections, or says 429 and 503, for moments
 _POLL_S = 0.5
 _TRANSIENT = (0, 429, 500, 502, 503, 504)
@@ -128,6 +129,8 @@ def apply_objects(api: Api, receipt: Mapping[str, Any], objects: Sequence[Mappin
     for item in ordered(objects):
         identity = object_id(item)
         before = get_or_none(api, identity)
+        if is_somebody_elses(item, before):
+            continue
         try:
             after = patiently(lambda item=item: api.apply(item, force))  # type: ignore[misc]
         except KubeError as error:
@@ -141,6 +144,24 @@ def apply_objects(api: Api, receipt: Mapping[str, Any], objects: Sequence[Mappin
         raise HostError("object-conflict", "; ".join(conflicts), "give them back, or run with --force-conflicts")
     gone = sorted(set(receipt.get("objects") or {}) - {object_id(item) for item in objects})
     return Change(applied, delete_objects(api, gone))
+
+
+def is_somebody_elses(item: Mapping[str, Any], found: Optional[Mapping[str, Any]]) -> bool:
+    """Whether a namespace is only asked to be there (labelled as managed by us), and somebody else has made it.
+
+    It is used as it is: nothing is applied to it, so it is never taken for ours, and never deleted.
+    """
+    only_asked = (item["metadata"].get("labels") or {}).get(_MANAGED_BY) == MANAGER
+    return item["kind"] == "Namespace" and only_asked and found is not None and not _is_ours(found)
+
+
+def _is_in_use(api: Api, identity: str, found: Mapping[str, Any]) -> bool:
+    """Whether a namespace that we made for others to use holds claims (data) or jobs (work)."""
+    if split_id(identity)[1] != "Namespace" or (found["metadata"].get("labels") or {}).get(_MANAGED_BY) != MANAGER:
+        return False
+    name = split_id(identity)[3]
+    paths = ("/api/v1/namespaces/%s/persistentvolumeclaims", "/apis/batch/v1/namespaces/%s/jobs")
+    return any(patiently(lambda path=path: api.get(path % name)).get("items") for path in paths)  # type: ignore[misc]
 
 
 def conflict_lines(identity: str, error: KubeError) -> List[str]:
@@ -162,11 +183,11 @@ def _refused(identity: str, error: KubeError) -> HostError:
 
 
 def delete_objects(api: Api, identities: Sequence[str]) -> List[str]:
-    """Delete objects of a receipt; those of which we own no field any more are left alone."""
+    """Delete objects of a receipt; left alone are those of which we own no field (any more), and namespaces in use."""
     deleted = []
     for identity in identities:
         found = get_or_none(api, identity)
-        if found is None or not _is_ours(found):
+        if found is None or not _is_ours(found) or _is_in_use(api, identity, found):
             continue
         path = api.path_of(*split_id(identity)) + "?propagationPolicy=Background"
         try:
@@ -208,7 +229,7 @@ def remove(api: Api, component: str) -> List[str]:
 
 
 def wait_rollout(api: Api, identity: str, timeout_s: float) -> None:
-    """Until a Deployment or DaemonSet has all its pods ready. Raises HostError [rollout-timeout], what it last saw."""
+    """Until pods are ready, or a claim is bound. Raises HostError [rollout-timeout] with what it last saw."""
     end = time.monotonic() + timeout_s
     while True:
         found = patiently(lambda: api.get_id(identity))
@@ -221,8 +242,10 @@ def wait_rollout(api: Api, identity: str, timeout_s: float) -> None:
 
 
 def rollout_lacks(found: Mapping[str, Any]) -> str:
-    """What a Deployment or DaemonSet still lacks, or nothing."""
+    """What a Deployment, a DaemonSet or a claim of storage still lacks, or nothing."""
     status = found.get("status") or {}
+    if found["kind"] == "PersistentVolumeClaim":
+        return "" if status.get("phase") == "Bound" else f"{status.get('phase') or 'without a phase'}, not Bound"
     if status.get("observedGeneration", 0) < found["metadata"].get("generation", 0):
         return "not yet seen by its controller"
     if found["kind"] == "DaemonSet":

@@ -214,11 +214,17 @@ def split_id(identity: str) -> tuple[str, str, str, str]:
 
 
 def owned_digest(obj: Mapping[str, Any], manager: str = MANAGER) -> str:
-    """sha256 over the values of the fields that `manager` owns by apply, as managedFields (FieldsV1) lists them."""
+    """sha256 over the values of the fields that `manager` owns by apply, as managedFields (FieldsV1) lists them.
+
+    Of a Secret's data it takes only which fields are owned: a sum of a short password could be guessed. Nobody changes
+    one of them without becoming its owner.
+    """
     owned: list[list[Any]] = []
     for entry in obj.get("metadata", {}).get("managedFields") or ():
         if entry.get("manager") == manager and entry.get("operation") == "Apply":
             _collect(entry.get("fieldsV1") or {}, obj, "", owned)
+    if obj.get("kind") == "Secret":
+        owned = [[path, value is not None if path.startswith("/f:data/") else value] for path, value in owned]
     owned.sort(key=lambda pair: str(pair[0]))
     text = json.dumps(owned, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

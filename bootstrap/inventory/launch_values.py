@@ -149,6 +149,7 @@ def _value(reading: _Reading, loader: yaml.SafeLoader, node: yaml.Node, kind: An
     """The value of one key; None where it has none or is wrong."""
     if isinstance(kind, Mapping):
         return _mapping(reading, loader, node, kind, where)
+    value: Any
     try:
         if kind in (SCALARS, VARIABLES) and isinstance(node, yaml.MappingNode):
             value = _as_written(loader, node)

@@ -386,3 +386,24 @@ def test_receipts_in_the_cluster_are_read_and_damaged_ones_are_not_good() -> Non
         "broken": {"component": "broken", "state": "damaged"},
         "empty": {"component": "empty", "state": "damaged"},
     }
+
+
+def secret(value: str | None, owned: str = "f:password") -> dict[str, Any]:
+    fields = {"f:metadata": {"f:labels": {"f:app": {}}}, "f:data": {owned: {}} if owned else {}}
+    return {
+        "kind": "Secret",
+        "metadata": {
+            "labels": {"app": "x"},
+            "managedFields": [{"manager": "gpuctl", "operation": "Apply", "fieldsV1": fields}],
+        },
+        "data": {} if value is None else {"password": value},
+    }
+
+
+def test_nothing_of_a_secret_can_be_guessed_from_its_digest() -> None:
+    assert owned_digest(secret("aHVudGVyMg==")) == owned_digest(secret("b3RoZXI="))
+
+
+def test_a_secret_that_somebody_else_changed_shows() -> None:
+    assert owned_digest(secret("b3RoZXI=", owned="")) != owned_digest(secret("aHVudGVyMg=="))
+    assert owned_digest(secret(None)) != owned_digest(secret("aHVudGVyMg=="))

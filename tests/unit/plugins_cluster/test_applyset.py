@@ -48,6 +48,12 @@ class FakeApi(Api):
     def path_of(self, api_version: str, kind: str, namespace: str, name: str) -> str:
         return "/".join((api_version, kind, namespace, name))
 
+    def get(self, path: str) -> Any:
+        """A list: all objects whose path begins with what is asked for."""
+        _, _, namespace, plural = path.rsplit("/", 3)
+        kind = {"persistentvolumeclaims": "PersistentVolumeClaim", "jobs": "Job"}[plural]
+        return {"items": [o for i, o in self.objects.items() if f"/{kind}/{namespace}/" in i]}
+
     def request(self, method: str, path: str, body: Any = None, content_type: str = "") -> Any:
         del body, content_type
         identity = path.split("?", maxsplit=1)[0]
@@ -205,3 +211,33 @@ def test_a_killed_run_does_not_forget_what_is_installed() -> None:
         assert receipt_of(api)["installed"] == old
     assert applyset.complete(api, receipt, [])["arguments"] == new
     assert "installed" not in receipt_of(api)
+
+
+def shared_namespace(name: str = "team") -> dict[str, Any]:
+    found = thing(name, "Namespace")
+    found["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "gpuctl"}
+    return found
+
+
+def test_a_namespace_of_somebody_else_is_neither_changed_nor_deleted() -> None:
+    api = FakeApi()
+    theirs = {"metadata": {"name": "team", "resourceVersion": 7, "managedFields": [{"manager": "kubectl-create"}]}}
+    api.objects["v1/Namespace//team"] = theirs
+    assert install(api, shared_namespace(), thing("a")).applied == ["v1/ConfigMap/n/a"]
+    assert receipt_of(api)["state"] == "complete"
+    assert install(api, thing("a")).deleted == []  # not wanted any more
+    install(api, shared_namespace())
+    assert applyset.remove(api, "my_part") == []
+    assert api.objects == {"v1/Namespace//team": theirs}
+
+
+def test_a_namespace_that_we_made_goes_when_nothing_of_use_is_in_it() -> None:
+    api = FakeApi()
+    assert install(api, shared_namespace()).applied == ["v1/Namespace//team"]
+    assert install(api, shared_namespace()).applied == []
+    for kind in ("PersistentVolumeClaim", "Job"):
+        api.objects[f"x/{kind}/team/data"] = thing("data", kind)
+        assert install(api).deleted == []
+        install(api, shared_namespace())
+        del api.objects[f"x/{kind}/team/data"]
+    assert applyset.remove(api, "my_part") == ["v1/Namespace//team"]
