@@ -1,5 +1,0 @@
-"""Action plugin gpuctl_launch_server: runs the module of that name on the host."""
-
-from bootstrap.apply.host_action import HostAction as ActionModule
-
-__all__ = ["ActionModule"]
