@@ -26,9 +26,9 @@ def main(command: list[str]) -> int:
     asked: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        os.kill(agent, signal.SIGTERM if asked else signal.SIGINT)
         asked.append(number)
         signal.alarm(PATIENCE_S)
+        os.kill(agent, signal.SIGINT if len(asked) == 1 else signal.SIGTERM)
 
     for number in (*_STOPPING, signal.SIGALRM):
         signal.signal(number, stop)
