@@ -42,6 +42,7 @@ class Facts:
     common_arguments: str
     ca: str
     cgroup_v1: bool
+    wheels: bool = False  # whether the mirror has what W&B Launch needs
 
 
 def render(facts: Facts) -> str:
@@ -76,6 +77,7 @@ def _mirror(facts: Facts) -> list[str]:
     lines = ["", "# Components come from the lab's own mirror, as at a site without internet access."]
     lines += [f"cluster_ca_file={facts.ca}"]
     lines += [f"{name}_apt_source={json.dumps(source)}" for name in APT_SOURCES]
+    lines += [f"launch_agent_host_wheels_url={url}/wheels/"] if facts.wheels else []
     return [*lines, f"containerd_registry_mirrors={json.dumps(dict.fromkeys(REGISTRIES, url))}"]
 
 
@@ -103,7 +105,8 @@ def write(
     paths: LabPaths, record: LabRecord, path: Path, *, cgroup_v1: bool, report: Callable[[str, str], None]
 ) -> LabRecord:
     """Write the inventory, unless a person edited it; return the record that knows it (saved before the file is)."""
-    facts = Facts(record, str(paths.key), ssh.common_arguments(paths), str(paths.ca), cgroup_v1)
+    wheels = bool(record.mirror_root) and (Path(record.mirror_root) / "wheels").is_dir()
+    facts = Facts(record, str(paths.key), ssh.common_arguments(paths), str(paths.ca), cgroup_v1, wheels)
     text = render(facts)
     known = dict(record.inventories)
     old = path.read_text(errors="replace") if path.is_file() else None

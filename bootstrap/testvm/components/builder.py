@@ -8,14 +8,26 @@ import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.testvm import apt_sources
-from bootstrap.testvm.components import aptrepo, catalog, debs, golang, images, mirror, rootfs, signing, tools
+from bootstrap.testvm.components import (
+    aptrepo,
+    assemble,
+    catalog,
+    debs,
+    golang,
+    images,
+    launch,
+    mirror,
+    rootfs,
+    signing,
+    tools,
+)
+from bootstrap.testvm.components.assemble import DRIVERS, IMAGES, PACKAGES
 from bootstrap.testvm.components.cache import Store, build_lock, cache_root, check_disk, digest_of, digest_tree
 from bootstrap.testvm.components.mirror import Mirror
 
@@ -23,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-DRIVERS, PACKAGES, IMAGES, MIRROR = "gpu-drivers", "packages", "images", "mirror"
+MIRROR = "mirror"
 State = Literal["started", "cached", "done", "failed"]
 
 
@@ -90,19 +102,18 @@ def _reported(report: Callable[[Progress], None], name: str) -> Iterator[None]:
 def component_names() -> list[str]:
     """All components in the order in which they are built."""
     known = catalog.load()
-    return [*known.go, *known.c, *(f"layer-{name}" for name in known.layers), DRIVERS, PACKAGES, IMAGES]
+    return [*known.go, *known.c, *(f"layer-{name}" for name in known.layers), DRIVERS, PACKAGES, IMAGES, *launch.PARTS]
 
 
 def build(report: Callable[[Progress], None], *, only: Sequence[str] = ()) -> Mirror:
     """Builds what is missing, and the mirror of it; with nothing changed it takes what is there (< 3 s).
 
     `only` names components: just these are built, and the mirror holds what can be made of them and of what is cached;
-    a mirror that lacks something is never the current one. Builds of one user wait for one another.
+    a mirror that lacks something, but what only Launch needs, is never the current one. Builds of one user queue up.
 
     Raises GpuctlError: "component-build-failed", "tool-missing", "disk-low", "build-locked", "usage".
     """
-    unknown = [name for name in only if name not in component_names()]
-    if unknown:
+    if unknown := [name for name in only if name not in component_names()]:
         raise usage_error(f"unknown component {unknown[0]}", f"one of: {', '.join(component_names())}")
     root = cache_root()
     with build_lock(root, lambda text: report(Progress("build", "started", 0.0, text))):
@@ -113,6 +124,7 @@ def build(report: Callable[[Progress], None], *, only: Sequence[str] = ()) -> Mi
         _drivers(builder)
         _packages(builder)
         _images(builder)
+        _optional(builder)
         return _mirror(builder)
 
 
@@ -245,56 +257,44 @@ def _images(builder: _Builder) -> None:
     builder.component(IMAGES, digest, make)
 
 
+def _optional(builder: _Builder) -> None:
+    """The parts for Launch. Where they cannot be made the mirror is made without, unless just they were asked for."""
+    known = builder.catalog.launch
+    lower = {name: builder.entries.get(f"layer-{name}") for name in known.image.layers}
+
+    def make_wheels(out: Path) -> None:
+        check_disk(builder.store.root, known.disk_gib)
+        launch.download(out, builder.log(launch.WHEELS))
+
+    def make_image(out: Path) -> None:
+        below = [path / "layer.tar" for path in lower.values() if path]
+        launch.build_image(known, builder.entries[launch.WHEELS], below, out, builder.log(launch.IMAGE))
+
+    try:
+        builder.component(launch.WHEELS, launch.wheels_digest(), make_wheels)
+        if launch.WHEELS in builder.entries and all(lower.values()):
+            made_of = [builder.digests[name] for name in (launch.WHEELS, *(f"layer-{name}" for name in lower))]
+            builder.component(launch.IMAGE, launch.image_digest(known, made_of), make_image)
+    except GpuctlError:
+        if builder.only & set(launch.PARTS):  # else it is enough that it has been reported
+            raise
+
+
 def _mirror(builder: _Builder) -> Mirror:
-    """Puts the repository and the images side by side under one digest."""
+    """Puts the repository, the images and the wheels side by side under one digest."""
     root = builder.store.root
     key = signing.ensure_key(root / "keys")
-    complete = set(component_names()) <= set(builder.entries)
-    code = digest_tree(Path(aptrepo.__file__), Path(mirror.__file__))
-    used = {name: digest for name, digest in builder.digests.items() if name in (DRIVERS, PACKAGES, IMAGES)}
+    complete = set(component_names()) - set(launch.PARTS) <= set(builder.entries)
+    code = digest_tree(Path(aptrepo.__file__), Path(mirror.__file__), Path(assemble.__file__))
+    used = {name: digest for name, digest in builder.digests.items() if name in assemble.PARTS}
     digest = digest_of([used, key.fingerprint, code, complete])
     path = root / "mirrors" / digest[:16]
     found = mirror.load(path)
     if found is None or found.digest != digest:
         with _reported(builder.report, MIRROR):
-            found = _assemble(builder, key, digest, complete, path)
+            found = assemble.assemble(root, builder.entries, key, digest, path, complete=complete)
     else:
         builder.report(Progress(MIRROR, "cached"))
     if complete:
         mirror.make_current(found, root)
     return found
-
-
-def _assemble(builder: _Builder, key: signing.SigningKey, digest: str, complete: bool, path: Path) -> Mirror:
-    root, partial = builder.store.root, builder.store.root / "tmp" / "mirror"
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "keys").mkdir(parents=True)
-    shutil.copy(key.public, partial / "keys" / "gpuctl-mirror.asc")
-    folders = [builder.entries[name] for name in (PACKAGES, DRIVERS) if name in builder.entries]
-    found = [deb for folder in folders for deb in folder.glob("*.deb")]
-    versions = aptrepo.write_repository(partial / "apt", found, key, datetime.now(UTC))
-    layout = images.Layout(partial / "oci")
-    layout.start()
-    references: dict[str, str] = {}
-    if IMAGES in builder.entries:
-        source = images.Layout(builder.entries[IMAGES])
-        for blob in source.blobs.iterdir():
-            aptrepo.link_or_copy(blob, layout.blobs / blob.name)
-        shutil.copy(source.root / "index.json", layout.root / "index.json")
-        references = images.references(layout.root)
-    entries = tuple(sorted(str(entry.relative_to(root)) for entry in builder.entries.values()))
-    made = Mirror(
-        partial,
-        digest,
-        key.fingerprint,
-        partial / "keys" / "gpuctl-mirror.asc",
-        references,
-        versions,
-        complete,
-        entries,
-    )
-    mirror.save(made)
-    shutil.rmtree(path, ignore_errors=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.rename(path)
-    return mirror.moved(made, path)

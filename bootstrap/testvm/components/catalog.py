@@ -79,6 +79,16 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Launch:
+    """What the mirror has for W&B Launch besides the locked list of wheels: the agent's image of some of them."""
+
+    disk_gib: int
+    image: Image
+    packages: tuple[str, ...]
+    imports: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """All of catalog.yml."""
 
@@ -90,6 +100,7 @@ class Catalog:
     layers: dict[str, Layer]
     packages: dict[str, Package]
     images: dict[str, Image]
+    launch: Launch
 
 
 def _tuples(entry: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +122,13 @@ def parse(document: dict[str, Any]) -> Catalog:
             for name, entry in document["packages"].items()
         },
         images={ref: Image(ref=ref, **{"programs": {}, **_tuples(entry)}) for ref, entry in document["images"].items()},
+        launch=_launch(document["launch"]),
     )
+
+
+def _launch(entry: dict[str, Any]) -> Launch:
+    image = Image(**{"programs": {}, **_tuples(entry["image"])})
+    return Launch(**_tuples(entry) | {"image": image})
 
 
 @cache

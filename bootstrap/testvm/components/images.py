@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bootstrap.testvm.components.aptrepo import link_or_copy
 from bootstrap.testvm.components.catalog import GoComponent, Image, expand
 from bootstrap.testvm.components.tarlayer import LayerWriter
 
@@ -118,6 +119,20 @@ def add_image(layout: Layout, image: Image, lower: list[Blob], top: Path) -> Blo
             "layers": [layer.descriptor(LAYER) for layer in layers],
         }
     )
+
+
+def unite(layout: Layout, sources: list[Layout]) -> dict[str, str]:
+    """Fills a new layout with the images of others, which lie in the same cache; what `references` says of it."""
+    layout.start()
+    manifests: list[dict[str, Any]] = []
+    for source in sources:
+        for blob in source.blobs.iterdir():
+            if not (layout.blobs / blob.name).exists():
+                link_or_copy(blob, layout.blobs / blob.name)
+        manifests += json.loads((source.root / "index.json").read_text(encoding="utf-8"))["manifests"]
+    text = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}, indent=1)
+    (layout.root / "index.json").write_text(text, encoding="utf-8")
+    return references(layout.root)
 
 
 def references(layout: Path) -> dict[str, str]:

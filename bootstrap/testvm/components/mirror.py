@@ -14,12 +14,13 @@ from typing import Any
 from bootstrap.testvm.components.cache import build_lock, cache_root, read_marker, write_marker
 
 DOCUMENT = "mirror.json"
+WHEELS = "wheels"
 IN_USE = ".in-use"  # whoever serves a mirror holds a shared lock on this file in it
 
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """A mirror on disk: apt/ (signed repository), oci/ (image layout), keys/gpuctl-mirror.asc.
+    """A mirror on disk: apt/ (signed repository), oci/ (image layout), keys/gpuctl-mirror.asc, and perhaps wheels/.
 
     `images` maps name:tag to the manifest's digest, `packages` name to version. `complete` is false where it was
     built of some components only.

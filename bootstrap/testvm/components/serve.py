@@ -1,4 +1,4 @@
-"""Serves a mirror over HTTPS: /apt, /keys, and /v2, the read-only part of the OCI distribution API.
+"""Serves a mirror over HTTPS: /apt, /keys, /wheels, and /v2, the read-only part of the OCI distribution API.
 
 Images of all upstream registries lie side by side. A registry is named by `?ns=registry.k8s.io`, as containerd asks a
 mirror, or by the first part of the path (/v2/registry.k8s.io/kube-apiserver/…).
@@ -22,17 +22,23 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from bootstrap.testvm.components.images import MANIFEST, references
-from bootstrap.testvm.components.mirror import IN_USE
+from bootstrap.testvm.components.mirror import IN_USE, WHEELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CHUNK = 1 << 20  # bytes handed to TLS at once: far more than a record, small against memory
 IDLE_S = 60
-TYPES = {".gz": "application/gzip", ".deb": "application/vnd.debian.binary-package", ".asc": "application/pgp-keys"}
+FOLDERS = ("apt", "keys", WHEELS)
+TYPES = {
+    ".asc": "application/pgp-keys",
+    ".deb": "application/vnd.debian.binary-package",
+    ".gz": "application/gzip",
+    ".whl": "application/zip",
+}
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 ROUTE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags)/(?P<reference>[^/]+)")
 
@@ -72,16 +78,24 @@ class Content:
         if route:
             namespace = parse_qs(url.query).get("ns", [""])[0]
             return self._image(route["name"], route["kind"], route["reference"], namespace)
-        if path.startswith(("/apt/", "/keys/")):
+        if path == f"/{WHEELS}/":
+            return self._wheels()
+        if path.startswith(tuple(f"/{part}/" for part in FOLDERS)):
             return self._file(path)
         return failure(HTTPStatus.NOT_FOUND, "NAME_UNKNOWN", f"nothing at {path}")
 
     def _file(self, path: str) -> Answer:
         file = (self._root / path.lstrip("/")).resolve()
-        inside = any(file.is_relative_to(self._root / part) for part in ("apt", "keys"))
+        inside = any(file.is_relative_to(self._root / part) for part in FOLDERS)
         if not inside or not file.is_file():
             return failure(HTTPStatus.NOT_FOUND, "NAME_UNKNOWN", f"nothing at {path}")
         return Answer(HTTPStatus.OK, TYPES.get(file.suffix, "text/plain; charset=utf-8"), file=file)
+
+    def _wheels(self) -> Answer:
+        """A page with a link to each wheel; an empty one where the mirror has none."""
+        names = sorted(path.name for path in (self._root / WHEELS).glob("*.whl"))
+        links = "".join(f'<a href="{quote(name)}">{name}</a><br>\n' for name in names)
+        return Answer(HTTPStatus.OK, "text/html; charset=utf-8", f"<!DOCTYPE html>\n<body>\n{links}</body>\n".encode())
 
     def _image(self, name: str, kind: str, reference: str, namespace: str) -> Answer:
         full = f"{namespace}/{name}" if f"{namespace}/{name}" in self._names else name
