@@ -84,8 +84,6 @@ def _words(variable: Variable, value: Any, error: Exception) -> str:
     """Our sentence for the common cases, Ansible's for the others; a secret's value is never in it."""
     shown = "that" if variable.no_log else _show(value)
     text = str(error)
-    if variable.choices == () and isinstance(error, ArgumentValueError):
-        return f"takes no value yet, not {shown}"
     if isinstance(error, ArgumentTypeError) and f"argument '{variable.name}'" in text:
         return f"must be of type {variable.type}, not {shown}"
     if isinstance(error, ArgumentValueError) and variable.choices and variable.name in text:

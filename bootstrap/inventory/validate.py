@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.errors import Problem
+from bootstrap.hostside.gpuctl_nfsexports import client_complaint
 from bootstrap.inventory.connection import KNOWN_CONNECTION_VARIABLES, check_connection, read_connection
 from bootstrap.inventory.groups import group_problems
 from bootstrap.inventory.schema import SETTINGS_SCOPE, Variable, roles, variables
@@ -120,7 +121,9 @@ def _complaints(
 
 
 def format_complaint(name: str, value: Any) -> str:
-    """Why a value is not of the format (only ipv4-network so far); empty when it is."""
+    """Why a value is not of the format (ipv4-network, client-network); empty when it is."""
+    if name == "client-network":
+        return client_complaint(str(value))
     if name != "ipv4-network":
         raise ValueError(f"unknown format {name!r}")
     try:

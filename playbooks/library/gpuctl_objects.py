@@ -38,7 +38,9 @@ options:
     type: bool
     default: false
   wait:
-    description: Objects, as C(apiVersion/kind/namespace/name), to wait for until their pods are ready.
+    description:
+      - Objects, as C(apiVersion/kind/namespace/name), to wait for until their pods are ready; a PersistentVolumeClaim,
+        until it is bound.
     type: list
     elements: str
     default: []

@@ -33,7 +33,7 @@ from tests.content.rolefiles import (
 HOST_ROOMS = ("main", "check", "install", "configure", "service", "verify", "remove")
 CLUSTER_ROOMS = ("main", "check", "install", "verify", "remove")
 # Names that Ansible gives to every task and that say nothing about the host or about other hosts.
-# gpuctl_force_conflicts and gpuctl_reboot_ok are the flags of one run, gpuctl_packages_ahead what it has done already.
+# gpuctl_force_conflicts, gpuctl_reboot_ok, gpuctl_purge: flags of one run; gpuctl_packages_ahead: what it has done.
 ALLOWED_MAGIC = frozenset(
     {
         "omit",
@@ -46,6 +46,7 @@ ALLOWED_MAGIC = frozenset(
         "gpuctl_force_conflicts",
         "gpuctl_reboot_ok",
         "gpuctl_packages_ahead",
+        "gpuctl_purge",
     }
 )
 LONGEST_TASK_FILE = 90

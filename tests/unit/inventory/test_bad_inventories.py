@@ -153,9 +153,17 @@ BAD: dict[str, tuple[dict[str, str], list[tuple[str, str, str | None, str | None
         yml("control_plane:\n  hosts:\n    cp1:\n  vars:\n    cluster_name:\n"),
         [("variable-invalid", "`cluster_name` has no value", "lab.yml:5", "cp1")],
     ),
-    "list-without-choices": (
+    "list-choices": (
         ini(GOOD + "[all:vars]\ncluster_addons=['kueue']\n"),
-        [("variable-invalid", "takes no value yet", "lab.ini:7", None)],
+        [("variable-invalid", "must be one of csi-driver-nfs", "lab.ini:7", None)],
+    ),
+    "nfs-to-everybody": (
+        ini(GOOD + "[all:vars]\nnfs_server_networks=['10.0.0.0/16', '*']\n"),
+        [("variable-invalid", "'*' is no address or network", "lab.ini:7", None)],
+    ),
+    "nfs-to-the-internet": (
+        ini(GOOD + "[all:vars]\nnfs_server_networks=['0.0.0.0/0']\n"),
+        [("variable-invalid", "0.0.0.0/0 opens the export to the internet", "lab.ini:7", None)],
     ),
     "differs": (
         ini("[control_plane]\ncp1\n[workers]\ngpu1\ngpu2 cluster_name=other\n"),
