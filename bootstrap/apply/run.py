@@ -8,6 +8,7 @@ from collections.abc import Collection
 from bootstrap.apply.access_kubeconfig import bring_kubeconfig
 from bootstrap.apply.disrupt import drained
 from bootstrap.apply.execute import Execution, execute, private_directory, sweep_private_directories
+from bootstrap.apply.launch_check import check_launch_server
 from bootstrap.apply.lock import hold_locks
 from bootstrap.apply.outcomes import exit_code_of, outcomes_of, unchanged
 from bootstrap.apply.requests import BootstrapRequest, PlanRequest
@@ -77,6 +78,7 @@ def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
     if decision.plan.empty:
         return _nothing_to_do(request, inventory, survey, decision, begun)
     _refuse_unallowed(decision)
+    check_launch_server(decision.plan.steps, decision.arguments.by_host[decision.view.seed])
     with hold_locks(inventory, request.access, request.run.id):
         if any(facts.unfinished for facts in survey.facts.values()):
             wait_for_leftovers(inventory, request.access, view)

@@ -17,7 +17,9 @@ from bootstrap.inventory.model import SERVICE_GROUPS, Host, Inventory
 from bootstrap.inventory.schema import Component, components
 from bootstrap.plan.addresses import node_address
 from bootstrap.plan.cluster_view import ClusterView, node_name, recorded_argument
+from bootstrap.plan.launch_arguments import LaunchFiles, launch_arguments
 from bootstrap.plan.model import Update, upgrade_command
+from bootstrap.plan.nfs_arguments import nfs_arguments
 from bootstrap.probe.facts import HostFacts
 
 # Source: NVIDIA driver installation guide (open modules drive Turing and later); ids: the PCI ID database.
@@ -32,8 +34,13 @@ class Arguments:
     updates: tuple[Update, ...]
 
 
-def resolve_arguments(inventory: Inventory, facts: Mapping[str, HostFacts], view: ClusterView) -> Arguments:
-    """Arguments of every probed host: inventory, then pins of receipts, then what facts decide."""
+def resolve_arguments(
+    inventory: Inventory, facts: Mapping[str, HostFacts], view: ClusterView, launch: LaunchFiles | None = None
+) -> Arguments:
+    """Arguments of every probed host: inventory, then pins of receipts, then what facts and files decide.
+
+    Without `launch`, what the Launch agent's files hold is left empty: enough to undo things.
+    """
     by_host: dict[str, dict[str, Any]] = {}
     updates: dict[tuple[str, str], Update] = {}
     ca_text = _read_ca(inventory)
@@ -44,6 +51,8 @@ def resolve_arguments(inventory: Inventory, facts: Mapping[str, HostFacts], view
         for update in _apply_pins(values, host, facts, view):
             updates.setdefault((update.component, update.variable), update)
         values.update(_derived(host, values, facts, view, inventory))
+        values.update(nfs_arguments(host, values, facts, inventory))
+        values.update(launch_arguments(host, facts[host.name], inventory, launch or LaunchFiles()))
         values["cluster_ca_certificate"] = ca_text
         by_host[host.name] = values
     return Arguments(by_host, tuple(updates.values()))

@@ -1,6 +1,6 @@
 """The planner: wanted arguments against receipts and evidence of every host.
 
-Pure: no host is touched, no file read but the project's own roles.
+No host is touched, no file read but the project's own roles and those that the settings name.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from bootstrap.inventory.schema import Component, options_of
 from bootstrap.plan.arguments import Arguments, components_for, resolve_arguments
 from bootstrap.plan.cluster_view import ClusterView, extra_nodes, node_name, view_cluster
 from bootstrap.plan.compare import changed_arguments, describe_argument, reasons_to_change, receipt_trouble
+from bootstrap.plan.launch_arguments import launch_problems, read_launch_files
 from bootstrap.plan.model import CLUSTER, UPGRADES, Effect, Plan, Step, upgrade_command
 from bootstrap.probe.facts import Drift, HostFacts
 
@@ -43,12 +44,14 @@ def decide(
     `limit` names the hosts that may change; empty means all.
 
     Raises:
-        GpuctlError: an immutable argument or an installed version was changed (exit 4); nothing was changed.
+        GpuctlError: a file that the settings name cannot be used (exit 3); an immutable argument or an installed
+            version was changed, or the Launch agent has no key (exit 4); nothing was changed.
     """
     view = view_cluster(inventory, facts)
-    arguments = resolve_arguments(inventory, facts, view)
+    launch = read_launch_files(inventory)
+    arguments = resolve_arguments(inventory, facts, view, launch)
     steps: list[tuple[int, int, Step]] = []
-    problems: list[Problem] = []
+    problems = list(launch_problems(inventory, launch))
     for position, host in enumerate(inventory.hosts):
         if host.name not in facts:
             continue
