@@ -144,11 +144,12 @@ def describe_end(stage: Stage, sight: Sight, asked: Asked) -> str:
     """What a stage that is passed came to."""
     job, pod = sight.job, sight.pod
     if stage is Stage.AGENT:
-        agent = job.agent if job else ""
-        host = next((a.host for a in sight.agents if a.name == agent and a.host), "")
-        return f"taken by {agent}{f' on {host}' if host else ''}" if agent else "taken"
+        takers = [a for a in sight.agents if job is None or a.name == job.agent]
+        return f"taken by {stops.name_of(takers[0])}" if len(takers) == 1 else "taken"
     if stage is Stage.JOB:
-        return f"{job.namespace}/{job.name}" if job else "its pod is there"
+        if job is not None:
+            return f"Job {job.namespace}/{job.name}"
+        return f"{pod.owner[0]} {pod.namespace}/{pod.owner[1]}" if pod else ""
     if stage is Stage.POD:
         return f"{pod.name}{f' on {pod.node}' if pod.node else ''}" if pod else "its program ran"
     return f"sees {sight.hello.gpus} of {wanted_gpus(sight, asked)}" if sight.hello else ""

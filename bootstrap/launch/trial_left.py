@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import shlex
 
-from bootstrap.launch.trial_model import OPEN_STATES, Asked, Leftover, Sight
+from bootstrap.launch.trial_model import OPEN_STATES, Asked, Job, Leftover, Pod, Sight
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
 
 def left_over(asked: Asked, item_id: str, sight: Sight, *, withdrawn: bool) -> tuple[Leftover, ...]:
-    """The item, if it is still open and was not withdrawn, and the object in the cluster that has not ended."""
-    left = []
-    if sight.item is not None and not withdrawn and sight.item.state in OPEN_STATES:
-        left.append(Leftover("item", item_id, sight.item.state, withdraw_command(asked, item_id)))
-    job, pod = sight.job, sight.pod
-    if job is not None and not (job.ended or job.gone):
-        left.append(Leftover("Job", f"{job.namespace}/{job.name}", "runs on", _delete("job", job.namespace, job.name)))
-    elif job is None and pod is not None and not pod.gone and pod.phase not in _FINISHED:
-        kind, name = pod.owner
-        left.append(Leftover(kind, f"{pod.namespace}/{name}", "runs on", _delete(kind.lower(), pod.namespace, name)))
-    return tuple(left)
+    """The object in the cluster that has not ended, and the item, if it is still open and was not withdrawn."""
+    running = _running(sight.job, sight.pod)
+    item = sight.item
+    if item is None or withdrawn or item.state not in OPEN_STATES:
+        return running
+    if running:
+        return (*running, Leftover("item", item_id, f"{item.state}, the agent closes it when that has ended", ""))
+    claimed = item.state != "PENDING"
+    state = f"{item.state}, the agent should close it" if claimed else item.state
+    return (Leftover("item", item_id, state, withdraw_command(asked, item_id)),)
+
+
+def _running(job: Job | None, pod: Pod | None) -> tuple[Leftover, ...]:
+    if pod is not None and (pod.exit_code is not None or pod.phase in _FINISHED):
+        return ()  # what made it ends by itself now
+    if job is not None:
+        kind, namespace, name, over = "Job", job.namespace, job.name, job.ended or job.gone
+    elif pod is not None:
+        (kind, name), namespace, over = pod.owner, pod.namespace, pod.gone
+    else:
+        return ()
+    remove = shlex.join(["kubectl", "delete", kind.lower(), "-n", namespace, name])
+    return () if over else (Leftover(kind, f"{namespace}/{name}", "runs on", remove),)
 
 
 def withdraw_command(asked: Asked, item_id: str) -> str:
     """The command that takes an item out of its queue."""
     return shlex.join(["gpuctl", "launch", "test", "-q", asked.queue, "-e", asked.entity, "--withdraw", item_id])
-
-
-def _delete(kind: str, namespace: str, name: str) -> str:
-    return shlex.join(["kubectl", "delete", kind, "-n", namespace, name])

@@ -54,7 +54,7 @@ def _nobody(agents: tuple[Agent, ...], asked: Asked) -> Problem:
     last = min(agents, key=lambda a: a.age_s if a.age_s is not None else float("inf"))
     heard = "has never been heard of" if last.age_s is None else f"was last heard of {_ago(last.age_s)} ago"
     said = "stopped" if last.status == "KILLED" else heard
-    return Problem("launch-agent-silent", f"{_name(last)} {said}", _STATUS)
+    return Problem("launch-agent-silent", f"{name_of(last)} {said}", _STATUS)
 
 
 def _job(sight: Sight, asked: Asked, limits: Limits, waited: float, late: bool) -> Problem | None:
@@ -93,11 +93,10 @@ def _pod(sight: Sight, asked: Asked, limits: Limits, waited: float, late: bool) 
 
 def _no_pod(sight: Sight, limits: Limits, waited: float, late: bool) -> Problem | None:
     job = sight.job
-    if job is None:
-        return None
+    if job is None or job.gone:
+        name = f"Job {job.namespace}/{job.name}" if job else "the Job"
+        return Problem("launch-job-gone", f"{name} was deleted before it had a pod", "run the same command again")
     place = f"{job.namespace}/{job.name}"
-    if job.gone:
-        return Problem("launch-job-gone", f"Job {place} was deleted before it had a pod", "run the same command again")
     if late or job.failed or waited > limits.no_pod_s:
         words = job.words or job.failed or "no event says why"
         fix = f"kubectl describe job -n {job.namespace} {job.name}"
@@ -236,12 +235,13 @@ def _gpus(number: int) -> str:
     return f"{number} GPU{'' if number == 1 else 's'}"
 
 
-def _name(agent: Agent) -> str:
+def name_of(agent: Agent) -> str:
+    """How an agent is called in sentences."""
     return f"agent {agent.name}{f' on {agent.host}' if agent.host else ''}"
 
 
 def _names(agents: list[Agent]) -> str:
-    return ", ".join(_name(agent) for agent in agents)
+    return ", ".join(name_of(agent) for agent in agents)
 
 
 def _ago(seconds: float) -> str:
