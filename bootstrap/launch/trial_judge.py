@@ -27,13 +27,18 @@ UNREACHABLE = frozenset({"launch-server-unreachable", "launch-cluster-unreachabl
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """The way so far. Times are those of the sights' clock; `problem` ends it, and so does `passed`."""
+    """The way so far. Times are those of the sights' clock; `problem` ends it, and so does `passed`.
+
+    `blind_s` are the seconds of this stage in which somebody did not answer: they are on nobody else's account.
+    """
 
     begun: float
     stage: Stage = Stage.AGENT
     since: float = 0.0
     ended: tuple[StageResult, ...] = ()
     seen: str = ""
+    looked: float = 0.0
+    blind_s: float = 0.0
     silent_since: Mapping[str, float] = field(default_factory=dict)  # code of an outage → when it began
     problem: Problem | None = None
     passed: bool = False
@@ -46,7 +51,7 @@ class Track:
 
 def begin(at: float, queue: StageResult) -> Track:
     """The track of a job that was put into its queue just now; `queue` is the stage that this was."""
-    return Track(begun=at - (queue.elapsed_s or 0.0), since=at, ended=(queue,))
+    return Track(begun=at - (queue.elapsed_s or 0.0), since=at, looked=at, ended=(queue,))
 
 
 def advance(track: Track, sight: Sight, asked: Asked, limits: Limits) -> Track:
@@ -57,15 +62,21 @@ def advance(track: Track, sight: Sight, asked: Asked, limits: Limits) -> Track:
     if track.over:
         return track
     now = _moved(track, sight, asked)
-    silent = {
-        p.code: track.silent_since.get(p.code, sight.at) for p in (sight.server_problem, sight.cluster_problem) if p
-    }
-    now = replace(now, silent_since=silent, seen=describe(now.stage, sight, asked))
+    troubles = [p for p in (sight.server_problem, sight.cluster_problem) if p]
+    now = replace(
+        now,
+        looked=sight.at,
+        blind_s=now.blind_s + (sight.at - track.looked if troubles else 0.0),
+        silent_since={p.code: track.silent_since.get(p.code, sight.at) for p in troubles},
+        seen=describe(now.stage, sight, asked),
+    )
     if now.stage is Stage.RESULT and _well_ended(sight):
         return replace(now, passed=True, ended=(*now.ended, _ended(now, sight)))
     late = sight.at - track.begun > asked.timeout_s
-    problem = _outage(now, sight, limits) or stops.CHECKS[now.stage](sight, asked, limits, sight.at - now.since, late)
-    return replace(now, problem=problem)
+    if troubles:
+        return replace(now, problem=_outage(now, sight, limits, troubles, late=late))
+    waited = sight.at - now.since - now.blind_s
+    return replace(now, problem=stops.CHECKS[now.stage](sight, asked, limits, waited, late))
 
 
 def results(track: Track, at: float) -> tuple[StageResult, ...]:
@@ -103,7 +114,7 @@ def _moved(track: Track, sight: Sight, asked: Asked) -> Track:
     target = reached(sight, asked)
     while STAGES.index(track.stage) < STAGES.index(target):
         done = _ended(track, sight, describe_end(track.stage, sight, asked))
-        track = replace(track, ended=(*track.ended, done), since=sight.at, stage=_next(track.stage))
+        track = replace(track, ended=(*track.ended, done), since=sight.at, blind_s=0.0, stage=_next(track.stage))
     return track
 
 
@@ -122,12 +133,11 @@ def _well_ended(sight: Sight) -> bool:
     return closed and ended and sight.hello is not None and sight.hello.registered in {"", "registered"}
 
 
-def _outage(track: Track, sight: Sight, limits: Limits) -> Problem | None:
+def _outage(track: Track, sight: Sight, limits: Limits, troubles: list[Problem], *, late: bool) -> Problem | None:
     """Who does not answer is asked for a while; who answers with a refusal is not."""
-    for problem in (sight.server_problem, sight.cluster_problem):
-        if problem is None:
-            continue
-        if problem.code not in UNREACHABLE or sight.at - track.silent_since[problem.code] > limits.outage_s:
+    for problem in troubles:
+        silent = sight.at - track.silent_since[problem.code]
+        if late or problem.code not in UNREACHABLE or silent > limits.outage_s:
             return problem
     return None
 
