@@ -13,6 +13,7 @@ import re
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Mapping
 from os import environ as own_environment
@@ -58,8 +59,8 @@ def register(environ: Mapping[str, str]) -> str:
             return "the W&B server says: " + "; ".join(str(e.get("message", e)) for e in answer["errors"])
         if not (answer.get("data") or {}).get("upsertBucket"):
             return "the W&B server did not register the run"
-        stream = "/".join((url, "files", entity, project, run, "file_stream"))
-        _post(stream, {"complete": True, "exitcode": 0}, environ["WANDB_API_KEY"])
+        stream = "/".join((url, "files", *(urllib.parse.quote(name, safe="") for name in (entity, project, run))))
+        _post(stream + "/file_stream", {"complete": True, "exitcode": 0}, environ["WANDB_API_KEY"])
     except (OSError, ValueError) as error:
         return f"{base}: {getattr(error, 'reason', error)}"
     return "registered"
