@@ -120,12 +120,12 @@ def test_a_boolean_has_the_place_that_won(tmp_path: Path) -> None:
     assert (cp2.connection.become, cp2.origins["ansible_become"]) == (False, f"{path}:5")
 
 
-@pytest.mark.parametrize("name", ["lab.ini", "single-node.ini", "ha.ini"])
+@pytest.mark.parametrize("name", ["lab.ini", "single-node.ini", "ha.ini", "launch.ini"])
 def test_the_examples_load(name: str) -> None:
     assert load_inventory(inventories_path() / name).control_plane
 
 
-@pytest.mark.parametrize("name", ["lab.ini", "single-node.ini", "ha.ini"])
+@pytest.mark.parametrize("name", ["lab.ini", "single-node.ini", "ha.ini", "launch.ini"])
 def test_what_the_examples_comment_out_loads_too(name: str, tmp_path: Path) -> None:
     text = (inventories_path() / name).read_text()
     lines = [line[1:] if line.startswith("#") and line[1:2].isalpha() else line for line in text.splitlines()]
