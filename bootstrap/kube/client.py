@@ -9,6 +9,7 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -113,6 +114,27 @@ def cluster_api(seed: Host, access: Access) -> Iterator[Cluster]:
                 {"server": f"https://{host}:{reached_port}", "tls-server-name": endpoint}
             )
             yield _client(config)
+
+
+@contextmanager
+def kubeconfig_api(path: Path | None, context: str = "") -> Iterator[Cluster]:
+    """The API of a context of a kubeconfig: its current one, and kubectl's own file, unless named.
+
+    Raises:
+        GpuctlError: the file or the context cannot be used (exit 3).
+    """
+    from kubernetes.config import new_client_from_config
+    from kubernetes.config.config_exception import ConfigException
+
+    try:
+        client = new_client_from_config(  # type: ignore[no-untyped-call]
+            config_file=str(path) if path else None, context=context or None
+        )
+    except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        fix = "name a kubeconfig with --kubeconfig and one of its contexts with --context"
+        raise GpuctlError(ExitCode.SETTINGS, Problem("kubeconfig-unusable", f"kubeconfig: {what}", fix)) from error
+    yield Cluster(client)
 
 
 def read_admin_conf(session: Session, seed: Host, access: Access) -> str:

@@ -1,0 +1,1 @@
+"""gpuctl launch: queues, agent and a trial job of W&B Launch."""

@@ -1,0 +1,148 @@
+"""`gpuctl launch agent status`: ask the cluster for each right, the agent for its life, the server for the agent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bootstrap.access import Access
+from bootstrap.errors import GpuctlError, Problem, settings_error
+from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.load import load_inventory
+from bootstrap.inventory.model import LAUNCH_AGENT, Host, Inventory
+from bootstrap.inventory.secret import Secret
+from bootstrap.kube.client import ApiError, Cluster, cluster_api, kubeconfig_api
+from bootstrap.launch.agent_cluster import deployment_seen, objects_seen, rights_problems
+from bootstrap.launch.agent_hosts import hosts_seen
+from bootstrap.launch.agent_model import CLUSTER_MODE, HOST_MODE, AgentStatus, Fact, Seen, State, Target
+from bootstrap.launch.agent_server import asker, server_seen
+from bootstrap.launch.rights import Right, missing_rights
+from bootstrap.plan.launch_arguments import launch_arguments, read_launch_files
+
+_RECEIPT = "/api/v1/namespaces/kube-system/configmaps/gpuctl-receipt-launch-agent"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRequest:
+    """Which cluster: that of an inventory, else that of a context of a kubeconfig (its current one when empty).
+
+    `api_key`: for the server; empty for what the inventory names.
+    """
+
+    inventory: Path | None = None
+    kubeconfig: Path | None = None
+    context: str = ""
+    access: Access = field(default_factory=Access)
+    api_key: Secret = field(default_factory=Secret)
+
+
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """The agent, how its cluster is reached, and what else of it can be asked."""
+
+    target: Target
+    hosts: tuple[Host, ...]
+    api_key: Secret
+    ca_text: str = ""
+
+
+def agent_status(request: StatusRequest) -> AgentStatus:
+    """Ask everything; what is wrong is in the result, so is what could not be asked.
+
+    Raises:
+        GpuctlError: settings (3), no cluster to ask, or one without an agent (6).
+    """
+    try:
+        if request.inventory is not None:
+            return _by_inventory(request, load_inventory(request.inventory))
+        with kubeconfig_api(request.kubeconfig, request.context) as cluster:
+            meant = _Meant(Target.of(_recorded(cluster)), (), request.api_key)
+            return _status(meant, request.access, *_cluster_says(cluster, meant.target))
+    except ApiError as error:
+        problem = Problem("api-unreachable", f"the cluster's API: {error}", "look at the control plane")
+        raise GpuctlError(ExitCode.NOT_READY, problem) from error
+
+
+def _by_inventory(request: StatusRequest, inventory: Inventory) -> AgentStatus:
+    agents = inventory.group(LAUNCH_AGENT)
+    if not agents:
+        words = f"{inventory.path.name} has no host in the group launch_agent: there is no agent to ask for"
+        raise settings_error(Problem("launch-agent-none", words, "list the agent's host under [launch_agent]"))
+    values = launch_arguments(agents[0], None, inventory, read_launch_files(inventory))
+    key = request.api_key or values["launch_agent_api_key"]
+    target = Target.of(values)
+    hosts = agents if target.mode == HOST_MODE else ()
+    meant = _Meant(target, hosts, key, _ca_text(inventory))
+    with _seed_api(inventory, request.access) as cluster:
+        said = _cluster_says(cluster, target)
+    return _status(meant, request.access, *said)
+
+
+@contextmanager
+def _seed_api(inventory: Inventory, access: Access) -> Iterator[Cluster]:
+    """The API through the first control plane that has a cluster; what the last one said when none has."""
+    with ExitStack() as stack:
+        yield _first_api(inventory, access, stack)
+
+
+def _first_api(inventory: Inventory, access: Access, stack: ExitStack) -> Cluster:
+    errors: list[GpuctlError] = []
+    for plane in inventory.control_plane:
+        try:
+            return stack.enter_context(cluster_api(plane, access))
+        except GpuctlError as error:
+            errors.append(error)
+    raise errors[-1]
+
+
+def _ca_text(inventory: Inventory) -> str:
+    """The site's CA, which the server's certificate may be made with. Raises GpuctlError (exit 3): unreadable."""
+    named = str(inventory.hosts[0].settings.get("cluster_ca_file") or "")
+    if not named:
+        return ""
+    path = inventory.path.parent / Path(named).expanduser()
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        words = f"cluster_ca_file: {path}: {error}"
+        raise settings_error(Problem("variable-invalid", words, "name a PEM file that can be read")) from error
+
+
+def _recorded(cluster: Cluster) -> Mapping[str, Any]:
+    """The role's variables as the cluster's receipt has them."""
+    found = cluster.get(_RECEIPT)
+    try:
+        receipt = json.loads(((found or {}).get("data") or {}).get("receipt") or "{}")
+        arguments = receipt.get("arguments") or {}
+        values = {name: entry["value"] for name, entry in arguments.items() if "value" in entry}
+        Target.of(values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        words = "this cluster has no receipt of a Launch agent"
+        fix = "name the cluster's own context; or set the agent up: group launch_agent in the inventory"
+        raise GpuctlError(ExitCode.NOT_READY, Problem("launch-agent-none", words, fix)) from error
+    return values
+
+
+def _cluster_says(cluster: Cluster, target: Target) -> tuple[Seen, Mapping[str, tuple[Right, ...]]]:
+    seen = objects_seen(cluster, target)
+    missing = missing_rights(cluster, target.namespace, target.account, target.namespaces)
+    seen += Seen(problems=rights_problems(target, missing))
+    return (seen + deployment_seen(cluster, target) if target.mode == CLUSTER_MODE else seen), missing
+
+
+def _status(meant: _Meant, access: Access, seen: Seen, missing: Mapping[str, tuple[Right, ...]]) -> AgentStatus:
+    target = meant.target
+    if target.mode == HOST_MODE and not meant.hosts:
+        told = "not asked: it is on a host that only the inventory names"
+        seen += Seen((Fact("the agent's service", State.UNKNOWN, told),))
+    seen += hosts_seen(meant.hosts, access)
+    seen += server_seen(target, asker(target, meant.api_key, meant.ca_text) if meant.api_key else None)
+    return AgentStatus(target, seen.facts, missing, _once(seen.problems))
+
+
+def _once(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    return tuple(dict.fromkeys(problems))

@@ -1,0 +1,452 @@
+"""`gpuctl launch agent status`: facts, problems and the exact screen, on a cluster made of what the role renders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+from ansible.plugins.loader import init_plugin_loader
+
+from bootstrap.cli.main import main
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.secret import Secret
+from bootstrap.kube.client import ApiError, Cluster
+from bootstrap.launch import agent_status
+from bootstrap.launch.agent_hosts import unit_seen
+from bootstrap.launch.agent_model import Seen, State, Target
+from bootstrap.launch.agent_server import KnownAgent, judge_agents, known_agents, server_seen
+from bootstrap.launch.rights import RIGHTS
+from tests.unit.plugins_cluster.rendering import ROLES, render, value
+
+KEY = "0123456789" * 4
+VALUES: dict[str, Any] = {
+    "role_path": str(ROLES / "launch_agent"),
+    "launch_agent_mode": "cluster",
+    "launch_agent_release": "gpuctl",
+    "launch_agent_namespace": "wandb",
+    "launch_agent_target_namespaces": ["default", "wandb"],
+    "launch_agent_base_url": "https://wandb.example.com",
+    "launch_agent_entity": "vision-lab",
+    "launch_agent_queues": ["gpus"],
+    "launch_agent_api_key": KEY,
+}
+TARGET = Target.of(VALUES)
+POLLING = KnownAgent("k3v9x1ab", "agent-1", "POLLING", 4.2, ("gpus",))
+HANGS = "runs hang silently: their item stays CLAIMED, and its slot is taken for good"
+PLURALS = {
+    "Namespace": "namespaces",
+    "ServiceAccount": "serviceaccounts",
+    "Secret": "secrets",
+    "ConfigMap": "configmaps",
+    "Deployment": "deployments",
+    "Pod": "pods",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _lookups() -> None:
+    init_plugin_loader([])
+
+
+class FakeCluster:
+    """Objects by their path, the rights of a ClusterRole that RoleBindings bind, logs of pods."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.rules: list[dict[str, Any]] = []
+        self.bound: dict[str, str] = {}
+        self.log = ""
+        for name in value("launch_agent", "__launch_agent_manifests", **values):
+            for item in yaml.safe_load_all(render("launch_agent", name, **values)):
+                if item is not None:
+                    self.add(item)
+
+    def add(self, item: dict[str, Any]) -> None:
+        meta = item["metadata"]
+        if item["kind"] == "ClusterRole":
+            self.rules = item["rules"]
+        if item["kind"] == "RoleBinding":
+            (subject,) = item["subjects"]
+            self.bound[meta["namespace"]] = f"system:serviceaccount:{subject['namespace']}:{subject['name']}"
+        if item["kind"] in PLURALS:
+            self.objects[self.path(item)] = item
+
+    @staticmethod
+    def path(item: Mapping[str, Any]) -> str:
+        version, meta = item["apiVersion"], item["metadata"]
+        base = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        scope = f"/namespaces/{meta['namespace']}" if meta.get("namespace") else ""
+        return f"{base}{scope}/{PLURALS[item['kind']]}/{meta['name']}"
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        if query is not None:
+            name, _, wanted = query["labelSelector"].partition("=")
+            found = [o for p, o in self.objects.items() if p.startswith(f"{path}/")]
+            return {"items": [o for o in found if o["metadata"].get("labels", {}).get(name) == wanted]}
+        return self.objects.get(path)
+
+    def call(self, method: str, path: str, *, body: Any) -> dict[str, Any]:
+        assert (method, path) == ("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews")
+        asked = body["spec"]["resourceAttributes"]
+        kind = asked["resource"] + (f"/{asked['subresource']}" if "subresource" in asked else "")
+        allowed = self.bound.get(asked["namespace"]) == body["spec"]["user"] and any(
+            asked["group"] in r["apiGroups"] and kind in r["resources"] and asked["verb"] in r["verbs"]
+            for r in self.rules
+        )
+        return {"status": {"allowed": allowed}}
+
+    def text(self, path: str, query: Mapping[str, str]) -> str:
+        assert path.endswith("/log")
+        if not self.log:
+            raise ApiError(400, "container is waiting to start")
+        return self.log if query["previous"] == "true" else ""
+
+    def ready(self, number: int = 1) -> FakeCluster:
+        for item in self.objects.values():
+            if item["kind"] == "Deployment":
+                item["status"] = {"readyReplicas": number}
+            if item.get("type") == "kubernetes.io/service-account-token":
+                item["data"] = {"token": "dG9rZW4="}
+        return self
+
+    def lose(self, resource: str, verb: str) -> FakeCluster:
+        for rule in self.rules:
+            if rule["resources"] == [resource] and verb in rule["verbs"]:
+                rule["verbs"].remove(verb)
+        return self
+
+
+def receipt(values: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = {name: {"digest": "x", "value": v} for name, v in values.items() if name != "launch_agent_api_key"}
+    text = json.dumps({"component": "launch_agent", "state": "complete", "arguments": arguments})
+    meta = {"name": "gpuctl-receipt-launch-agent", "namespace": "kube-system"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"receipt": text}}
+
+
+@pytest.fixture
+def status(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command on a fake cluster: exit code, stdout, stderr."""
+
+    def run(
+        cluster: FakeCluster, values: Mapping[str, Any] = VALUES, *words: str, agents: Sequence[KnownAgent] = (POLLING,)
+    ) -> tuple[int, str, str]:
+        @contextmanager
+        def api(_path: Path | None, _context: str) -> Iterator[Cluster]:
+            yield cast(Cluster, cluster)
+
+        cluster.add(receipt(values))
+        monkeypatch.setattr(agent_status, "kubeconfig_api", api)
+        monkeypatch.setattr(agent_status, "asker", lambda *_: lambda: agents)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        monkeypatch.delenv("GPUCTL_INVENTORY", raising=False)
+        code = main(["launch", "agent", "status", *words])
+        captured = capsys.readouterr()
+        assert KEY not in captured.out + captured.err
+        return code, captured.out, captured.err
+
+    return run
+
+
+Status = Callable[..., tuple[int, str, str]]
+
+
+def test_all_is_well(status: Status) -> None:
+    code, out, err = status(FakeCluster(VALUES).ready())
+    assert (code, err) == (0, "")
+    assert out == (
+        "Launch agent in mode cluster, service account wandb/wandb-launch-serviceaccount-gpuctl\n"
+        "  ✓ Namespace wandb\n"
+        "  ✓ Namespace default\n"
+        "  ✓ ServiceAccount wandb/wandb-launch-serviceaccount-gpuctl\n"
+        "  ✓ Secret wandb/wandb-api-key-gpuctl\n"
+        "  ✓ Secret default/wandb-api-key-gpuctl\n"
+        "  ✓ ConfigMap wandb/wandb-launch-configmap-gpuctl\n"
+        "  ✓ Deployment wandb/launch-agent-gpuctl: 1 of 1 pods ready\n"
+        "  ✓ https://wandb.example.com: agent k3v9x1ab on agent-1: POLLING, heard of 4 s ago; polls gpus\n"
+        "  rights                     wandb   default\n"
+        "  secrets                    ✓       ✓\n"
+        "  pods                       ✓       ✓\n"
+        "  pods/log                   ✓       ✓\n"
+        "  jobs.batch                 ✓       ✓\n"
+        "  jobs.batch.volcano.sh      ✓       ✓\n"
+        "  pytorchjobs.kubeflow.org   ✓       ✓\n"
+        "nothing is wrong\n"
+    )
+
+
+def test_a_missing_watch_is_told_as_what_hangs_silently(status: Status) -> None:
+    code, out, err = status(FakeCluster(VALUES).ready().lose("jobs", "watch"))
+    assert code == 6
+    assert "  jobs.batch                 ✗ watch   ✗ watch\n" in out
+    assert out.endswith("\n2 things wrong\n")
+    fix = "  fix:  run `gpuctl bootstrap` again: it applies the rights (ClusterRole wandb-job-creator-gpuctl"
+    first, second = err.splitlines()[:2]
+    assert first == f"error: the agent may not watch jobs.batch in wandb, default: {HANGS}   [launch-right-missing]"
+    assert second.startswith(fix)
+
+
+def test_an_unbound_namespace_is_one_thing(status: Status) -> None:
+    cluster = FakeCluster(VALUES).ready()
+    del cluster.bound["default"]
+    code, out, err = status(cluster)
+    assert code == 6
+    assert "  jobs.batch                 ✓       ✗ create, watch, delete\n" in out
+    assert err.count("error:") == 1
+    assert "the agent may do nothing in namespace default: no run gets there, or it hangs silently" in err
+
+
+def test_a_pod_that_does_not_start_is_told_in_the_kubelet_s_words(status: Status) -> None:
+    cluster = FakeCluster(VALUES).ready(0)
+    waiting = {
+        "waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "wandb/launch-agent:0.31.0"'}
+    }
+    meta = {"name": "launch-agent-gpuctl-x", "namespace": "wandb", "labels": {"app": "launch-agent-gpuctl"}}
+    status_of_pod = {"containerStatuses": [{"state": waiting}]}
+    cluster.add({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": status_of_pod})
+    cluster.log = "wandb: ERROR Failed to authenticate"
+    code, out, err = status(cluster)
+    assert code == 6
+    why = 'ImagePullBackOff: Back-off pulling image "wandb/launch-agent:0.31.0"'
+    assert f"  ✗ Deployment wandb/launch-agent-gpuctl: 0 of 1 pods ready; {why}\n" in out
+    assert err.splitlines()[:3] == [
+        f"error: Deployment wandb/launch-agent-gpuctl: 0 of 1 pods ready; {why}   [launch-agent-down]",
+        "  fix:  look at `kubectl --namespace wandb describe pods --selector app=launch-agent-gpuctl`",
+        "  seen: wandb: ERROR Failed to authenticate",
+    ]
+
+
+def test_everything_that_can_be_missing_is_missed(status: Status) -> None:
+    cluster = FakeCluster(VALUES)
+    cluster.objects.clear()
+    code, out, err = status(cluster)
+    assert code == 6
+    assert out.count("✗ ") >= 7
+    for name in (
+        "Namespace default",
+        "ServiceAccount wandb/wandb-launch-serviceaccount-gpuctl",
+        "Secret default/wandb-api-key-gpuctl",
+        "ConfigMap wandb/wandb-launch-configmap-gpuctl",
+        "Deployment wandb/launch-agent-gpuctl",
+    ):
+        assert f"error: {name}: it is not there   [launch-object-missing]" in err
+
+
+def test_an_agent_on_a_host_has_a_token_that_kubernetes_filled_in(status: Status) -> None:
+    values = {**VALUES, "launch_agent_mode": "host"}
+    code, out, err = status(FakeCluster(values), values)
+    assert code == 6
+    assert "Secret wandb/launch-agent-token: Kubernetes has not put a token into it" in err
+    code, out, err = status(FakeCluster(values).ready(), values)
+    assert (code, err) == (0, "")
+    assert "  ? the agent's service: not asked: it is on a host that only the inventory names\n" in out
+
+
+def test_a_queue_that_nobody_polls(status: Status) -> None:
+    code, out, err = status(FakeCluster(VALUES).ready(), agents=[replace(POLLING, age_s=400.0)])
+    words = "no agent polls queue vision-lab/gpus: the last, k3v9x1ab on agent-1, is POLLING and was heard of 400 s ago"
+    assert code == 6
+    assert f"  ✗ https://wandb.example.com: {words}\n" in out
+    assert err.startswith(f"error: {words}   [launch-agent-unseen]\n  fix:  look at `kubectl --namespace wandb logs")
+
+
+def test_a_cluster_without_an_agent(status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.unit.launch.test_agent_status.receipt", lambda _values: {"kind": "x", "metadata": {}})
+    cluster = FakeCluster(VALUES)
+    code, out, err = status(cluster)
+    assert (code, out) == (6, "")
+    assert err.startswith("error: this cluster has no receipt of a Launch agent   [launch-agent-none]\n")
+
+
+def test_json(status: Status) -> None:
+    code, out, _ = status(FakeCluster(VALUES).ready().lose("pods", "watch"), VALUES, "--output", "json")
+    document = json.loads(out)
+    assert code == document["exit_code"] == 6
+    assert document["command"] == "launch agent status"
+    assert set(document["data"]) == {"agent", "facts", "missing_rights"}
+    assert document["data"]["missing_rights"]["default"]["pods"] == ["watch"]
+    assert document["data"]["facts"][0] == {"subject": "Namespace wandb", "state": "ok", "detail": ""}
+    assert [e["code"] for e in document["errors"]] == ["launch-right-missing"]
+
+
+def test_rights_are_those_that_the_role_grants() -> None:
+    granted = [
+        (group, resource, verb)
+        for rule in value("launch_agent", "__launch_agent_rules")
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+    assert sorted(granted) == sorted((r.group, r.resource, r.verb) for r in RIGHTS)
+
+
+RUNNING = {
+    "LoadState": "loaded",
+    "ActiveState": "active",
+    "SubState": "running",
+    "NRestarts": "0",
+    "ActiveEnterTimestamp": "Mon 2026-11-23 00:10:02 UTC",
+}
+
+
+@pytest.mark.parametrize(
+    ("unit", "state", "detail"),
+    [
+        (RUNNING, State.OK, "running since Mon 2026-11-23 00:10:02 UTC"),
+        ({**RUNNING, "NRestarts": "3"}, State.OK, "running since Mon 2026-11-23 00:10:02 UTC, started again 3 times"),
+        (
+            {**RUNNING, "ActiveState": "activating", "SubState": "auto-restart", "NRestarts": "8"},
+            State.BAD,
+            "activating (auto-restart), started again 8 times",
+        ),
+        ({"LoadState": "not-found"}, State.BAD, "not installed"),
+        ({}, State.BAD, "not installed"),
+    ],
+)
+def test_the_unit_on_a_host(unit: dict[str, str], state: State, detail: str) -> None:
+    seen = unit_seen("agent-1", unit, "wandb: ERROR Not all of requested queues (x) found.")
+    (fact,) = seen.facts
+    assert (fact.subject, fact.state, fact.detail) == ("gpuctl-launch-agent.service on agent-1", state, detail)
+    assert bool(seen.problems) == (state is State.BAD)
+    assert all(p.code == "launch-agent-down" and p.host == "agent-1" for p in seen.problems)
+
+
+def test_agents_that_are_gone_or_poll_something_else_do_not_count() -> None:
+    others = [
+        replace(POLLING, status="KILLED"),
+        replace(POLLING, age_s=None),
+        replace(POLLING, queues=("cpus",)),
+    ]
+    assert [p.code for p in judge_agents(TARGET, others).problems] == ["launch-agent-unseen"]
+    assert judge_agents(TARGET, [*others, POLLING]).problems == ()
+
+
+def test_a_server_that_cannot_be_asked_is_a_fact() -> None:
+    def away() -> Sequence[KnownAgent]:
+        raise GpuctlError(ExitCode.PREFLIGHT, Problem("launch-server-unreachable", "no answer"))
+
+    seen = server_seen(TARGET, away)
+    assert (seen.facts[0].state, seen.facts[0].detail) == (State.UNKNOWN, "no answer")
+    assert [p.code for p in seen.problems] == ["launch-server-unreachable"]
+    assert server_seen(TARGET, None) == Seen(server_seen(TARGET, None).facts)
+
+
+def test_a_key_file_that_others_can_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "key"
+    path.write_text(KEY)
+    path.chmod(0o644)
+    assert main(["launch", "agent", "status", "--api-key-file", str(path)]) == 3
+    assert "[launch-key-exposed]" in capsys.readouterr().err
+    path.chmod(0o600)
+    from bootstrap.launch.agent_key import read_key
+
+    assert read_key(path, from_environment=True) == Secret(KEY)
+
+
+def lab(tmp_path: Path, *more: str) -> Path:
+    (tmp_path / "key").write_text(KEY)
+    (tmp_path / "key").chmod(0o600)
+    path = tmp_path / "lab.ini"
+    lines = [
+        "[control_plane]",
+        "cp1 ansible_host=192.0.2.10",
+        "cp2 ansible_host=192.0.2.12",
+        *more,
+        "[launch_agent:vars]",
+        "launch_agent_entity=vision-lab",
+        "launch_agent_queues=['gpus']",
+        "launch_agent_base_url=https://wandb.example.com",
+        "launch_agent_api_key_file=key",
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_an_inventory_names_hosts_and_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {**VALUES, "launch_agent_mode": "host"}
+    asked: list[str] = []
+
+    @contextmanager
+    def api(seed: Any, _access: Any) -> Iterator[Cluster]:
+        asked.append(seed.name)
+        if seed.name == "cp1":
+            raise GpuctlError(ExitCode.PREFLIGHT, Problem("unreachable", "no route"))
+        yield cast(Cluster, FakeCluster(values).ready())
+
+    def hosts(found: Sequence[Any], _access: Any) -> Seen:
+        return sum((unit_seen(host.name, RUNNING, "") for host in found), Seen())
+
+    def server(_target: Target, key: Secret, _ca_text: str) -> Callable[[], Sequence[KnownAgent]]:
+        assert key == KEY
+        return lambda: (POLLING,)
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setattr(agent_status, "cluster_api", api)
+    monkeypatch.setattr(agent_status, "hosts_seen", hosts)
+    monkeypatch.setattr(agent_status, "asker", server)
+    inventory = lab(tmp_path, "[launch_agent]", "agent-1 ansible_host=192.0.2.20")
+    assert main(["launch", "agent", "status", "--inventory", str(inventory)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert asked == ["cp1", "cp2"]
+    assert captured.out.splitlines()[:7] == [
+        "Launch agent in mode host, service account wandb/wandb-launch-serviceaccount-gpuctl",
+        "  ✓ Namespace wandb",
+        "  ✓ Namespace default",
+        "  ✓ ServiceAccount wandb/wandb-launch-serviceaccount-gpuctl",
+        "  ✓ Secret wandb/launch-agent-token",
+        "  ✓ gpuctl-launch-agent.service on agent-1: running since Mon 2026-11-23 00:10:02 UTC",
+        "  ✓ https://wandb.example.com: agent k3v9x1ab on agent-1: POLLING, heard of 4 s ago; polls gpus",
+    ]
+
+
+def test_an_inventory_without_an_agent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inventory = tmp_path / "lab.ini"
+    inventory.write_text("[control_plane]\ncp1 ansible_host=192.0.2.10\n")
+    assert main(["launch", "agent", "status", "--inventory", str(inventory)]) == 3
+    assert capsys.readouterr().err == (
+        "error: lab.ini has no host in the group launch_agent: there is no agent to ask for   [launch-agent-none]\n"
+        "  fix:  list the agent's host under [launch_agent]\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "apiVersion: v1\nkind: Config\ncurrent-context: x\n"])
+def test_a_kubeconfig_that_cannot_be_used(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(text)
+    assert main(["launch", "agent", "status", "--kubeconfig", str(path), "--context", "none"]) == 3
+    assert "[kubeconfig-unusable]" in capsys.readouterr().err
+    assert main(["launch", "agent", "status", "--kubeconfig", str(tmp_path / "nothing")]) == 3
+    assert "[kubeconfig-unusable]" in capsys.readouterr().err
+
+
+def test_agents_are_read_as_the_server_tells_them() -> None:
+    now = datetime(2026, 11, 23, 0, 30, tzinfo=UTC)
+    agent = {"id": "x", "name": "k3v9x1ab", "hostname": "agent-1", "agentStatus": "POLLING", "runQueues": ["q1", "q2"]}
+    project = {
+        "runQueues": [{"id": "q1", "name": "gpus"}],
+        "launchAgents": [
+            {**agent, "heartbeatAt": "2026-11-23T00:29:30Z"},
+            {**agent, "heartbeatAt": "2026-11-23T00:29:30", "runQueues": [{"id": "q1"}]},
+            {"id": "y", "heartbeatAt": None},
+        ],
+    }
+    assert known_agents(project, now) == (
+        KnownAgent("k3v9x1ab", "agent-1", "POLLING", 30.0, ("gpus", "q2")),
+        KnownAgent("k3v9x1ab", "agent-1", "POLLING", 30.0, ("gpus",)),
+        KnownAgent("y", "?", "?", None, ()),
+    )
+    assert known_agents({}, now) == ()
