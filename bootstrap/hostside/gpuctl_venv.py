@@ -10,6 +10,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from typing import Any, Dict, List, Mapping
 
@@ -20,6 +21,8 @@ from .gpuctl_unitrun import LOG_FOLDER, Ended, log_path, run_unit, start_unit, u
 
 PYTHON = "/usr/bin/python3"
 MARKER = gpuctl_venvbuild.MARKER
+# Within pip's "Retrying (…) after connection broken by 'NAME('<object>: what happened')': /path/"
+_BROKEN = re.compile(r"after connection broken by '(.*)': /")
 
 
 def unit_name(component: str) -> str:
@@ -36,7 +39,7 @@ def wanted_digest(requirements: str, python: str) -> str:
 
 
 def python_version(python: str) -> str:
-    """Such as "3.11". HostError package-missing."""
+    """Such as "3.11". HostError python-packages-failed."""
     done = run([python, "-I", "-S", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], 30)
     if done.rc != 0:
         raise HostError("python-packages-failed", f"{python} does not run: {done.tail(1)}", "install python3")
@@ -87,7 +90,7 @@ class Venv:
                 self._prepare()
                 ended = run_unit(self.unit, self._command(), self._timeout)
             if not self.whole:
-                raise _failure(self.unit, ended)
+                raise failure_of(self.unit, ended.log)
         self._switch()
         self._tidy()
         return True
@@ -159,15 +162,17 @@ def built(path: str) -> List[str]:
     return [found for found in sorted(glob.glob(glob.escape(path) + "-" + "[0-9a-f]" * 16)) if os.path.isdir(found)]
 
 
-def _failure(unit: str, ended: Ended) -> HostError:
-    lines = [line.strip() for line in ended.log.splitlines() if line.strip()]
+def failure_of(unit: str, log: str) -> HostError:
+    """The failure that pip's last lines name: the server that it did not reach, else its first error."""
+    lines = [line.strip() for line in log.splitlines() if line.strip() and not line.startswith("Ignoring ")]
+    broken = [found.group(1).split(">: ")[-1].rstrip("')\"") for found in map(_BROKEN.search, lines) if found]
     errors = [line for line in lines if line.startswith(("ERROR", "Error", "ModuleNotFoundError", "ImportError"))]
-    said = (errors[:1] or lines[-1:] or ["it said nothing"])[0]
+    said = (broken[-1:] or errors[:1] or lines[-1:] or ["it said nothing"])[0]
     return HostError(
         "python-packages-failed",
         f"the Python packages cannot be installed: {said[:300]}",
         f"see {log_path(unit)} on the host; check pip's configuration there, or launch_agent_host_wheels_url",
-        ended.log,
+        "\n".join(lines),
     )
 
 

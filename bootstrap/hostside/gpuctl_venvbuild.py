@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from typing import Any, Dict, List, Mapping
 
 MARKER = ".complete"
@@ -30,6 +31,12 @@ def pip_environment(spec: Mapping[str, Any]) -> Dict[str, str]:
     return {**os.environ, "TMPDIR": os.path.join(spec["folder"], "tmp"), **mirror}
 
 
+def _say(what: str, began: float) -> None:
+    """A line in the unit's log."""
+    sys.stdout.write(f"gpuctl: {what} after {time.monotonic() - began:.1f} s\n")
+    sys.stdout.flush()
+
+
 def build(spec: Mapping[str, Any]) -> int:
     """Make the environment in `folder`, its marker last; the exit status. What is left of an earlier try is removed."""
     folder = spec["folder"]
@@ -38,17 +45,21 @@ def build(spec: Mapping[str, Any]) -> int:
     python = os.path.join(folder, "bin", "python")
     imports = "import " + ", ".join(spec["imports"]) if spec["imports"] else ""
     steps = [
-        ([spec["python"], "-I", "-m", "venv", folder], None),
-        (pip_arguments(python, spec), pip_environment(spec)),
+        ("an empty environment", [spec["python"], "-I", "-m", "venv", folder], None),
+        ("its packages", pip_arguments(python, spec), pip_environment(spec)),
         # Writes the bytecode of what is loaded at each start, since those who run it later may not write here.
-        ([python, "-W", "ignore", "-c", imports], {**os.environ, "HOME": os.path.join(folder, "tmp")}),
+        ("bytecode", [python, "-W", "ignore", "-c", imports], {**os.environ, "HOME": os.path.join(folder, "tmp")}),
     ]
-    for argv, environment in steps:
+    for name, argv, environment in steps:
+        began = time.monotonic()
         status = subprocess.call(argv, stdin=subprocess.DEVNULL, env=environment, cwd=folder)
+        _say(f"{name}: status {status}", began)
         if status != 0:
             return status
     shutil.rmtree(os.path.join(folder, "tmp"))
+    began = time.monotonic()
     os.sync()  # a marker that survives a power cut must not be alone
+    _say("written to disk", began)
     with open(os.path.join(folder, MARKER), "w", encoding="ascii") as stream:
         stream.write(spec["digest"] + "\n")
         stream.flush()
@@ -61,7 +72,7 @@ def main(path: str) -> int:
     with open(path, encoding="utf-8") as stream:
         spec = json.load(stream)
     os.umask(0o022)
-    os.nice(10)
+    os.nice(5)
     return build(spec)
 
 

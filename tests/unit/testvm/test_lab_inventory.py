@@ -71,6 +71,15 @@ def test_mirror_settings() -> None:
     }
 
 
+def test_a_mirror_with_wheels_is_named_for_them(paths: LabPaths, tmp_path: Path) -> None:
+    record = replace(MIRROR, mirror_root=str(tmp_path / "mirror"))
+    write(paths, record, tmp_path / "without.ini")
+    assert "wheels_url" not in (tmp_path / "without.ini").read_text()
+    (tmp_path / "mirror" / "wheels").mkdir(parents=True)
+    write(paths, record, tmp_path / "lab.ini")
+    assert "\nlaunch_agent_host_wheels_url=https://10.206.55.1:8443/wheels/\n" in (tmp_path / "lab.ini").read_text()
+
+
 @pytest.fixture
 def paths(tmp_path: Path) -> LabPaths:
     (tmp_path / "state").mkdir()

@@ -125,6 +125,17 @@ def test_files_come_whole(connection: http.client.HTTPSConnection, root: Path) -
     assert json.loads(ask(connection, "/v2/registry.k8s.io/coredns/coredns/tags/list")[2])["tags"] == ["v1"]
 
 
+def test_wheels_are_linked_on_one_page(connection: http.client.HTTPSConnection, root: Path) -> None:
+    assert ask(connection, "/wheels/")[2].count(b"<a ") == 0
+    (root / mirror.WHEELS).mkdir()
+    (root / mirror.WHEELS / "a_b-1+cu1-py3-none-any.whl").write_bytes(b"wheel")
+    status, headers, page = ask(connection, "/wheels/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b'<a href="a_b-1%2Bcu1-py3-none-any.whl">' in page
+    assert ask(connection, "/wheels/a_b-1%2Bcu1-py3-none-any.whl")[2] == b"wheel"
+    assert ask(connection, "/wheels/../secret")[0] == 404
+
+
 def test_a_silent_client_holds_up_nobody(connection: http.client.HTTPSConnection) -> None:
     with socket.create_connection(("127.0.0.1", connection.port)):  # never starts the handshake
         assert ask(connection, "/v2/")[0] == 200
