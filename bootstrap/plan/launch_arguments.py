@@ -60,7 +60,9 @@ def launch_arguments(host: Host, facts: HostFacts | None, inventory: Inventory, 
     agents = inventory.group(LAUNCH_AGENT)
     first = (agents or (host,))[0]
     charts = {name: value for name, value in settings_of(files.values).items() if name not in first.explicit}
-    own = {v.name: first.settings[v.name] for v in component_named("launch_agent").variables if not v.derived}
+    role = component_named("launch_agent")
+    kept = frozenset(role.pinned) - first.explicit  # as they were installed, which the caller knows
+    own = {v.name: first.settings[v.name] for v in role.variables if not v.derived and v.name not in kept}
     on_hosts = bool(agents) and first.settings["launch_agent_mode"] == HOST_MODE
     receipts = facts.receipts if facts else {}
     return {

@@ -11,9 +11,9 @@ import pytest
 from bootstrap.errors import GpuctlError
 from bootstrap.inventory.model import Connection, Host, Inventory
 from bootstrap.plan.arguments import components_for, resolve_arguments
-from bootstrap.plan.cluster_view import view_cluster
+from bootstrap.plan.cluster_view import ClusterView, view_cluster
 from bootstrap.plan.launch_arguments import LaunchFiles, launch_problems, read_launch_files
-from bootstrap.probe.facts import HostFacts
+from bootstrap.probe.facts import HostFacts, KubeFacts
 from tests.unit.factories import default_settings, host_facts, inventory
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -192,3 +192,16 @@ def test_an_agent_that_would_not_know_what_to_do_is_refused(
     found = with_group("launch_agent", "cp1", launch_agent_mode=mode)
     problems = list(launch_problems(found, read_launch_files(found)))
     assert {p.message for p in problems} == {f"the Launch agent needs `launch_agent_{name}`" for name in missing}
+
+
+def test_the_agents_image_stays_as_installed_until_it_is_set() -> None:
+    recorded = {"launch_agent_image": {"digest": "x", "value": "wandb/launch-agent:0.30.0"}}
+    kube = KubeFacts(receipts={"launch_agent": {"state": "complete", "arguments": recorded}})
+    for settings, image in (
+        (AGENT, "wandb/launch-agent:0.30.0"),
+        ({**AGENT, "launch_agent_image": "mine:1"}, "mine:1"),
+    ):
+        found = with_group("launch_agent", "agent1", **settings)
+        facts = facts_of(found)
+        values = resolve_arguments(found, facts, ClusterView("cp1", True, kube), LaunchFiles()).by_host["cp1"]
+        assert values["launch_agent_image"] == image
