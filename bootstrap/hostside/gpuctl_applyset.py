@@ -128,7 +128,7 @@ def apply_objects(api: Api, receipt: Mapping[str, Any], objects: Sequence[Mappin
     applied, conflicts = [], []
     for item in ordered(objects):
         identity = object_id(item)
-        before = get_or_none(api, identity)
+        before = _settled(api, identity)
         if is_somebody_elses(item, before):
             continue
         try:
@@ -144,6 +144,22 @@ def apply_objects(api: Api, receipt: Mapping[str, Any], objects: Sequence[Mappin
         raise HostError("object-conflict", "; ".join(conflicts), "give them back, or run with --force-conflicts")
     gone = sorted(set(receipt.get("objects") or {}) - {object_id(item) for item in objects})
     return Change(applied, delete_objects(api, gone))
+
+
+def _settled(api: Api, identity: str, wait_s: float = _RETRY_S) -> Optional[Dict[str, Any]]:
+    """The object as it is; a namespace that is being deleted takes nothing new in, so its end is waited for."""
+    end = time.monotonic() + wait_s
+    while True:
+        found = get_or_none(api, identity)
+        if found is None or split_id(identity)[1] != "Namespace" or not found["metadata"].get("deletionTimestamp"):
+            return found
+        if time.monotonic() >= end:
+            name = split_id(identity)[3]
+            words = f"namespace {name} is being deleted, and that has not ended within {wait_s:g} s"
+            raise HostError(
+                "object-refused", words, f"see what `kubectl get namespace {name} -o yaml` says it waits for"
+            )
+        time.sleep(_POLL_S)
 
 
 def is_somebody_elses(item: Mapping[str, Any], found: Optional[Mapping[str, Any]]) -> bool:

@@ -135,3 +135,14 @@ MOVED = {
     "launchConfig.queue": "write `queues` with a list",
     "launchConfig.project": "remove it: queues of an entity are in one project",
 }
+# Environment variables of the agent that come from other keys; those that `additionalEnvVars` may replace.
+OURS = frozenset({"WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_LAUNCH_SERVICE_ACCOUNT_NAME", "WANDB_RELEASE_NAME"})
+OURS_BY_DEFAULT = frozenset(
+    {
+        "REQUESTS_CA_BUNDLE",
+        "SSL_CERT_FILE",
+        "WANDB_LAUNCH_KANIKO_AUTH_SECRET",
+        "WANDB_LAUNCH_KANIKO_PVC_NAME",
+        "WANDB_LAUNCH_START_TIMEOUT",
+    }
+)

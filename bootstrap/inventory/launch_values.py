@@ -22,6 +22,8 @@ from bootstrap.inventory.launch_schema import (
     CONFIG,
     LAUNCH_CONFIG,
     MOVED,
+    OURS,
+    OURS_BY_DEFAULT,
     SCALARS,
     TYPES,
     VARIABLES,
@@ -83,6 +85,11 @@ def _contradictions(values: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     if bundle and not (bundle.get("name") and bundle.get("key")):
         words = "`customCABundle.configMap` needs `name` and `key`"
         yield Problem("launch-values-invalid", words, "name the ConfigMap and the key with the PEM text", at=str(path))
+    plain, secret = values.get("additionalEnvVars", {}), values.get("additionalSecretEnvVars", {})
+    for name in sorted((set(plain) & OURS) | (set(secret) & (OURS | OURS_BY_DEFAULT | set(plain)))):
+        words = f"the agent's environment has `{name}` twice, or it is set from another key"
+        fix = "set it in one place; agent.apiKey, baseUrl and the other keys set what the chart itself sets"
+        yield Problem("launch-values-invalid", words, fix, at=str(path))
     if values.get("additionalTargetNamespaces") == [] and not values.get("namespace"):
         words = "`additionalTargetNamespaces` is empty: the agent may run jobs in its own namespace only"
         yield Problem("launch-values-invalid", words, "name namespaces, or remove the key", at=str(path))

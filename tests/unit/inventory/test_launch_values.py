@@ -16,6 +16,7 @@ from bootstrap.inventory.launch_values import parse_values, secrets_of, settings
 
 KEY = "local-" + "0123456789abcdef" * 2 + "01234567"
 PATH = Path("values.yaml")
+INVALID = "launch-values-invalid"
 BUILDER, MEANT = "launchConfig.builder", "did you mean `build-context-store`?"
 RICH = (Path(__file__).parents[2] / "fixtures" / "launch" / "rich-values.yaml").read_text(encoding="utf-8")
 
@@ -134,6 +135,13 @@ def test_keys_without_a_value_are_left_out() -> None:
             "sshAuthSecrets:\n- name: deploy\n",
             [
                 f"values.yaml:2: `sshAuthSecrets` must be {SSH[0]} [launch-values-invalid]",
+            ],
+        ),
+        (
+            "additionalEnvVars: {A: b, WANDB_API_KEY: c}\nadditionalSecretEnvVars: {A: d, SSL_CERT_FILE: e, B: f}\n",
+            [
+                f"values.yaml: the agent's environment has `{name}` twice, or it is set from another key [{INVALID}]"
+                for name in ("A", "SSL_CERT_FILE", "WANDB_API_KEY")
             ],
         ),
         ("a\tb: \x07", ["values.yaml:1: it holds characters that YAML forbids [launch-values-invalid]"]),

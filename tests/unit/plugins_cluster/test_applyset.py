@@ -241,3 +241,15 @@ def test_a_namespace_that_we_made_goes_when_nothing_of_use_is_in_it() -> None:
         install(api, shared_namespace())
         del api.objects[f"x/{kind}/team/data"]
     assert applyset.remove(api, "my_part") == ["v1/Namespace//team"]
+
+
+def test_the_end_of_a_namespace_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = FakeApi()
+    install(api, shared_namespace())
+    api.objects["v1/Namespace//team"]["metadata"]["deletionTimestamp"] = "2026-11-23T00:00:00Z"
+    monkeypatch.setattr(applyset.time, "sleep", lambda _s: api.objects.pop("v1/Namespace//team", None))
+    assert install(api, shared_namespace()).applied == ["v1/Namespace//team"]
+    api.objects["v1/Namespace//team"]["metadata"]["deletionTimestamp"] = "2026-11-23T00:00:00Z"
+    with pytest.raises(HostError, match="has not ended within 0 s") as caught:
+        applyset._settled(api, "v1/Namespace//team", wait_s=0.0)
+    assert caught.value.code == "object-refused"
