@@ -72,12 +72,24 @@ class Server:
     def _refused(self, error: urllib.error.HTTPError) -> HostError:
         if error.code in (401, 403):
             return self.stranger()
+        said = _errors_in(error) if error.code < 500 else ""
+        if said:
+            return HostError("launch-refused", "the W&B server %s says: %s" % (self.base_url, said), _ACCESS_FIX)
         words = "the W&B server %s answers %d %s" % (self.base_url, error.code, error.reason)
         return HostError("launch-server-unreachable", words, _URL_FIX)
 
     def stranger(self) -> HostError:
         """The error of a key that the server does not know."""
         return HostError("launch-key-refused", "the W&B server %s does not know the API key" % self.base_url, _KEY_FIX)
+
+
+def _errors_in(error: urllib.error.HTTPError) -> str:
+    """What a GraphQL server says in an answer with an error status; empty when it is none of GraphQL's."""
+    try:
+        found = json.load(error)
+        return "; ".join(str(one.get("message", one)) for one in found["errors"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
 
 
 _URL_FIX = "look whether launch_agent_base_url is right and can be reached from this host"

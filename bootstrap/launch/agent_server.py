@@ -17,7 +17,7 @@ from bootstrap.launch.agent_model import HOST_MODE, UNIT, Fact, Seen, State, Tar
 # The agent reports every 20 s; a heartbeat that is older than this is that of an agent that is gone.
 FRESH_S = 90.0
 _GONE = frozenset({"KILLED", "STOPPED"})
-_AGENTS = (
+AGENTS_QUERY = (
     "query LaunchAgents($entity: String!, $projectName: String!) "
     "{ project(entityName: $entity, name: $projectName) { runQueues { id name } "
     "launchAgents { id name runQueues hostname agentStatus heartbeatAt } } }"
@@ -91,7 +91,7 @@ def asker(target: Target, api_key: Secret, ca_text: str) -> Callable[[], Sequenc
         variables = {"entity": target.entity, "projectName": PROJECT}
         try:
             check_server(server, target.entity, list(target.queues))
-            project = server.ask(_AGENTS, variables).get("project") or {}
+            project = server.ask(AGENTS_QUERY, variables).get("project") or {}
         except HostError as error:
             raise GpuctlError(ExitCode.NOT_READY, Problem(error.code, error.message, error.fix)) from error
         return known_agents(project, datetime.now(UTC))

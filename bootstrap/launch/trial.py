@@ -55,8 +55,8 @@ class ServerSide(Protocol):
     def item(self, item_id: str) -> Item | None:
         """The item; None when the queue has it no more."""
 
-    def agents(self) -> tuple[Agent, ...]:
-        """The agents that poll the queue."""
+    def agents(self) -> tuple[Agent, ...] | None:
+        """The agents that poll the queue; None when the server does not tell."""
 
     def run_state(self, run_id: str) -> str:
         """The state of a run of the trial's project; empty while there is none."""
@@ -93,7 +93,8 @@ def try_queue(
         try:
             item = server.submit(trial_queue.run_spec(asked), asked.gpus)
         except GpuctlError as error:
-            return _refused(asked, error.problems, error.exit_code, clock() - begun)
+            problems = tuple(_perhaps_put(problem) for problem in error.problems)
+            return _refused(asked, problems, error.exit_code, clock() - begun)
         except KeyboardInterrupt:
             return _refused(asked, (_maybe_submitted(asked),), ExitCode.INTERRUPTED, clock() - begun)
         put = StageResult(Stage.QUEUE, StageState.OK, clock() - begun, _put(asked, queue, item))
@@ -116,6 +117,13 @@ def _maybe_submitted(asked: Asked) -> Problem:
     return Problem("interrupted", words, f"look at the queue's items, for {trial_queue.RUN_NAME}")
 
 
+def _perhaps_put(problem: Problem) -> Problem:
+    """A server that fell silent may have taken the job all the same."""
+    if problem.code not in UNREACHABLE:
+        return problem
+    return replace(problem, details=f"the job may have come into the queue: look there for {trial_queue.RUN_NAME}")
+
+
 def _refused(asked: Asked, problems: tuple[Problem, ...], code: ExitCode, elapsed: float) -> TrialResult:
     """Stopped at the queue: nothing is left anywhere."""
     first = StageResult(Stage.QUEUE, StageState.FAILED, elapsed, problems[0].message)
@@ -130,7 +138,7 @@ class _Trial:
         self._asked, self._server, self._cluster = asked, server, cluster
         self._item_id = item_id
         self._item: Item | None = Item(item_id, "PENDING")
-        self._agents: tuple[Agent, ...] = ()
+        self._agents: tuple[Agent, ...] | None = ()
         self._run = ""
         self._run_id = ""
         self._looks = 0

@@ -154,7 +154,7 @@ def describe_end(stage: Stage, sight: Sight, asked: Asked) -> str:
     """What a stage that is passed came to."""
     job, pod = sight.job, sight.pod
     if stage is Stage.AGENT:
-        takers = [a for a in sight.agents if job is None or a.name == job.agent]
+        takers = [a for a in sight.agents or () if job is None or a.name == job.agent]
         return f"taken by {stops.name_of(takers[0])}" if len(takers) == 1 else "taken"
     if stage is Stage.JOB:
         if job is not None:
@@ -167,6 +167,8 @@ def describe_end(stage: Stage, sight: Sight, asked: Asked) -> str:
 
 def _agent_words(sight: Sight, _asked: Asked) -> str:
     said = f"item {sight.item.state}" if sight.item else "the item is gone"
+    if sight.agents is None:
+        return said
     if not sight.agents:
         return f"{said}; no agent polls the queue"
     names = ", ".join(f"{a.name}{f' on {a.host}' if a.host else ''} {a.status}" for a in sight.agents)

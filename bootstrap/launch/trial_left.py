@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
 from bootstrap.launch.trial_model import OPEN_STATES, Asked, Job, Leftover, Pod, Sight
+
+if TYPE_CHECKING:
+    from bootstrap.launch.trial import ServerSide
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
@@ -38,3 +44,22 @@ def _running(job: Job | None, pod: Pod | None) -> tuple[Leftover, ...]:
 def withdraw_command(asked: Asked, item_id: str) -> str:
     """The command that takes an item out of its queue."""
     return shlex.join(["gpuctl", "launch", "test", "-q", asked.queue, "-e", asked.entity, "--withdraw", item_id])
+
+
+def withdraw_item(server: ServerSide, asked: Asked, item_id: str) -> str:
+    """Take an item out of its queue; the state that it had, empty when the queue did not have it.
+
+    Raises:
+        GpuctlError: the server refuses or does not answer (exit 4), or it keeps the item (exit 6).
+    """
+    server.queue()  # a wrong name of a queue is not the same as an item that is gone
+    before = server.item(item_id)
+    if before is None:
+        return ""
+    server.withdraw(item_id)
+    after = server.item(item_id)
+    if after is not None and after.state in OPEN_STATES:
+        words = f"queue {asked.queue} keeps item {item_id}: it is {after.state}"
+        fix = "end its Job in the cluster: the agent then closes the item"
+        raise GpuctlError(ExitCode.NOT_READY, Problem("launch-item-kept", words, fix))
+    return before.state

@@ -11,6 +11,7 @@ from bootstrap.errors import Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jsonform import plain
 
+STOPPED = frozenset({"KILLED", "STOPPED"})  # of an agent
 OPEN_STATES = frozenset({"PENDING", "LEASED", "CLAIMED"})  # of an item; what the server calls the others differs
 FAILED = "FAILED"
 RUN_FAILED = frozenset({"failed", "crashed", "killed"})
@@ -72,7 +73,7 @@ class Agent:
 
     def fresh(self, limit_s: float) -> bool:
         """Whether it was heard of lately and has not said goodbye."""
-        return self.status != "KILLED" and self.age_s is not None and self.age_s <= limit_s
+        return self.status not in STOPPED and self.age_s is not None and self.age_s <= limit_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +134,13 @@ class Hello:
 class Sight:
     """All that is known at one moment: the newest answer of each source, and what is wrong with asking it now.
 
-    `at` is in seconds of a clock that never goes back. `nodes` are (name, allocatable GPUs). `run` is the state of the
-    run at the W&B server, "" while it knows none.
+    `at` is in seconds of a clock that never goes back. `agents` None: the server does not tell. `nodes` are (name,
+    allocatable GPUs). `run` is the state of the run at the W&B server, "" while it knows none.
     """
 
     at: float
     item: Item | None
-    agents: tuple[Agent, ...] = ()
+    agents: tuple[Agent, ...] | None = ()
     job: Job | None = None
     pod: Pod | None = None
     hello: Hello | None = None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from bootstrap.errors import Problem
-from bootstrap.launch.trial_model import FAILED, RUN_FAILED, Agent, Asked, Item, Limits, Pod, Sight, Stage
+from bootstrap.launch.trial_model import FAILED, RUN_FAILED, STOPPED, Agent, Asked, Item, Limits, Pod, Sight, Stage
 
 # (sight, asked, limits, seconds in this stage, whether the whole time is over) → what stops the job
 Check = Callable[[Sight, Asked, Limits, float, bool], Problem | None]
@@ -23,9 +23,13 @@ def _agent(sight: Sight, asked: Asked, limits: Limits, waited: float, late: bool
             return None
         words = f"the item is no longer in queue {asked.queue}, and no run came of it"
         return Problem("launch-item-gone", words, "somebody removed it: run the same command again")
-    fresh = [a for a in sight.agents if a.fresh(limits.fresh_s)]
+    fresh = [a for a in sight.agents or () if a.fresh(limits.fresh_s)]
+    long = late or waited > limits.not_taken_s
     if sight.item.state == "LEASED":
-        return _not_claimed(asked, fresh, waited) if late or waited > limits.not_taken_s else None
+        return _not_claimed(asked, waited) if long else None
+    if sight.agents is None:
+        words = f"no agent took the item from queue {asked.queue} in {waited:.0f} s; the server does not tell who polls"
+        return Problem("launch-item-not-taken", words, _STATUS) if long else None
     if not fresh:
         return _nobody(sight.agents, asked) if late or waited > limits.no_agent_s else None
     busy = all(a.status == "RUNNING" for a in fresh)
@@ -38,9 +42,8 @@ def _agent(sight: Sight, asked: Asked, limits: Limits, waited: float, late: bool
     return Problem("launch-item-not-taken", words, _STATUS)
 
 
-def _not_claimed(asked: Asked, fresh: list[Agent], waited: float) -> Problem:
+def _not_claimed(asked: Asked, waited: float) -> Problem:
     words = f"an agent took the item from queue {asked.queue}, but has not claimed it after {waited:.0f} s"
-    words += "" if fresh else "; no agent has been heard of since"
     return Problem("launch-item-not-taken", words, _STATUS)
 
 
@@ -53,7 +56,7 @@ def _nobody(agents: tuple[Agent, ...], asked: Asked) -> Problem:
         )
     last = min(agents, key=lambda a: a.age_s if a.age_s is not None else float("inf"))
     heard = "has never been heard of" if last.age_s is None else f"was last heard of {_ago(last.age_s)} ago"
-    said = "stopped" if last.status == "KILLED" else heard
+    said = "stopped" if last.status in STOPPED else heard
     return Problem("launch-agent-silent", f"{name_of(last)} {said}", _STATUS)
 
 

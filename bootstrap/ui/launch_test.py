@@ -22,9 +22,11 @@ def trial_screen(result: TrialResult) -> list[str]:
 
 
 def withdrawn_screen(queue: str, item: str, state: str) -> list[str]:
-    """`gpuctl launch test --withdraw`. `state` is that of the item before."""
+    """`gpuctl launch test --withdraw`. `state` is that of the item before, empty when there was none."""
+    if not state:
+        return [f"queue {queue} has no item {item}"]
     lines = [f"item {item} is out of queue {queue}"]
-    if state not in {"", "PENDING"}:
+    if state != "PENDING":
         lines.append(f"  it was {state}: what an agent made of it in the cluster stays")
     return lines
 

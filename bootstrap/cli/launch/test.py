@@ -82,7 +82,13 @@ def launch_test(
         ),
     ] = 300.0,
     withdraw: Annotated[
-        str, typer.Option("--withdraw", help="Only take this item out of the queue again.", metavar="ITEM")
+        str,
+        typer.Option(
+            "--withdraw",
+            envvar="GPUCTL_LAUNCH_WITHDRAW",
+            help="Only take this item out of the queue again.",
+            metavar="ITEM",
+        ),
     ] = "",
     base_url: Annotated[
         str,

@@ -121,3 +121,14 @@ def test_no_server(url: str) -> None:
     with pytest.raises(HostError) as caught:
         check_server(Server(url, KEY, timeout_s=2), "lab", ["gpus"])
     assert caught.value.code == "launch-server-unreachable"
+
+
+def test_words_of_a_refusal_that_has_an_error_status(wandb: Answers) -> None:
+    wandb.status, wandb.errors = 400, [{"message": "gpus is out of bounds"}]
+    found = trouble(wandb)
+    assert (found.code, "says: gpus is out of bounds" in found.message) == ("launch-refused", True)
+
+
+def test_words_of_a_server_in_trouble_are_no_refusal(wandb: Answers) -> None:
+    wandb.status, wandb.errors = 502, [{"message": "upstream"}]
+    assert trouble(wandb).code == "launch-server-unreachable"

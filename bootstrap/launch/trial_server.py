@@ -1,0 +1,213 @@
+"""The W&B side of a trial: the queue, the item that is put into it, the agents, and the run that comes of it."""
+
+from __future__ import annotations
+
+import json
+import netrc
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bootstrap.errors import GpuctlError, Problem, settings_error
+from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside.gpuctl_hostio import HostError
+from bootstrap.hostside.gpuctl_wandb import PROJECT, Server, check_server
+from bootstrap.launch.agent_server import AGENTS_QUERY, known_agents
+from bootstrap.launch.trial import Queue, ServerSide
+from bootstrap.launch.trial_model import Agent, Asked, Item
+from bootstrap.launch.trial_queue import GPUS
+from bootstrap.launch.trial_reach import Target
+
+DEFAULT_BASE_URL = "https://api.wandb.ai"
+_KUBERNETES = "kubernetes"
+_QUEUE = (
+    "query GetRunQueueMetadata($projectName: String!, $entityName: String!, $runQueue: String!) "
+    "{ project(name: $projectName, entityName: $entityName) { runQueue(name: $runQueue) "
+    "{ id access defaultResourceConfigID } } }"
+)
+_CONFIG = (
+    "query GetDefaultResourceConfig($entityName: String!, $id: ID!) { entity(name: $entityName) "
+    "{ defaultResourceConfig(id: $id) { config resource templateVariables { name schema } } } }"
+)
+_PUSH = (
+    "mutation pushToRunQueueByName($entityName: String!, $projectName: String!, $queueName: String!, "
+    "$runSpec: JSONString!, $templateVariableValues: JSONString) { pushToRunQueueByName(input: {entityName: "
+    "$entityName, projectName: $projectName, queueName: $queueName, runSpec: $runSpec, templateVariableValues: "
+    "$templateVariableValues}) { runQueueItemId runSpec } }"
+)
+# What the agent said of an item it gave up is in a field that not every server has.
+_ITEM = (
+    "query GetRunQueueItem($projectName: String!, $entityName: String!, $runQueue: String!, $itemId: ID!) "
+    "{ project(name: $projectName, entityName: $entityName) { runQueue(name: $runQueue) "
+    "{ runQueueItem(id: $itemId) { id state associatedRunId %s } } } }"
+)
+_ERROR = "error { message stage }"
+_DELETE = (
+    "mutation DeleteFromRunQueue($queueID: ID!, $runQueueItemId: ID!) { deleteFromRunQueue(input: {queueID: $queueID, "
+    "runQueueItemId: $runQueueItemId}) { success } }"
+)
+_RUN = (
+    "query RunState($project: String!, $entity: String!, $name: String!) "
+    "{ project(name: $project, entityName: $entity) { run(name: $name) { state } } }"
+)
+
+
+def server_side(target: Target) -> ServerSide:
+    """The server that the target names, with its key or with what `wandb login` left for that server.
+
+    Raises:
+        GpuctlError: there is no key, or the CA cannot be read (exit 3).
+    """
+    base_url = target.base_url or DEFAULT_BASE_URL
+    key = str(target.api_key) or _key_of_login(base_url)
+    if not key:
+        fix = "set WANDB_API_KEY, give --api-key-file, or run `wandb login`"
+        raise settings_error(Problem("launch-key-missing", f"there is no W&B API key for {base_url}", fix))
+    return WandbSide(Server(base_url, key, _ca_text(target.ca_file)), target.asked)
+
+
+def _key_of_login(base_url: str) -> str:
+    """The password that netrc has for the server; the client writes it with the port."""
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        found = netrc.netrc(str(path)).authenticators(urlsplit(base_url).netloc)
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
+        return ""
+    return found[2] or "" if found else ""
+
+
+def _ca_text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8") if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        words = f"cluster_ca_file: {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
+        raise settings_error(Problem("variable-invalid", words, "name a PEM file that can be read")) from error
+
+
+class WandbSide:
+    """A ServerSide that speaks GraphQL, in the operations that the client itself uses."""
+
+    def __init__(self, server: Server, asked: Asked) -> None:
+        self._server, self._asked = server, asked
+        self._queue_id = ""
+        self._tells_errors = True
+
+    def queue(self) -> Queue:
+        """See ServerSide; also refuses a queue that is not one of Kubernetes."""
+        asked = self._asked
+        try:
+            check_server(self._server, asked.entity, [asked.queue])
+        except HostError as error:
+            raise _told(error) from error
+        metadata = self._in_queue(_QUEUE, {})
+        self._queue_id = str(metadata.get("id") or "")
+        names = {"entityName": asked.entity, "id": metadata.get("defaultResourceConfigID") or ""}
+        entity = self._ask(_CONFIG, names).get("entity") or {}
+        config = entity.get("defaultResourceConfig") or {}
+        resource = str(config.get("resource") or _KUBERNETES)
+        if resource != _KUBERNETES:
+            words = f"queue {asked.queue} is one of resource {resource}, not of Kubernetes"
+            raise settings_error(Problem("launch-queue-foreign", words, "name a queue whose jobs run in the cluster"))
+        return Queue(_variables(config.get("templateVariables")), _kubernetes(config.get("config")))
+
+    def submit(self, spec: Mapping[str, Any], gpus: int | None) -> str:
+        """See ServerSide."""
+        values = {} if gpus is None else {"templateVariableValues": json.dumps({GPUS: gpus})}
+        names = {"entityName": self._asked.entity, "projectName": PROJECT, "queueName": self._asked.queue}
+        answer = self._ask(_PUSH, {**names, "runSpec": json.dumps(spec), **values}).get("pushToRunQueueByName")
+        item = str((answer or {}).get("runQueueItemId") or "")
+        if not item:
+            words = f"{self._server.base_url} took no job into queue {self._asked.queue}, and did not say why"
+            raise GpuctlError(ExitCode.PREFLIGHT, Problem("launch-refused", words, "look at the queue's page there"))
+        return item
+
+    def item(self, item_id: str) -> Item | None:
+        """See ServerSide."""
+        try:
+            found = self._item(item_id, _ERROR if self._tells_errors else "")
+        except GpuctlError as error:
+            if not self._tells_errors or error.problems[0].code != "launch-refused":
+                raise
+            found = self._item(item_id, "")  # raises again unless it was for the field
+            self._tells_errors = False
+        if not found:
+            return None
+        said = found.get("error") or {}
+        return Item(
+            id=item_id,
+            state=str(found.get("state") or "").upper(),
+            run_id=str(found.get("associatedRunId") or ""),
+            error=str(said.get("message") or "") if isinstance(said, Mapping) else str(said),
+        )
+
+    def agents(self) -> tuple[Agent, ...] | None:
+        """See ServerSide."""
+        variables = {"entity": self._asked.entity, "projectName": PROJECT}
+        try:
+            project = self._ask(AGENTS_QUERY, variables).get("project") or {}
+        except GpuctlError as error:
+            if error.problems[0].code == "launch-refused":  # a server without this field
+                return None
+            raise
+        found = known_agents(project, datetime.now(UTC))
+        return tuple(Agent(a.name, a.host, a.status, a.age_s) for a in found if self._asked.queue in a.queues)
+
+    def run_state(self, run_id: str) -> str:
+        """See ServerSide."""
+        names = {"project": self._asked.project.lower(), "entity": self._asked.entity, "name": run_id}
+        run = (self._ask(_RUN, names).get("project") or {}).get("run") or {}
+        return str(run.get("state") or "")
+
+    def withdraw(self, item_id: str) -> None:
+        """See ServerSide."""
+        if not self._queue_id:
+            self._queue_id = str(self._in_queue(_QUEUE, {}).get("id") or "")
+        self._ask(_DELETE, {"queueID": self._queue_id, "runQueueItemId": item_id})
+
+    def _item(self, item_id: str, error_fields: str) -> Mapping[str, Any]:
+        found = self._in_queue(_ITEM % error_fields, {"itemId": item_id}).get("runQueueItem")
+        return found if isinstance(found, Mapping) else {}
+
+    def _in_queue(self, query: str, more: Mapping[str, Any]) -> Mapping[str, Any]:
+        names = {"projectName": PROJECT, "entityName": self._asked.entity, "runQueue": self._asked.queue}
+        project = self._ask(query, {**names, **more}).get("project") or {}
+        found = project.get("runQueue")
+        return found if isinstance(found, Mapping) else {}
+
+    def _ask(self, query: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            return self._server.ask(query, variables)
+        except HostError as error:
+            raise _told(error) from error
+
+
+def _told(error: HostError) -> GpuctlError:
+    return GpuctlError(ExitCode.PREFLIGHT, Problem(error.code, error.message, error.fix))
+
+
+def _variables(raw: Any) -> dict[str, Mapping[str, Any]]:
+    """Template variables, whose schemas are JSON text."""
+    found = {}
+    for each in raw if isinstance(raw, list) else ():
+        schema = _object(each.get("schema"))
+        found[str(each.get("name"))] = schema
+    return found
+
+
+def _kubernetes(config: Any) -> Mapping[str, Any]:
+    arguments = _object(config).get("resource_args")
+    found = _object(arguments).get("kubernetes")
+    return _object(found)
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """A JSON object, given as one or as text; anything else is an empty one."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return {}
+    return value if isinstance(value, Mapping) else {}
