@@ -108,6 +108,7 @@ def project(caller: Caller, entity_name: str | None, name: str | None) -> Node |
         "entityName": owner["name"], "createdAt": record["createdAt"], "description": None, "access": "PRIVATE",
         "views": None, "readOnly": False, "isBenchmark": False, "entity": entity(caller, owner),
         "runQueues": [queue(caller, q) for q in mine], "runQueue": one_queue, "run": one_run, "bucket": one_run,
+        "launchAgents": lambda _: [agent(a) for a in store.data["agents"].values() if a["entity"] == owner["name"]],
         "runs": some_runs, "runCount": lambda a: len([r for r in all_runs() if matches(r, a.get("filters"))]),
     }  # fmt: skip
 
@@ -161,7 +162,8 @@ def queue(caller: Caller, record: Record) -> Node:
 
 def item(record: Record) -> Node:
     names = ("id", "state", "associatedRunId")
-    return {"__typename": "RunQueueItem", **{name: record[name] for name in names}}
+    error = {"__typename": "RunQueueItemError", **record["error"]} if record["error"] else None
+    return {"__typename": "RunQueueItem", "error": error, **{name: record[name] for name in names}}
 
 
 def agent(record: Record) -> Node:

@@ -163,8 +163,7 @@ def test_the_job_is_sent_as_the_client_would(server: FakeServer) -> None:
     assert (spec["resource"], spec["git"], spec["docker"]) == (None, {}, {"docker_image": ASKED.image})
     program, flag, text = spec["overrides"]["entry_point"]
     assert (program, flag) == ("python3", "-c")
-    assert "${" not in text
-    assert "{{" not in text
+    assert not [sign for sign in ("${", "{{", "$(", "$$") if sign in text]  # Launch or Kubernetes would fill them in
     compile(text, "hello", "exec")
 
 
