@@ -31,11 +31,9 @@ def unit_name(component: str) -> str:
 
 
 def wanted_digest(requirements: str, python: str) -> str:
-    """sha256 over the locked list without its comments, the Python's minor release, and how it is built."""
+    """sha256 over the locked list without its comments, and the Python's minor release."""
     lines = [line.rstrip() for line in requirements.splitlines() if not line.lstrip().startswith("#")]
-    builder = read_text(gpuctl_venvbuild.__file__)
-    parts = ["\n".join(lines), python, builder]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\0".join(["\n".join(lines), python]).encode()).hexdigest()
 
 
 def python_version(python: str) -> str:
