@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import netrc
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bootstrap.errors import Problem, settings_error
 from bootstrap.inventory.secret import Secret
@@ -28,3 +30,22 @@ def read_key(path: Path | None, *, from_environment: bool) -> Secret:
     except (OSError, UnicodeDecodeError) as error:
         words = f"--api-key-file {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
         raise settings_error(Problem("launch-key-missing", words, "name a file that holds the key")) from error
+
+
+def key_for(base_url: str, key: Secret) -> Secret:
+    """The key that was given, else the one that `wandb login` left for that server in netrc; the port counts.
+
+    Raises:
+        GpuctlError: there is none (exit 3).
+    """
+    if key:
+        return key
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        found = netrc.netrc(str(path)).authenticators(urlsplit(base_url).netloc)
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
+        found = None
+    if not found or not found[2]:
+        fix = "set WANDB_API_KEY, give --api-key-file, or run `wandb login`"
+        raise settings_error(Problem("launch-key-missing", f"there is no W&B API key for {base_url}", fix))
+    return Secret(found[2])

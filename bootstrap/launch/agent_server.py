@@ -1,8 +1,8 @@
-"""What the W&B server knows of the agents that poll the queues."""
+"""What the W&B server knows of key, entity, queues and agents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,19 +14,32 @@ from bootstrap.hostside.gpuctl_wandb import PROJECT, Server, check_server
 from bootstrap.inventory.secret import Secret
 from bootstrap.launch.agent_model import HOST_MODE, UNIT, Fact, Seen, State, Target
 
-# The agent reports every 20 s; a heartbeat that is older than this is that of an agent that is gone.
+# The agent's run reports every 30 s; a heartbeat that is older than this is that of an agent that is gone.
 FRESH_S = 90.0
-_GONE = frozenset({"KILLED", "STOPPED"})
+_AT_WORK = frozenset({"polling", "running"})
+# A list of agents as it would be asked for. W&B's public client does not, so a server may refuse it.
 AGENTS_QUERY = (
     "query LaunchAgents($entity: String!, $projectName: String!) "
     "{ project(entityName: $entity, name: $projectName) { runQueues { id name } "
     "launchAgents { id name runQueues hostname agentStatus heartbeatAt } } }"
 )
+# Every agent keeps a run of its own, of this type and named as itself, in the project of the queues.
+_AGENT_RUN = "sweep-controller"
+_RUNS = (
+    "query Runs($project: String!, $entity: String!, $perPage: Int, $order: String, $filters: JSONString) "
+    "{ project(name: $project, entityName: $entity) { runs(filters: $filters, first: $perPage, order: $order) "
+    "{ edges { node { name state jobType heartbeatAt } } } } }"
+)
+_MANY = 200
 
 
 @dataclass(frozen=True, slots=True)
 class KnownAgent:
-    """One agent as the server has it. `age_s`: seconds since it was last heard of, None when it never was."""
+    """One agent as the server has it.
+
+    `age_s`: seconds since it was last heard of, None when it never was. `host` and `queues` are empty where the server
+    does not tell them.
+    """
 
     name: str
     host: str
@@ -36,8 +49,17 @@ class KnownAgent:
 
     @property
     def fresh(self) -> bool:
-        """Whether it polls."""
-        return self.status not in _GONE and self.age_s is not None and self.age_s <= FRESH_S
+        """Whether it is at work."""
+        return self.status.lower() in _AT_WORK and self.age_s is not None and self.age_s <= FRESH_S
+
+    def may_poll(self, queue: str) -> bool:
+        """Whether it polls the queue, as far as the server tells."""
+        return not self.queues or queue in self.queues
+
+    @property
+    def label(self) -> str:
+        """Its name, with its host where that is known."""
+        return f"{self.name}{f' on {self.host}' if self.host else ''}"
 
 
 def server_seen(target: Target, ask: Callable[[], Sequence[KnownAgent]] | None) -> Seen:
@@ -53,31 +75,32 @@ def server_seen(target: Target, ask: Callable[[], Sequence[KnownAgent]] | None) 
 
 
 def judge_agents(target: Target, agents: Sequence[KnownAgent]) -> Seen:
-    """One fact for each agent that polls one of the queues, and one problem for each queue that none polls."""
-    seen = Seen()
+    """One fact for each agent that is at work; a problem for each queue that none of them can be polling."""
+    known = f"{target.base_url}: entity {target.entity}, queues {', '.join(target.queues)}"
+    seen = Seen((Fact(known, State.OK),))
     for agent in agents:
-        if agent.fresh and set(agent.queues) & set(target.queues):
-            told = f"agent {agent.name} on {agent.host}: {agent.status}, heard of {agent.age_s or 0:.0f} s ago"
-            seen += Seen((Fact(target.base_url, State.OK, f"{told}; polls {', '.join(agent.queues)}"),))
+        if agent.fresh and any(map(agent.may_poll, target.queues)):
+            polls = f"; polls {', '.join(agent.queues)}" if agent.queues else ""
+            seen += Seen((Fact(f"agent {agent.label}", State.OK, f"heard of {agent.age_s or 0:.0f} s ago{polls}"),))
     for queue in target.queues:
-        if not any(agent.fresh and queue in agent.queues for agent in agents):
+        if not any(agent.fresh and agent.may_poll(queue) for agent in agents):
             seen += _unseen(target, queue, agents)
     return seen
 
 
 def _unseen(target: Target, queue: str, agents: Sequence[KnownAgent]) -> Seen:
-    gone = [agent for agent in agents if queue in agent.queues and agent.age_s is not None]
+    gone = [agent for agent in agents if agent.may_poll(queue) and agent.age_s is not None]
     last = min(gone, key=lambda agent: agent.age_s or 0.0, default=None)
     words = f"no agent polls queue {target.entity}/{queue}"
     if last is not None:
-        words += f": the last, {last.name} on {last.host}, is {last.status} and was heard of {last.age_s:.0f} s ago"
+        words += f": the last, {last.label}, is {last.status} and was heard of {last.age_s:.0f} s ago"
     where = (
         f"`journalctl --unit {UNIT}` on its host"
         if target.mode == HOST_MODE
         else f"`kubectl --namespace {target.namespace} logs deployment/{target.deployment}`"
     )
     problem = Problem("launch-agent-unseen", words, f"look at {where}: key, entity, queue, or the way to the server")
-    return Seen((Fact(target.base_url, State.BAD, words),), (problem,))
+    return Seen((Fact("agent", State.BAD, words),), (problem,))
 
 
 def asker(target: Target, api_key: Secret, ca_text: str) -> Callable[[], Sequence[KnownAgent]]:
@@ -88,19 +111,36 @@ def asker(target: Target, api_key: Secret, ca_text: str) -> Callable[[], Sequenc
     server = Server(target.base_url, str(api_key), ca_text)
 
     def ask() -> Sequence[KnownAgent]:
-        variables = {"entity": target.entity, "projectName": PROJECT}
         try:
             check_server(server, target.entity, list(target.queues))
-            project = server.ask(AGENTS_QUERY, variables).get("project") or {}
+            return agents_of(server, target.entity)
         except HostError as error:
             raise GpuctlError(ExitCode.NOT_READY, Problem(error.code, error.message, error.fix)) from error
-        return known_agents(project, datetime.now(UTC))
 
     return ask
 
 
-def known_agents(project: dict[str, Any], now: datetime) -> tuple[KnownAgent, ...]:
-    """The agents of a project as the server tells them; times without a zone are UTC."""
+def agents_of(server: Server, entity: str) -> tuple[KnownAgent, ...]:
+    """The agents of an entity, those that are gone too: from the server's list, else from the runs that they keep.
+
+    Raises:
+        HostError: of `Server.ask`.
+    """
+    now = datetime.now(UTC)
+    try:
+        return known_agents(
+            server.ask(AGENTS_QUERY, {"entity": entity, "projectName": PROJECT}).get("project") or {}, now
+        )
+    except HostError as error:
+        if error.code != "launch-refused":
+            raise
+    variables = {"entity": entity, "project": PROJECT, "perPage": _MANY, "order": "-created_at", "filters": "{}"}
+    project = server.ask(_RUNS, variables).get("project") or {}
+    return agents_by_runs([edge.get("node") or {} for edge in (project.get("runs") or {}).get("edges") or []], now)
+
+
+def known_agents(project: Mapping[str, Any], now: datetime) -> tuple[KnownAgent, ...]:
+    """The agents of a project in the server's list; times without a zone are UTC."""
     names = {str(queue.get("id")): str(queue.get("name")) for queue in project.get("runQueues") or []}
     found = []
     for agent in project.get("launchAgents") or []:
@@ -108,13 +148,22 @@ def known_agents(project: dict[str, Any], now: datetime) -> tuple[KnownAgent, ..
         found.append(
             KnownAgent(
                 name=str(agent.get("name") or agent.get("id")),
-                host=str(agent.get("hostname") or "?"),
+                host=str(agent.get("hostname") or ""),
                 status=str(agent.get("agentStatus") or "?"),
                 age_s=_age(agent.get("heartbeatAt"), now),
                 queues=tuple(names.get(str(queue), str(queue)) for queue in queues),
             )
         )
     return tuple(found)
+
+
+def agents_by_runs(runs: Sequence[Mapping[str, Any]], now: datetime) -> tuple[KnownAgent, ...]:
+    """The agents whose runs these are."""
+    return tuple(
+        KnownAgent(str(run.get("name")), "", str(run.get("state") or "?"), _age(run.get("heartbeatAt"), now), ())
+        for run in runs
+        if run.get("jobType") == _AGENT_RUN
+    )
 
 
 def _age(heartbeat: Any, now: datetime) -> float | None:

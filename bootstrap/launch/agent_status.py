@@ -18,6 +18,7 @@ from bootstrap.inventory.secret import Secret
 from bootstrap.kube.client import ApiError, Cluster, cluster_api, kubeconfig_api
 from bootstrap.launch.agent_cluster import deployment_seen, objects_seen, rights_problems
 from bootstrap.launch.agent_hosts import hosts_seen
+from bootstrap.launch.agent_key import key_for
 from bootstrap.launch.agent_model import CLUSTER_MODE, HOST_MODE, AgentStatus, Fact, Seen, State, Target
 from bootstrap.launch.agent_server import asker, server_seen
 from bootstrap.launch.rights import Right, missing_rights
@@ -140,8 +141,17 @@ def _status(meant: _Meant, access: Access, seen: Seen, missing: Mapping[str, tup
         told = "not asked: it is on a host that only the inventory names"
         seen += Seen((Fact("the agent's service", State.UNKNOWN, told),))
     seen += hosts_seen(meant.hosts, access)
-    seen += server_seen(target, asker(target, meant.api_key, meant.ca_text) if meant.api_key else None)
+    key = _key(target, meant.api_key)
+    seen += server_seen(target, asker(target, key, meant.ca_text) if key else None)
     return AgentStatus(target, seen.facts, missing, _once(seen.problems))
+
+
+def _key(target: Target, given: Secret) -> Secret:
+    """The key to ask the server with; empty where this machine has none."""
+    try:
+        return key_for(target.base_url, given)
+    except GpuctlError:
+        return Secret("")
 
 
 def _once(problems: Sequence[Problem]) -> tuple[Problem, ...]:

@@ -17,13 +17,15 @@ from ansible.plugins.loader import init_plugin_loader
 from bootstrap.cli.main import main
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside.gpuctl_wandb import Server
 from bootstrap.inventory.secret import Secret
 from bootstrap.kube.client import ApiError, Cluster
 from bootstrap.launch import agent_status
 from bootstrap.launch.agent_hosts import unit_seen
 from bootstrap.launch.agent_model import Seen, State, Target
-from bootstrap.launch.agent_server import KnownAgent, judge_agents, known_agents, server_seen
+from bootstrap.launch.agent_server import KnownAgent, agents_by_runs, asker, judge_agents, known_agents, server_seen
 from bootstrap.launch.rights import RIGHTS
+from tests.doubles.wandb_api import running
 from tests.unit.plugins_cluster.rendering import ROLES, render, value
 
 KEY = "0123456789" * 4
@@ -158,6 +160,7 @@ def status(
     return run
 
 
+_REQUEST = agent_status.StatusRequest()
 Status = Callable[..., tuple[int, str, str]]
 
 
@@ -173,7 +176,8 @@ def test_all_is_well(status: Status) -> None:
         "  ✓ Secret default/wandb-api-key-gpuctl\n"
         "  ✓ ConfigMap wandb/wandb-launch-configmap-gpuctl\n"
         "  ✓ Deployment wandb/launch-agent-gpuctl: 1 of 1 pods ready\n"
-        "  ✓ https://wandb.example.com: agent k3v9x1ab on agent-1: POLLING, heard of 4 s ago; polls gpus\n"
+        "  ✓ https://wandb.example.com: entity vision-lab, queues gpus\n"
+        "  ✓ agent k3v9x1ab on agent-1: heard of 4 s ago; polls gpus\n"
         "  rights                     wandb   default\n"
         "  secrets                    ✓       ✓\n"
         "  pods                       ✓       ✓\n"
@@ -252,12 +256,27 @@ def test_an_agent_on_a_host_has_a_token_that_kubernetes_filled_in(status: Status
     assert "  ? the agent's service: not asked: it is on a host that only the inventory names\n" in out
 
 
-def test_a_queue_that_nobody_polls(status: Status) -> None:
+def test_an_agent_that_the_server_does_not_hear_of(status: Status) -> None:
     code, out, err = status(FakeCluster(VALUES).ready(), agents=[replace(POLLING, age_s=400.0)])
     words = "no agent polls queue vision-lab/gpus: the last, k3v9x1ab on agent-1, is POLLING and was heard of 400 s ago"
     assert code == 6
-    assert f"  ✗ https://wandb.example.com: {words}\n" in out
+    assert f"  ✗ agent: {words}\n" in out
     assert err.startswith(f"error: {words}   [launch-agent-unseen]\n  fix:  look at `kubectl --namespace wandb logs")
+
+
+def test_without_a_key_the_server_is_not_asked(status: Status, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("bootstrap.launch.agent_status.StatusRequest", keyless)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    code, out, _ = status(FakeCluster(VALUES).ready())
+    assert code == 0
+    assert "  ? https://wandb.example.com: not asked: there is no API key here\n" in out
+    (tmp_path / "netrc").write_text(f"machine wandb.example.com\n  login user\n  password {KEY}\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert "  ✓ agent k3v9x1ab on agent-1" in status(FakeCluster(VALUES).ready())[1]
+
+
+def keyless(*given: Any) -> agent_status.StatusRequest:
+    return replace(_REQUEST, inventory=given[0], kubeconfig=given[1], context=given[2])
 
 
 def test_a_cluster_without_an_agent(status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,14 +340,18 @@ def test_the_unit_on_a_host(unit: dict[str, str], state: State, detail: str) -> 
     assert all(p.code == "launch-agent-down" and p.host == "agent-1" for p in seen.problems)
 
 
-def test_agents_that_are_gone_or_poll_something_else_do_not_count() -> None:
-    others = [
+def test_agents_that_are_gone_do_not_count() -> None:
+    gone = [
         replace(POLLING, status="KILLED"),
+        replace(POLLING, status="finished"),
         replace(POLLING, age_s=None),
+        replace(POLLING, age_s=91.0),
         replace(POLLING, queues=("cpus",)),
     ]
-    assert [p.code for p in judge_agents(TARGET, others).problems] == ["launch-agent-unseen"]
-    assert judge_agents(TARGET, [*others, POLLING]).problems == ()
+    assert [p.code for p in judge_agents(TARGET, gone).problems] == ["launch-agent-unseen"]
+    assert [p.code for p in judge_agents(TARGET, []).problems] == ["launch-agent-unseen"]
+    assert judge_agents(TARGET, [*gone, POLLING]).problems == ()
+    assert judge_agents(TARGET, [KnownAgent("k3v9x1ab", "", "running", 4.2, ())]).problems == ()
 
 
 def test_a_server_that_cannot_be_asked_is_a_fact() -> None:
@@ -402,14 +425,15 @@ def test_an_inventory_names_hosts_and_key(
     captured = capsys.readouterr()
     assert captured.err == ""
     assert asked == ["cp1", "cp2"]
-    assert captured.out.splitlines()[:7] == [
+    assert captured.out.splitlines()[:8] == [
         "Launch agent in mode host, service account wandb/wandb-launch-serviceaccount-gpuctl",
         "  ✓ Namespace wandb",
         "  ✓ Namespace default",
         "  ✓ ServiceAccount wandb/wandb-launch-serviceaccount-gpuctl",
         "  ✓ Secret wandb/launch-agent-token",
         "  ✓ gpuctl-launch-agent.service on agent-1: running since Mon 2026-11-23 00:10:02 UTC",
-        "  ✓ https://wandb.example.com: agent k3v9x1ab on agent-1: POLLING, heard of 4 s ago; polls gpus",
+        "  ✓ https://wandb.example.com: entity vision-lab, queues gpus",
+        "  ✓ agent k3v9x1ab on agent-1: heard of 4 s ago; polls gpus",
     ]
 
 
@@ -433,7 +457,23 @@ def test_a_kubeconfig_that_cannot_be_used(text: str, tmp_path: Path, capsys: pyt
     assert "[kubeconfig-unusable]" in capsys.readouterr().err
 
 
-def test_agents_are_read_as_the_server_tells_them() -> None:
+def test_agents_are_the_runs_that_they_keep() -> None:
+    now = datetime(2026, 11, 23, 0, 30, tzinfo=UTC)
+    run = {"name": "k3v9x1ab", "state": "running", "jobType": "sweep-controller"}
+    runs = [
+        {**run, "heartbeatAt": "2026-11-23T00:29:30Z"},
+        {**run, "heartbeatAt": "2026-11-23T00:29:30"},
+        {**run, "heartbeatAt": None, "state": None},
+        {**run, "jobType": None},
+    ]
+    assert agents_by_runs(runs, now) == (
+        KnownAgent("k3v9x1ab", "", "running", 30.0, ()),
+        KnownAgent("k3v9x1ab", "", "running", 30.0, ()),
+        KnownAgent("k3v9x1ab", "", "?", None, ()),
+    )
+
+
+def test_agents_are_those_of_the_server_s_list() -> None:
     now = datetime(2026, 11, 23, 0, 30, tzinfo=UTC)
     agent = {"id": "x", "name": "k3v9x1ab", "hostname": "agent-1", "agentStatus": "POLLING", "runQueues": ["q1", "q2"]}
     project = {
@@ -447,6 +487,48 @@ def test_agents_are_read_as_the_server_tells_them() -> None:
     assert known_agents(project, now) == (
         KnownAgent("k3v9x1ab", "agent-1", "POLLING", 30.0, ("gpus", "q2")),
         KnownAgent("k3v9x1ab", "agent-1", "POLLING", 30.0, ("gpus",)),
-        KnownAgent("y", "?", "?", None, ()),
+        KnownAgent("y", "", "?", None, ()),
     )
     assert known_agents({}, now) == ()
+
+
+QUEUE = (
+    "mutation UpsertRunQueue($name: String!, $project: String!, $entity: String!, $config: JSONString!) "
+    "{ upsertRunQueue(input: {queueName: $name, projectName: $project, entityName: $entity, "
+    'resourceType: "kubernetes", resourceConfig: $config}) { success } }'
+)
+CREATE = (
+    "mutation createLaunchAgent($entity: String!, $project: String!, $queues: [ID!]!) "
+    "{ createLaunchAgent(input: {entityName: $entity, projectName: $project, runQueues: $queues, "
+    'hostname: "agent-1"}) { launchAgentId } }'
+)
+UPSERT = (
+    "mutation UpsertBucket($name: String, $project: String, $entity: String, $jobType: String) "
+    "{ upsertBucket(input: {name: $name, modelName: $project, entityName: $entity, jobType: $jobType}) "
+    "{ bucket { id } inserted } }"
+)
+
+
+def test_a_server_is_asked_for_key_entity_queues_and_agents() -> None:
+    with running(teams=["vision-lab"]) as double:
+        target = replace(TARGET, base_url=double.url)
+        server = Server(double.url, double.api_key)
+
+        def seen(key: str = double.api_key) -> Seen:
+            return server_seen(target, asker(target, Secret(key), ""))
+
+        assert [p.code for p in seen().problems] == ["launch-queue-unknown"]
+        server.ask(QUEUE, {"entity": "vision-lab", "project": "model-registry", "name": "gpus", "config": "{}"})
+        assert [p.code for p in seen().problems] == ["launch-agent-unseen"]
+        names = {"name": "k3v9x1ab", "project": "model-registry", "entity": "vision-lab", "jobType": "sweep-controller"}
+        server.ask(UPSERT, names)
+        double.fail("LaunchAgents", 400, message="Cannot query field launchAgents")
+        assert (seen().problems, double.log("Runs")[-1]["status"]) == ((), 200)
+        (queue,) = double.state()["queues"].values()
+        server.ask(CREATE, {"entity": "vision-lab", "project": "model-registry", "queues": [queue["id"]]})
+        assert seen().problems == ()
+        assert seen().facts[-1].detail.endswith(" s ago; polls gpus")
+        assert [p.code for p in seen("9" * 40).problems] == ["launch-key-refused"]
+        double.fail("LaunchAgents", 500)
+        assert [p.code for p in seen().problems] == ["launch-server-unreachable"]
+    assert [p.code for p in seen().problems] == ["launch-server-unreachable"]
