@@ -14,7 +14,7 @@ from bootstrap.kube.client import ApiError
 from bootstrap.launch import trial_queue
 from bootstrap.launch.trial_cluster import Api, ClusterSide
 from bootstrap.launch.trial_judge import UNREACHABLE, Track, advance, begin, results
-from bootstrap.launch.trial_left import left_over
+from bootstrap.launch.trial_left import left_over, withdraw_command
 from bootstrap.launch.trial_model import (
     STAGES,
     Agent,
@@ -84,26 +84,28 @@ def try_queue(
         GpuctlError: the server or the cluster is not reached, or the queue is not there (exit 3 and 4): nothing was
             submitted.
     """
-    begun = clock()
+    begun, item, putting = clock(), "", False
     progress.started(asked.queue, Stage.QUEUE)
-    queue = server.queue()
-    if problems := trial_queue.check_variables(asked, queue.variables):
-        return _refused(asked, problems, ExitCode.SETTINGS, clock() - begun)
-    with cluster as api:
-        try:
-            item = server.submit(trial_queue.run_spec(asked), asked.gpus)
-        except GpuctlError as error:
-            problems = tuple(_perhaps_put(problem) for problem in error.problems)
-            return _refused(asked, problems, error.exit_code, clock() - begun)
-        except KeyboardInterrupt:
-            return _refused(asked, (_maybe_submitted(asked),), ExitCode.INTERRUPTED, clock() - begun)
-        put = StageResult(Stage.QUEUE, StageState.OK, clock() - begun, _put(asked, queue, item))
-        progress.done(asked.queue, Stage.QUEUE, put.elapsed_s or 0.0)
-        wanted = trial_queue.wanted_gpus(asked, queue.kubernetes, queue.variables)
-        trial = _Trial(
-            replace(asked, gpus=wanted), server, ClusterSide(api, trial_queue.namespace_of(queue.kubernetes)), item
-        )
-        return trial.follow(begin(clock(), put), progress, limits or Limits(), clock, pause)
+    try:
+        queue = server.queue()
+        if problems := trial_queue.check_variables(asked, queue.variables):
+            return _refused(asked, problems, ExitCode.SETTINGS, clock() - begun)
+        with cluster as api:
+            putting = True
+            try:
+                item = server.submit(trial_queue.run_spec(asked), asked.gpus)
+            except GpuctlError as error:
+                problems = tuple(_perhaps_put(problem) for problem in error.problems)
+                return _refused(asked, problems, error.exit_code, clock() - begun)
+            put = StageResult(Stage.QUEUE, StageState.OK, clock() - begun, _put(asked, queue, item))
+            progress.done(asked.queue, Stage.QUEUE, put.elapsed_s or 0.0)
+            side = ClusterSide(api, trial_queue.namespace_of(queue.kubernetes))
+            wanted = trial_queue.wanted_gpus(asked, queue.kubernetes, queue.variables)
+            trial = _Trial(replace(asked, gpus=wanted), server, side, item)
+            return trial.follow(begin(clock(), put), progress, limits or Limits(), clock, pause)
+    except KeyboardInterrupt:
+        early = _interrupted_early(asked, item, putting=putting)
+        return _refused(asked, (early,), ExitCode.INTERRUPTED, clock() - begun)
 
 
 def _put(asked: Asked, queue: Queue, item: str) -> str:
@@ -112,9 +114,14 @@ def _put(asked: Asked, queue: Queue, item: str) -> str:
     return f"gpus={asked.gpus} of {trial_queue.bounds(queue.variables[trial_queue.GPUS])}; item {item}"
 
 
-def _maybe_submitted(asked: Asked) -> Problem:
-    words = f"interrupted while the job was put into queue {asked.queue}: it may be there"
-    return Problem("interrupted", words, f"look at the queue's items, for {trial_queue.RUN_NAME}")
+def _interrupted_early(asked: Asked, item: str, *, putting: bool) -> Problem:
+    """Ctrl-C before the job could be followed: what may be in the queue."""
+    if item:
+        return Problem("interrupted", f"interrupted; left over: item {item}", withdraw_command(asked, item))
+    if putting:
+        words = f"interrupted while the job was put into queue {asked.queue}: it may be there"
+        return Problem("interrupted", words, f"look at the queue's items, for {trial_queue.RUN_NAME}")
+    return Problem("interrupted", "interrupted before the job was put into its queue")
 
 
 def _perhaps_put(problem: Problem) -> Problem:
@@ -231,10 +238,15 @@ class _Trial:
         )
 
     def _withdraw(self) -> bool:
-        """Take out an item that nobody took; whether it is out. Another Ctrl-C leaves it, and it is named."""
+        """Take out an item that nobody took; whether it is out. What became of one that was taken is looked at again.
+
+        Another Ctrl-C ends this, too: then the item is named as it was last seen.
+        """
         try:
             self._item = self._server.item(self._item_id)
             if self._item is None or self._item.state != "PENDING":
+                self._run_id = (self._item.run_id if self._item else "") or self._run_id
+                self._ask_cluster()
                 return False
             self._server.withdraw(self._item_id)
             after = self._server.item(self._item_id)
@@ -246,7 +258,6 @@ class _Trial:
 
 def _tell(progress: Progress, queue: str, before: Track, after: Track) -> None:
     for stage in after.ended[len(before.ended) :]:
-        progress.started(queue, stage.stage)
         progress.done(queue, stage.stage, stage.elapsed_s or 0.0)
     if after.problem is not None:
         progress.failed(queue, after.stage, after.problem.message)

@@ -23,8 +23,8 @@ def left_over(asked: Asked, item_id: str, sight: Sight, *, withdrawn: bool) -> t
         return running
     if running:
         return (*running, Leftover("item", item_id, f"{item.state}, the agent closes it when that has ended", ""))
-    claimed = item.state != "PENDING"
-    state = f"{item.state}, the agent should close it" if claimed else item.state
+    taken = f"{item.state}{f' as run {item.run_id}' if item.run_id else ''}, the agent should close it"
+    state = item.state if item.state == "PENDING" else taken
     return (Leftover("item", item_id, state, withdraw_command(asked, item_id)),)
 
 

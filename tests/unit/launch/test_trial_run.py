@@ -245,6 +245,23 @@ def test_ctrl_c_names_the_job_that_runs_on(server: FakeServer) -> None:
     assert result.problems[0].fix == result.left[0].remove
 
 
+def test_ctrl_c_names_a_job_that_was_not_seen_before(server: FakeServer) -> None:
+    server.cluster.stuck = "no_place"
+    server.cluster.jump()
+    server.takes_at, server.interrupt_at = 2, 2
+    result = trial(server)
+
+    assert [each.name for each in result.left] == [f"{NAMESPACE}/launch-x", "item1"]
+
+
+def test_ctrl_c_after_the_agent_took_the_item_and_before_its_job_names_the_run(server: FakeServer) -> None:
+    server.takes_at, server.interrupt_at = 2, 2
+    result = trial(server)
+
+    (left,) = result.left
+    assert (left.kind, left.state) == ("item", "CLAIMED as run abcd1234, the agent should close it")
+
+
 def test_a_second_ctrl_c_still_names_the_item(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.takes_at, server.interrupt_at = 10**6, 4
 
@@ -268,6 +285,28 @@ def test_ctrl_c_while_submitting_says_that_the_job_may_be_there(
 
     assert result.exit_code is ExitCode.INTERRUPTED
     assert "it may be there" in result.problems[0].message
+
+
+def test_ctrl_c_before_that_says_that_nothing_is_there(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> Queue:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "queue", interrupt)
+    result = trial(server)
+
+    assert (result.exit_code, result.item) == (ExitCode.INTERRUPTED, "")
+    assert result.problems[0].message == "interrupted before the job was put into its queue"
+
+
+def test_ctrl_c_just_after_that_names_the_item(server: FakeServer) -> None:
+    class Interrupting(Told):
+        def done(self, host: str, step: str, elapsed: float) -> None:
+            raise KeyboardInterrupt
+
+    result = trial(server, Interrupting())
+
+    assert result.problems[0].message == "interrupted; left over: item item1"
+    assert result.problems[0].fix == "gpuctl launch test -q gpu -e team --withdraw item1"
 
 
 def test_what_the_agent_refuses(server: FakeServer) -> None:
