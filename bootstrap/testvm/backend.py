@@ -1,4 +1,4 @@
-"""What a kind of test host must be able to do; nspawn is the first kind."""
+"""What a kind of test host must be able to do: nspawn containers and qemu virtual machines are kinds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from bootstrap.testvm.names import LabPaths
     from bootstrap.testvm.seed import SeedFacts
+    from bootstrap.testvm.ssh import Patience
     from bootstrap.testvm.state import HostRecord
 
 
@@ -21,10 +23,19 @@ class HostSpec:
     host: HostRecord
     rootfs: Path
     seed: SeedFacts
+    memory_mib: int = 0  # of a virtual machine; a container has the machine's
+    cpus: int = 0
 
 
 class Backend(Protocol):
     """Makes and ends the hosts of labs; every method is safe to call again."""
+
+    @property
+    def patience(self) -> Patience:
+        """How long such hosts may take to boot and to answer."""
+
+    def prepare(self, rootfs: Path, report: Callable[[str, str], None]) -> None:
+        """Make what all hosts of this kind share besides the root file system."""
 
     def create(self, spec: HostSpec) -> None:
         """Lay down the host's files; it does not run yet."""

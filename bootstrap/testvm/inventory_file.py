@@ -60,12 +60,18 @@ def render(facts: Facts) -> str:
             "# This machine has cgroup v1, which kubelet and kubeadm refuse unless told.",
             "kubeadm_allow_cgroup_v1=true",
         ]
-    lines += ["# All hosts share this machine's disk: shares of it say nothing about one host."]
-    lines += [f"kubeadm_kubelet_config={json.dumps(KUBELET)}"]
-    lines += ["# The connection table's size is fixed in a network namespace: kube-proxy leaves it as it is."]
-    lines += [f"kubeadm_kube_proxy_config={json.dumps(KUBE_PROXY)}"]
+    if record.backend == "nspawn":
+        lines += _shared()
     lines += _mirror(facts) if record.mirror_url else []
     return "\n".join(lines) + "\n"
+
+
+def _shared() -> list[str]:
+    """Settings for hosts that have no disk and no kernel of their own."""
+    lines = ["# All hosts share this machine's disk: shares of it say nothing about one host."]
+    lines += [f"kubeadm_kubelet_config={json.dumps(KUBELET)}"]
+    lines += ["# The connection table's size is fixed in a network namespace: kube-proxy leaves it as it is."]
+    return [*lines, f"kubeadm_kube_proxy_config={json.dumps(KUBE_PROXY)}"]
 
 
 def _mirror(facts: Facts) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from bootstrap.testvm import (
     mirror,
     network,
     provision,
+    qemu,
     registry,
     requirements,
     ssh,
@@ -34,7 +35,9 @@ from bootstrap.testvm.names import (
     labs_root,
 )
 from bootstrap.testvm.nspawn import NspawnBackend
+from bootstrap.testvm.qemu import QemuBackend
 from bootstrap.testvm.state import HostRecord, LabRecord
+from bootstrap.testvm.supervised import Supervised
 
 if TYPE_CHECKING:
     from bootstrap.testvm.backend import Backend
@@ -43,7 +46,10 @@ Report = Callable[[str, str], None]
 GPU_MODELS = ("a100", "h100", "t4", "none")
 COMPONENTS = ("mirror", "official")
 MAX_GPUS = 16  # the largest boards (HGX, DGX-2) carry 8 or 16
-BACKEND: Backend = NspawnBackend()
+BACKENDS: Mapping[str, Backend] = {"nspawn": NspawnBackend(), "qemu": QemuBackend()}
+MAX_CPUS = 64
+MIN_MEMORY_MIB = 384  # below this Debian's kernel and package manager run out of memory
+GPUS = 8
 _REBOOT_WAIT_S = 90.0  # orderly shutdown; systemd itself gives a stuck unit 90 s
 
 
@@ -68,56 +74,93 @@ class Lab:
     created: str
     components: str
     subnet: str
+    backend: str = "nspawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """What kind of hosts a lab has; memory and CPUs are a virtual machine's, 0 stands for the default."""
+
+    backend: str = "nspawn"
+    memory_mib: int = 0
+    cpus: int = 0
+
+
+CONTAINERS = Machines()
 
 
 def up(
     name: str = "lab",
     hosts: int = 3,
-    gpus: int = 8,
+    gpus: int | None = None,
     gpu_model: str = "a100",
     components: str = "mirror",
     inventory: Path = Path("lab.ini"),
+    machines: Machines = CONTAINERS,
     report: Report = lambda _host, _text: None,
 ) -> Lab:
     """Bring a lab up until each host takes ssh, or complete, or confirm, what is there of it.
 
-    `gpus` is per worker (per host for a lab of one). Raises GpuctlError: wrong arguments (exit 2), an inventory that
-    is not ours (3), a machine that cannot hold test hosts (4), a host that does not start (5).
+    `gpus` is per worker (per host for a lab of one): 8 unless told, none on virtual machines. Raises GpuctlError:
+    wrong arguments (exit 2), an inventory that is not ours (3), a machine that cannot hold test hosts (4), a host that
+    does not start (5).
     """
-    _check_arguments(name, hosts, gpus, gpu_model, components)
-    if gpu_model == "none" or gpus == 0:
-        gpus, gpu_model = 0, "none"
+    check_name(name)
+    if not 1 <= hosts <= MAX_HOSTS:
+        raise usage_error(f"a lab has 1 to {MAX_HOSTS} hosts, not {hosts}")
+    shape = _shape(gpus, gpu_model, components, machines)
     inventory = inventory.absolute()
     if not inventory.parent.is_dir():
         raise usage_error(f"{inventory.parent} is not a directory", "name a file in one that exists with --inventory")
-    requirements.check(labs_root())
+    requirements.check(labs_root(), shape.backend)
     with state.lock(RUNTIME_ROOT / name, lambda: report("lab", f"another gpuctl works on lab {name}: waiting for it")):
         paths = LabPaths.of(name)
         record = state.load(paths)
         try:
             inventory_file.check_free(inventory, record)
             if record is None:
-                record = registry.new_record(paths, gpus, gpu_model, components)
-            registry.check_same(record, gpus, gpu_model, components)
+                record = registry.new_record(paths, shape)
+            registry.check_same(record, shape)
             record = registry.grow(paths, record, hosts)
             record = _complete(paths, record, report)
-            record = inventory_file.write(paths, record, inventory, cgroup_v1=cgroups.uses_v1(), report=report)
+            v1 = record.backend == "nspawn" and cgroups.uses_v1()  # a virtual machine has its own, which is v2
+            record = inventory_file.write(paths, record, inventory, cgroup_v1=v1, report=report)
             return _lab(paths, record)
         finally:
             if not paths.record.exists():
                 sweep.forget(paths)  # refused before anything was made
 
 
-def _check_arguments(name: str, hosts: int, gpus: int, gpu_model: str, components: str) -> None:
-    check_name(name)
-    if not 1 <= hosts <= MAX_HOSTS:
-        raise usage_error(f"a lab has 1 to {MAX_HOSTS} hosts, not {hosts}")
-    if not 0 <= gpus <= MAX_GPUS:
+def _shape(gpus: int | None, gpu_model: str, components: str, machines: Machines) -> registry.Shape:
+    """What was asked for, checked and with its defaults. Raises GpuctlError (exit 2)."""
+    if machines.backend not in BACKENDS:
+        raise usage_error(f"unknown backend {machines.backend!r}", f"one of {', '.join(BACKENDS)}")
+    if gpus is not None and not 0 <= gpus <= MAX_GPUS:
         raise usage_error(f"a test host has 0 to {MAX_GPUS} GPUs, not {gpus}")
     if gpu_model not in GPU_MODELS:
         raise usage_error(f"unknown GPU model {gpu_model!r}", f"one of {', '.join(GPU_MODELS)}")
     if components not in COMPONENTS:
         raise usage_error(f"unknown source of components {components!r}", f"one of {', '.join(COMPONENTS)}")
+    if machines.backend == "qemu":
+        return _shape_of_machines(gpus, components, machines)
+    if machines.memory_mib or machines.cpus:
+        raise usage_error("containers have the memory and the CPUs of this machine", "leave --memory and --cpus out")
+    count = 0 if gpu_model == "none" else GPUS if gpus is None else gpus
+    return registry.Shape(count, gpu_model if count else "none", components)
+
+
+def _shape_of_machines(gpus: int | None, components: str, machines: Machines) -> registry.Shape:
+    if gpus:
+        raise usage_error(
+            "virtual machines have no simulated GPUs: those need hosts that share this machine's kernel",
+            "leave --gpus out (or 0), or take --backend nspawn",
+        )
+    memory, cpus = machines.memory_mib or qemu.MEMORY_MIB, machines.cpus or qemu.CPUS
+    if memory < MIN_MEMORY_MIB:
+        raise usage_error(f"a virtual machine needs {MIN_MEMORY_MIB} MiB of memory or more, not {memory}")
+    if not 1 <= cpus <= MAX_CPUS:
+        raise usage_error(f"a virtual machine has 1 to {MAX_CPUS} CPUs, not {cpus}")
+    return registry.Shape(0, "none", components, machines.backend, memory, cpus)
 
 
 def _complete(paths: LabPaths, record: LabRecord, report: Report) -> LabRecord:
@@ -127,30 +170,32 @@ def _complete(paths: LabPaths, record: LabRecord, report: Report) -> LabRecord:
         link.symlink_to(paths.state)
     if not network.is_up(record.name, record.subnet):
         provision.connect(record, report)
-    down = [host for host in record.hosts if not BACKEND.is_running(paths, host.name)]
+    backend = BACKENDS[record.backend]
+    down = [host for host in record.hosts if not backend.is_running(paths, host.name)]
     if down:
-        record = provision.lay_out(paths, record, BACKEND, report)
+        record = provision.lay_out(paths, record, backend, report)
     if record.components == "mirror":
         record = mirror.ensure(paths, record)
     started = time.monotonic()
     for host in down:
         report(host.name, "booting")
-        BACKEND.start(paths, host.name)
-    asleep = [host for host in record.hosts if host in down or not ssh.banner(host.address)]
-    _wait_all(paths, asleep, started, report)
+        backend.start(paths, host.name)
+    greet_s = backend.patience.greet_s
+    asleep = [host for host in record.hosts if host in down or not ssh.banner(host.address, greet_s)]
+    _wait_all(paths, backend, asleep, started, report)
     return record
 
 
-def _wait_all(paths: LabPaths, hosts: list[HostRecord], started: float, report: Report) -> None:
+def _wait_all(paths: LabPaths, backend: Backend, hosts: list[HostRecord], started: float, report: Report) -> None:
     """Wait for ssh on all hosts at once; raises GpuctlError with the problems of all that do not come."""
     cancelled = threading.Event()
 
     def one(host: HostRecord) -> Problem | None:
         def alive() -> bool:
-            return not cancelled.is_set() and BACKEND.is_running(paths, host.name)
+            return not cancelled.is_set() and backend.is_running(paths, host.name)
 
         try:
-            ssh.wait(paths, host, alive)
+            ssh.wait(paths, host, alive, patience=backend.patience)
         except GpuctlError as error:
             return error.problems[0]
         report(host.name, f"ssh after {time.monotonic() - started:.1f} s")
@@ -169,19 +214,22 @@ def _wait_all(paths: LabPaths, hosts: list[HostRecord], started: float, report: 
 
 
 def _lab(paths: LabPaths, record: LabRecord) -> Lab:
+    backend = BACKENDS[record.backend]
     with ThreadPoolExecutor(max_workers=max(1, len(record.hosts))) as pool:
-        states = tuple(pool.map(lambda host: _host_state(paths, host), record.hosts))
+        states = tuple(pool.map(lambda host: _host_state(paths, backend, host), record.hosts))
     hosts = tuple(
         LabHost(host.name, host.address, now, host.gpus, host.model)
         for host, now in zip(record.hosts, states, strict=True)
     )
-    return Lab(record.name, hosts, Path(record.inventory), record.created, record.components, record.network)
+    return Lab(
+        record.name, hosts, Path(record.inventory), record.created, record.components, record.network, record.backend
+    )
 
 
-def _host_state(paths: LabPaths, host: HostRecord) -> str:
-    if not BACKEND.is_running(paths, host.name):
+def _host_state(paths: LabPaths, backend: Backend, host: HostRecord) -> str:
+    if not backend.is_running(paths, host.name):
         return "stopped"
-    return "running" if ssh.banner(host.address) else "booting"
+    return "running" if ssh.banner(host.address, backend.patience.greet_s) else "booting"
 
 
 def list_labs() -> tuple[Lab, ...]:
@@ -189,7 +237,7 @@ def list_labs() -> tuple[Lab, ...]:
     return tuple(_lab(LabPaths.of(record.name), record) for record in registry.records())
 
 
-def _find(name: str, host: str) -> tuple[LabPaths, HostRecord]:
+def _find(name: str, host: str) -> tuple[LabPaths, Backend, HostRecord]:
     paths = LabPaths.of(check_name(name))
     record = state.load(paths)
     if record is None:
@@ -198,14 +246,14 @@ def _find(name: str, host: str) -> tuple[LabPaths, HostRecord]:
         )
     for known in record.hosts:
         if known.name == host:
-            return paths, known
+            return paths, BACKENDS[record.backend], known
     names = ", ".join(known.name for known in record.hosts)
     raise GpuctlError(ExitCode.USAGE, Problem("host-missing", f"lab {name} has no host {host}", f"one of {names}"))
 
 
 def ssh_command(name: str, host: str) -> list[str]:
     """The ssh command line (argv) to root on a host; append what to run there."""
-    paths, known = _find(name, host)
+    paths, _, known = _find(name, host)
     return ssh.command(paths, known.address)
 
 
@@ -216,20 +264,20 @@ def reboot(name: str, host: str, report: Report = lambda _host, _text: None) -> 
     """
     _find(name, host)
     with state.lock(RUNTIME_ROOT / name):
-        paths, known = _find(name, host)
+        paths, backend, known = _find(name, host)
         started = time.monotonic()
         before = _boots(paths, host)
         report(host, "rebooting")
-        BACKEND.reboot(paths, host)
+        backend.reboot(paths, host)
         while _boots(paths, host) == before and time.monotonic() - started < _REBOOT_WAIT_S:
-            if not BACKEND.is_running(paths, host):
+            if not backend.is_running(paths, host):
                 break
             time.sleep(0.05)
         if _boots(paths, host) == before:
             report(host, "did not shut down: switched off and on")
-            BACKEND.destroy(paths, host)
-            BACKEND.start(paths, host)
-        _wait_all(paths, [known], started, report)
+            backend.destroy(paths, host)
+            backend.start(paths, host)
+        _wait_all(paths, backend, [known], started, report)
         return time.monotonic() - started
 
 
@@ -251,4 +299,4 @@ def down(name: str | None = None, report: Report = lambda _host, _text: None) ->
     if os.geteuid() != 0:
         raise GpuctlError(ExitCode.PREFLIGHT, Problem("not-root", "test hosts need root", "run it with sudo"))
     names = sweep.all_names() if name is None else (check_name(name),)
-    return tuple(lab for lab in names if sweep.down(lab, BACKEND, report))
+    return tuple(lab for lab in names if sweep.down(lab, Supervised(), report))

@@ -56,6 +56,11 @@ def rootfs_cache() -> Path:
     return _xdg("XDG_CACHE_HOME", ".cache") / "gpuctl" / "rootfs"
 
 
+def images_cache() -> Path:
+    """Directory with one image of a virtual machine per recipe: `$XDG_CACHE_HOME/gpuctl/vm`."""
+    return _xdg("XDG_CACHE_HOME", ".cache") / "gpuctl" / "vm"
+
+
 @dataclass(frozen=True, slots=True)
 class LabPaths:
     """Where one lab keeps its files: `state` survives a reboot of the machine, `runtime` does not."""

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bootstrap.errors import GpuctlError, Problem
-from bootstrap.exit_codes import ExitCode
-from bootstrap.testvm import cgroups, procs, seed, state
+from bootstrap.testvm import cgroups, procs, seed, ssh, state
 from bootstrap.testvm.names import lab_object, machine
+from bootstrap.testvm.supervised import Supervised, orders_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from bootstrap.testvm.backend import HostSpec
     from bootstrap.testvm.names import LabPaths
 
-SUPERVISOR = Path(__file__).with_name("supervisor.py")
 # On ext4, not on the host's overlay: overlayfs refuses an overlay as its upper layer.
 PERSISTENT = ("containerd", "docker", "kubelet")
 # All but the clock, which belongs to the machine: several hosts would each set it.
 CAPABILITIES = ("--capability=all", "--drop-capability=CAP_SYS_TIME")
 _SIGRTMIN = signal.SIGRTMIN
 _REBOOT = _SIGRTMIN + 5  # systemd(1): start reboot.target
-_STOP_WAIT_S = 30.0
 
 
-class NspawnBackend:
+class NspawnBackend(Supervised):
     """The `Backend` for systemd-nspawn."""
+
+    patience = ssh.Patience()
+
+    def prepare(self, rootfs: Path, report: Callable[[str, str], None]) -> None:
+        """Nothing: containers run the root file system as it is."""
 
     def create(self, spec: HostSpec) -> None:
         """Lay down the host's seed, its layers and the supervisor's orders (which are written last)."""
@@ -53,48 +55,7 @@ class NspawnBackend:
             },
             "nspawn": [*_command(spec), *binds, *(bind.option for bind in hardware)],
         }
-        state.write(_orders(spec.paths, spec.host.name), json.dumps(orders, indent=1))
-
-    def is_created(self, paths: LabPaths, host: str) -> bool:
-        """Whether the supervisor's orders are there."""
-        return _orders(paths, host).is_file()
-
-    def start(self, paths: LabPaths, host: str) -> None:
-        """Start the host's supervisor, which joins the host's cgroups before it does anything."""
-        if self.is_running(paths, host):
-            return
-        self.destroy(paths, host)  # what an ended supervisor left
-        (paths.runtime / host / "root").mkdir(parents=True, exist_ok=True)
-        joined = cgroups.create(machine(paths.name, host))
-        state.write(
-            paths.runtime / host / "cgroups.json",
-            json.dumps({"keeper": [str(p) for p in joined.keeper], "machine": [str(p) for p in joined.machine]}),
-        )
-        orders = [str(_orders(paths, host)), str(paths.runtime / host / "cgroups.json")]
-        procs.detach(
-            [
-                "unshare",
-                "--mount",
-                "--propagation",
-                "private",
-                "--",
-                sys.executable,
-                "-I",
-                "-S",
-                str(SUPERVISOR),
-                *orders,
-            ],
-            paths.console(host),
-        )
-
-    def stop(self, paths: LabPaths, host: str) -> None:
-        """Ask the supervisor to shut the host down; kill what is left after 30 s."""
-        for pid in self._supervisors(paths, host):
-            procs.send(pid, self._proof(paths, host), signal.SIGTERM)
-        until = time.monotonic() + _STOP_WAIT_S
-        while self.is_running(paths, host) and time.monotonic() < until:
-            time.sleep(0.05)
-        self.destroy(paths, host)
+        state.write(orders_file(spec.paths, spec.host.name), json.dumps(orders, indent=1))
 
     def reboot(self, paths: LabPaths, host: str) -> None:
         """Tell the host's init to reboot, without needing ssh or a healthy host; a host that is down is started."""
@@ -105,43 +66,6 @@ class NspawnBackend:
         members = cgroups.pids(machine(paths.name, host))
         procs.send(init, lambda pid: pid in members, _REBOOT)
 
-    def destroy(self, paths: LabPaths, host: str) -> None:
-        """Kill the supervisor first (it would restart the host), then everything in the host's cgroups."""
-        left = procs.end_all(self._proof(paths, host))
-        left = left or tuple(cgroups.remove(machine(paths.name, host)))
-        if left:
-            raise GpuctlError(
-                ExitCode.STEP_FAILED,
-                Problem(
-                    "down-incomplete",
-                    f"processes that do not end: {', '.join(map(str, left))}",
-                    "see what they wait for in /proc/PID/stack, then run `gpuctl testvm down` again",
-                    host=host,
-                ),
-            )
-
-    def is_running(self, paths: LabPaths, host: str) -> bool:
-        """Whether a supervisor of this host is alive."""
-        return bool(self._supervisors(paths, host))
-
-    def leftovers(self, lab: str) -> tuple[str, ...]:
-        """Hosts of the lab that still have a cgroup."""
-        prefix = f"{lab_object(lab)}-"
-        return tuple(name.removeprefix(prefix) for name in cgroups.names(prefix))
-
-    def _proof(self, paths: LabPaths, host: str) -> procs.Proof:
-        """Our script with this host's orders: an editor that has the same file open is not it."""
-        orders = str(_orders(paths, host))
-
-        def proof(pid: int) -> bool:
-            argv = procs.argv_of(pid)
-            return orders in argv and any(word.endswith("/testvm/supervisor.py") for word in argv)
-
-        return proof
-
-    def _supervisors(self, paths: LabPaths, host: str) -> tuple[int, ...]:
-        return procs.find(self._proof(paths, host))
-
     def _init(self, paths: LabPaths, host: str) -> int | None:
         """The host's process 1, as this machine numbers it."""
         for supervisor in self._supervisors(paths, host):
@@ -149,10 +73,6 @@ class NspawnBackend:
                 for child in procs.children(nspawn):
                     return child
         return None
-
-
-def _orders(paths: LabPaths, host: str) -> Path:
-    return paths.host(host) / "supervisor.json"
 
 
 def _command(spec: HostSpec) -> list[str]:

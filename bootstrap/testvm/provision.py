@@ -93,6 +93,7 @@ def lay_out(paths: LabPaths, record: LabRecord, backend: Backend, report: Report
     if not record.rootfs:
         record = replace(record, rootfs=str(root))
         state.save(paths, record)
+    backend.prepare(root, report)
     for host in missing:
         backend.create(_spec(paths, record, host, root))
     return record
@@ -114,4 +115,4 @@ def _spec(paths: LabPaths, record: LabRecord, host: HostRecord, root: Path) -> H
         mtu=network.uplink_mtu(),
         cgroup_v1=cgroups.uses_v1(),
     )
-    return HostSpec(paths, host, root, facts)
+    return HostSpec(paths, host, root, facts, record.memory_mib, record.cpus)

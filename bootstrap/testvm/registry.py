@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
@@ -12,20 +12,30 @@ from bootstrap.testvm.names import CONTROL_PLANE, NAME_PATTERN, RUNTIME_ROOT, La
 from bootstrap.testvm.state import HostRecord, LabRecord
 
 
-def new_record(paths: LabPaths, gpus: int, gpu_model: str, components: str) -> LabRecord:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a lab is asked to be, but for the number of hosts; memory and CPUs are 0 for containers."""
+
+    gpus: int
+    gpu_model: str
+    components: str
+    backend: str = "nspawn"
+    memory_mib: int = 0
+    cpus: int = 0
+
+
+def new_record(paths: LabPaths, shape: Shape) -> LabRecord:
     """Choose the lab's subnet and write its record: from here on, `down` knows of it."""
-    if components == "mirror":
+    if shape.components == "mirror":
         mirror.current()  # refuses where there is none, before anything is made
     with state.lock(RUNTIME_ROOT):
         taken = [*network.taken_here(), *(other.subnet.network for other in records())]
         record = LabRecord(
             name=paths.name,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            components=components,
-            gpus=gpus,
-            gpu_model=gpu_model,
             network=str(network.choose_subnet(paths.name, taken)),
             rootfs="",
+            **asdict(shape),
         )
         link = paths.runtime / "state"
         if not link.is_symlink():
@@ -56,10 +66,12 @@ def known_names() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def check_same(record: LabRecord, gpus: int, gpu_model: str, components: str) -> None:
+def check_same(record: LabRecord, shape: Shape) -> None:
     """Raise GpuctlError `lab-differs` where a lab was asked for that is there in another shape."""
-    asked = {"GPUs per host": gpus, "GPU model": gpu_model, "components": components}
-    has = {"GPUs per host": record.gpus, "GPU model": record.gpu_model, "components": record.components}
+    names = {"backend": "backend", "gpus": "GPUs per host", "gpu_model": "GPU model", "components": "components",
+             "memory_mib": "MiB of memory per host", "cpus": "CPUs per host"}  # fmt: skip
+    asked = {text: getattr(shape, field) for field, text in names.items()}
+    has = {text: getattr(record, field) for field, text in names.items()}
     differing = [f"{what} {has[what]}, not {asked[what]}" for what in asked if asked[what] != has[what]]
     if differing:
         raise GpuctlError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.testvm import cgroups, procs
 
 # Tool → Debian package.
-TOOLS: Mapping[str, str] = {
+TOOLS = {
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
     "mount": "mount",
@@ -20,17 +21,23 @@ TOOLS: Mapping[str, str] = {
     "setpriv": "util-linux",
     "setsid": "util-linux",
     "ssh": "openssh-client",
-    "systemd-nspawn": "systemd-container",
     "unshare": "util-linux",
 }
+TOOLS_OF: Mapping[str, Mapping[str, str]] = {
+    "nspawn": {"systemd-nspawn": "systemd-container"},
+    "qemu": {"qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs", "dpkg-deb": "dpkg", "chroot": "coreutils"},
+}
+TUN = Path("/dev/net/tun")
 KEYRING_PACKAGE = "debian-archive-keyring"
 FREE_GIB = 6.0  # root file system 0.4 GiB, a cluster of three hosts about 4 GiB, and the kubelets' 1 GiB reserve
 
 
-def missing_tools() -> tuple[str, ...]:
-    """Debian packages that hold tools which are not on this machine."""
+def missing_tools(backend: str = "nspawn") -> tuple[str, ...]:
+    """Debian packages that hold tools which hosts of this kind need and which are not on this machine."""
     path = procs.environment()["PATH"]
-    found = {package for tool, package in TOOLS.items() if shutil.which(tool, path=path) is None}
+    found = {
+        package for tool, package in {**TOOLS, **TOOLS_OF[backend]}.items() if shutil.which(tool, path=path) is None
+    }
     if not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
         found.add(KEYRING_PACKAGE)
     return tuple(sorted(found))
@@ -48,12 +55,25 @@ def file_system(path: Path, mountinfo: str) -> str:
     return kind
 
 
-def problems(state_root: Path) -> tuple[Problem, ...]:
+def _problems_of_machines() -> tuple[Problem, ...]:
+    """What keeps this machine from running virtual machines, apart from packages."""
+    found: list[Problem] = []
+    if platform.machine() != "x86_64":
+        what = f"virtual machines are made for x86_64 only, this machine is {platform.machine()}"
+        found.append(Problem("vm-unsupported", what, "use --backend nspawn"))
+    if not TUN.exists():
+        found.append(Problem("vm-unsupported", f"{TUN} is not there: virtual machines have no network", "modprobe tun"))
+    return tuple(found)
+
+
+def problems(state_root: Path, backend: str = "nspawn") -> tuple[Problem, ...]:
     """All that keeps labs from working here; `state_root` is where their files go."""
     found: list[Problem] = []
     if os.geteuid() != 0:
         found.append(Problem("not-root", "test hosts need root (mounts, network, cgroups)", "run it with sudo"))
-    if packages := missing_tools():
+    if backend == "qemu":
+        found += _problems_of_machines()
+    if packages := missing_tools(backend):
         found.append(
             Problem(
                 "tool-missing", f"packages are missing: {', '.join(packages)}", f"apt-get install {' '.join(packages)}"
@@ -85,7 +105,7 @@ def problems(state_root: Path) -> tuple[Problem, ...]:
     return tuple(found)
 
 
-def check(state_root: Path) -> None:
+def check(state_root: Path, backend: str = "nspawn") -> None:
     """Raise GpuctlError (exit 4) with everything that is missing."""
-    if found := problems(state_root):
+    if found := problems(state_root, backend):
         raise GpuctlError(ExitCode.PREFLIGHT, *found)

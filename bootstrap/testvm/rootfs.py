@@ -71,7 +71,7 @@ def recipe(sources: Sources | None = None) -> Recipe:
 
 
 @contextmanager
-def _locked(cache: Path, report: Report) -> Iterator[None]:
+def locked(cache: Path, report: Report) -> Iterator[None]:
     """One builder at a time; the kernel drops the lock of a killed one."""
     cache.mkdir(parents=True, exist_ok=True)
     fd = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
@@ -79,7 +79,7 @@ def _locked(cache: Path, report: Report) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report("lab", "another gpuctl makes the root file system: waiting for it")
+            report("lab", "another gpuctl makes what test hosts start from: waiting for it")
             fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
@@ -99,7 +99,7 @@ def ensure(cache: Path, wanted: Recipe, report: Report) -> Path:
     """
     if found := cached(cache, wanted):
         return found
-    with _locked(cache, report):
+    with locked(cache, report):
         clean(cache)
         if found := cached(cache, wanted):
             return found

@@ -57,6 +57,7 @@ class SeedFacts:
     mtu: int
     cgroup_v1: bool
     kernel_binds: tuple[HostBind, ...] = ()
+    is_machine: bool = False  # a virtual machine: a kernel of its own, and a network that is up before init
 
 
 # nspawn hands out these read-only; a cluster node must be able to write them. Only the host's own part is behind them.
@@ -104,24 +105,34 @@ def files(facts: SeedFacts) -> dict[str, tuple[str, int]]:
     """Path without the leading slash → (text, mode) of every file but keys."""
     host = facts.host
     hosts = "".join(f"{other.address} {other.name}\n" for other in facts.neighbours)
-    interfaces = (
-        f"auto lo\niface lo inet loopback\n\nauto host0\niface host0 inet static\n  address {host.address}/24\n"
-        f"  gateway {facts.gateway}\n  mtu {facts.mtu}\n"
-    )
-    return {
+    common = {
         "etc/hostname": (f"{host.name}\n", 0o644),
         "etc/hosts": (f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{hosts}", 0o644),
         "etc/machine-id": (f"{uuid.uuid4().hex}\n", 0o444),
         "etc/resolv.conf": ("".join(f"nameserver {address}\n" for address in facts.resolvers), 0o644),
-        "etc/network/interfaces": (interfaces, 0o644),
+        "etc/network/interfaces": (_interfaces(facts), 0o644),
         "etc/gpuctl-lab.json": (json.dumps({"name": facts.lab, "host": host.name}) + "\n", 0o644),
-        "etc/containerd/conf.d/10-lab.toml": (_CONTAINERD, 0o644),
-        "etc/systemd/system/gpuctl-lab-mounts.service": (_UNIT, 0o644),
-        "usr/local/lib/gpuctl-lab/mounts": (_mounts(facts), 0o755),
         "root/.ssh/authorized_keys": (facts.authorized_key, 0o600),
         "etc/ssh/ssh_host_ed25519_key": (facts.host_key.read_text(), 0o600),
         "etc/ssh/ssh_host_ed25519_key.pub": (facts.host_key.with_name(facts.host_key.name + ".pub").read_text(), 0o644),
     }
+    if facts.is_machine:
+        return common
+    return common | {
+        "etc/containerd/conf.d/10-lab.toml": (_CONTAINERD, 0o644),
+        "etc/systemd/system/gpuctl-lab-mounts.service": (_UNIT, 0o644),
+        "usr/local/lib/gpuctl-lab/mounts": (_mounts(facts), 0o755),
+    }
+
+
+def _interfaces(facts: SeedFacts) -> str:
+    loopback = "auto lo\niface lo inet loopback\n\n"
+    if facts.is_machine:
+        return f"{loopback}# The lab sets it up before init starts.\niface eth0 inet manual\n"
+    return (
+        f"{loopback}auto host0\niface host0 inet static\n  address {facts.host.address}/24\n"
+        f"  gateway {facts.gateway}\n  mtu {facts.mtu}\n"
+    )
 
 
 def lay(root: Path, facts: SeedFacts) -> None:

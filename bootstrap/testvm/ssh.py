@@ -6,6 +6,7 @@ import shlex
 import socket
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import GpuctlError, Problem
@@ -18,7 +19,17 @@ if TYPE_CHECKING:
     from bootstrap.testvm.names import LabPaths
     from bootstrap.testvm.state import HostRecord
 
-_BANNER_WAIT_S = 0.5  # a host on the same machine answers in milliseconds, or is not there yet
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long (seconds) a kind of host may take: to boot, to greet on port 22, to run a first command."""
+
+    boot_s: float = 180
+    greet_s: float = 0.5  # a container answers in milliseconds, or is not there yet
+    command_s: float = 20
+
+
+PATIENCE = Patience()
 
 
 def make_key(path: Path, comment: str) -> None:
@@ -61,7 +72,7 @@ def command(paths: LabPaths, address: str) -> list[str]:
     return [*argv, f"root@{address}"]
 
 
-def banner(address: str, timeout_s: float = _BANNER_WAIT_S) -> str:
+def banner(address: str, timeout_s: float = PATIENCE.greet_s) -> str:
     """What a host's ssh server greets with; empty where none answers within `timeout_s`."""
     try:
         with socket.create_connection((address, 22), timeout=timeout_s) as connection:
@@ -73,23 +84,27 @@ def banner(address: str, timeout_s: float = _BANNER_WAIT_S) -> str:
 def boot_id(paths: LabPaths, address: str, timeout_s: float = 20) -> str:
     """The host's boot id, read over ssh; raises GpuctlError where that fails."""
     argv = command(paths, address)
-    argv[1:1] = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=5"]
+    argv[1:1] = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={max(1, round(timeout_s / 4))}"]
     return procs.run([*argv, "cat", "/proc/sys/kernel/random/boot_id"], timeout=timeout_s).strip()
 
 
 def wait(
-    paths: LabPaths, host: HostRecord, is_alive: Callable[[], bool], not_boot: str = "", wait_s: float = 180
+    paths: LabPaths,
+    host: HostRecord,
+    is_alive: Callable[[], bool],
+    not_boot: str = "",
+    patience: Patience = PATIENCE,
 ) -> str:
     """Wait until a command runs on the host over ssh, in another boot than `not_boot`; return the boot id.
 
     Raises GpuctlError `host-boot-failed` with the end of its console when the host has ended or time is up.
     """
-    until = time.monotonic() + wait_s
+    until = time.monotonic() + patience.boot_s
     seen = "no answer on port 22"
     while time.monotonic() < until:
-        if banner(host.address).startswith("SSH-2.0"):
+        if banner(host.address, patience.greet_s).startswith("SSH-2.0"):
             try:
-                found = boot_id(paths, host.address)
+                found = boot_id(paths, host.address, patience.command_s)
             except GpuctlError as error:
                 seen = error.problems[0].details or error.problems[0].message
             else:
@@ -97,7 +112,7 @@ def wait(
                     return found
                 seen = "it has not restarted yet"
         if not is_alive():
-            seen = "its container has ended"
+            seen = "it has ended"
             break
         time.sleep(0.1)
     raise GpuctlError(

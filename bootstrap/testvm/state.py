@@ -53,6 +53,9 @@ class LabRecord:
     mirror_root: str = ""
     mirror_port: int = 0
     mirror_fingerprint: str = ""
+    backend: str = "nspawn"
+    memory_mib: int = 0  # per host, of virtual machines only
+    cpus: int = 0
 
     @property
     def subnet(self) -> Subnet:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from bootstrap.errors import GpuctlError
 from bootstrap.testvm import cgroups, firewall, inventory_file, machine, mirror, network, procs, rootfs, state
-from bootstrap.testvm.names import NAME_PATTERN, PREFIX, RUNTIME_ROOT, LabPaths, labs_root, rootfs_cache
+from bootstrap.testvm.names import NAME_PATTERN, PREFIX, RUNTIME_ROOT, LabPaths, images_cache, labs_root, rootfs_cache
 
 if TYPE_CHECKING:
-    from bootstrap.testvm.backend import Backend
     from bootstrap.testvm.state import LabRecord
+    from bootstrap.testvm.supervised import Supervised
 
 Report = Callable[[str, str], None]
 
@@ -29,18 +29,18 @@ def all_names() -> tuple[str, ...]:
     return tuple(sorted(name for name in found if NAME_PATTERN.fullmatch(name)))
 
 
-def down(name: str, backend: Backend, report: Report) -> bool:
+def down(name: str, ender: Supervised, report: Report) -> bool:
     """Remove all of one lab; False where nothing of it was there. Raises GpuctlError `down-incomplete`."""
     if name not in all_names():
-        rootfs.clean_if_idle(rootfs_cache())
+        _clean_caches()
         return False
     with state.lock(RUNTIME_ROOT / name, lambda: report("lab", f"another gpuctl works on lab {name}: waiting for it")):
         paths = LabPaths.of(name)
         report("lab", f"taking lab {name} down")
         record = _record(paths, report)
-        hosts = _hosts(paths, record, backend)
+        hosts = _hosts(paths, record, ender)
         with ThreadPoolExecutor(max_workers=max(1, len(hosts))) as pool:
-            list(pool.map(lambda host: backend.destroy(paths, host), hosts))
+            list(pool.map(lambda host: ender.destroy(paths, host), hosts))
         mirror.stop(paths)
         network.remove(name)
         _unmount(paths)
@@ -48,8 +48,13 @@ def down(name: str, backend: Backend, report: Report) -> bool:
             inventory_file.remove(record, report)
         _remove_files(paths)
         forget(paths)
-    rootfs.clean_if_idle(rootfs_cache())
+    _clean_caches()
     return True
+
+
+def _clean_caches() -> None:
+    for cache in (rootfs_cache(), images_cache()):
+        rootfs.clean_if_idle(cache)
 
 
 def _record(paths: LabPaths, report: Report) -> LabRecord | None:
@@ -60,8 +65,8 @@ def _record(paths: LabPaths, report: Report) -> LabRecord | None:
         return None
 
 
-def _hosts(paths: LabPaths, record: LabRecord | None, backend: Backend) -> tuple[str, ...]:
-    found = {*backend.leftovers(paths.name)}
+def _hosts(paths: LabPaths, record: LabRecord | None, ender: Supervised) -> tuple[str, ...]:
+    found = {*ender.leftovers(paths.name)}
     found |= {host.name for host in record.hosts} if record else set()
     for place in (paths.state / "hosts", paths.runtime):
         found |= {entry.name for entry in place.glob("*") if entry.is_dir() and not entry.is_symlink()}

@@ -147,7 +147,7 @@ def test_reboot_is_a_new_boot_and_a_dead_host_is_restarted(name: str, tmp_path: 
         time.sleep(0.1)
     assert up(name, tmp_path, hosts=1).hosts[0].state == "running"
     # A host that does not answer init's signals is power-cycled; here its supervisor is gone with all of it.
-    [supervisor] = lab.BACKEND._supervisors(names.LabPaths.of(name), "cp1")  # type: ignore[attr-defined]
+    [supervisor] = lab.BACKENDS["nspawn"]._supervisors(names.LabPaths.of(name), "cp1")  # type: ignore[attr-defined]
     os.kill(supervisor, signal.SIGKILL)
     assert up(name, tmp_path, hosts=1).hosts[0].state == "running"
     assert ssh(name, "cp1", "test", "-e", "/etc/kept").returncode == 0

@@ -17,8 +17,13 @@ def up(
     context: typer.Context,
     hosts: Annotated[int, typer.Option("--hosts", envvar="GPUCTL_TESTVM_HOSTS", help="Number of hosts.")] = 3,
     gpus: Annotated[
-        int, typer.Option("--gpus", envvar="GPUCTL_TESTVM_GPUS", help="Simulated GPUs per worker (or on a lone host).")
-    ] = 8,
+        int | None,
+        typer.Option(
+            "--gpus",
+            envvar="GPUCTL_TESTVM_GPUS",
+            help="Simulated GPUs per worker (or on a lone host).  [default: 8; qemu: none]",
+        ),
+    ] = None,
     gpu_model: Annotated[
         str,
         typer.Option("--gpu-model", envvar="GPUCTL_TESTVM_GPU_MODEL", help="a100, h100, t4 or none.", metavar="MODEL"),
@@ -39,6 +44,31 @@ def up(
             "--inventory", envvar="GPUCTL_TESTVM_INVENTORY", help="File to write.  [default: NAME.ini]", metavar="FILE"
         ),
     ] = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            "--backend",
+            envvar="GPUCTL_TESTVM_BACKEND",
+            help="nspawn: containers; qemu: virtual machines (kernel NFS, swap; no GPUs).",
+            metavar="KIND",
+        ),
+    ] = "nspawn",
+    memory: Annotated[
+        int,
+        typer.Option(
+            "--memory",
+            envvar="GPUCTL_TESTVM_MEMORY",
+            help="MiB per virtual machine.  [default: 640]",
+            show_default=False,
+            metavar="MIB",
+        ),
+    ] = 0,
+    cpus: Annotated[
+        int,
+        typer.Option(
+            "--cpus", envvar="GPUCTL_TESTVM_CPUS", help="CPUs per virtual machine.  [default: 1]", show_default=False
+        ),
+    ] = 0,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
     """Start test hosts with simulated GPUs; write their inventory.
@@ -52,7 +82,9 @@ def up(
 
         begun = time.monotonic()
         file = inventory or Path(f"{name}.ini")
-        made = lab.up(name, hosts, gpus, gpu_model, components, file, lines_of_hosts(session.console, session.run.log))
+        report = lines_of_hosts(session.console, session.run.log)
+        machines = lab.Machines(backend, memory, cpus)
+        made = lab.up(name, hosts, gpus, gpu_model, components, file, machines, report)
         next_command = shlex.join(["gpuctl", "bootstrap", "--inventory", str(file)])
         lines = [*lab_screen(made, time.monotonic() - begun), f"next: {next_command}"]
         return Answer(lines=lines, data=lab_data(made))

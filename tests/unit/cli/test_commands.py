@@ -20,7 +20,7 @@ from bootstrap.cli.app import make_app
 from bootstrap.cli.main import main
 from bootstrap.testvm.components.builder import Progress
 from bootstrap.testvm.components.mirror import Mirror
-from bootstrap.testvm.lab import Lab, LabHost
+from bootstrap.testvm.lab import Lab, LabHost, Machines
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "cli" / "help"
 LAB = Lab(
@@ -124,7 +124,7 @@ def test_testvm_up(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     monkeypatch.setattr(time, "monotonic", lambda: 7.0)
     assert main(["testvm", "up", "--hosts", "2", "--name", "x"]) == 0
     captured = capsys.readouterr()
-    assert asked == [("x", 2, 8, "a100", "mirror", Path("x.ini"))]
+    assert asked == [("x", 2, None, "a100", "mirror", Path("x.ini"), Machines("nspawn", 0, 0))]
     assert captured.err == "  gpu1     booting\n"
     assert captured.out == (
         "lab lab: 2 hosts in 0.0 s\n"
@@ -139,7 +139,7 @@ def test_testvm_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setattr("bootstrap.testvm.lab.list_labs", lambda: (LAB,))
     assert main(["testvm", "list", "--output", "json"]) == 0
     (lab,) = json.loads(capsys.readouterr().out)["data"]["labs"]
-    assert set(lab) == {"name", "hosts", "inventory", "created", "components", "subnet"}
+    assert set(lab) == {"name", "hosts", "inventory", "created", "components", "subnet", "backend"}
     assert lab["hosts"][1] == {"name": "gpu1", "address": "10.89.1.11", "state": "booting", "gpus": 8, "model": "a100"}
     monkeypatch.setattr("bootstrap.testvm.lab.list_labs", lambda: ())
     assert main(["testvm", "list"]) == 0

@@ -149,9 +149,10 @@ def test_a_lab_grows_and_never_shrinks(paths: LabPaths) -> None:
 
 
 def test_another_shape_is_refused() -> None:
-    registry.check_same(RECORD, 8, "a100", "official")
+    registry.check_same(RECORD, registry.Shape(8, "a100", "official"))
     with pytest.raises(GpuctlError) as refused:
-        registry.check_same(RECORD, 4, "a100", "mirror")
+        registry.check_same(RECORD, registry.Shape(4, "a100", "mirror", "qemu", 640, 1))
     [problem] = refused.value.problems
     assert "GPUs per host 8, not 4" in problem.message
     assert "components official, not mirror" in problem.message
+    assert "backend nspawn, not qemu" in problem.message
