@@ -96,7 +96,8 @@ def try_queue(
                 item = server.submit(trial_queue.run_spec(asked), asked.gpus)
             except GpuctlError as error:
                 problems = tuple(_perhaps_put(problem) for problem in error.problems)
-                return _refused(asked, problems, error.exit_code, clock() - begun)
+                silent = any(problem.code in UNREACHABLE for problem in problems)
+                return replace(_refused(asked, problems, error.exit_code, clock() - begun), unsure=silent)
             put = StageResult(Stage.QUEUE, StageState.OK, clock() - begun, _put(asked, queue, item))
             progress.done(asked.queue, Stage.QUEUE, put.elapsed_s or 0.0)
             side = ClusterSide(api, trial_queue.namespace_of(queue.kubernetes))
@@ -105,7 +106,8 @@ def try_queue(
             return trial.follow(begin(clock(), put), progress, limits or Limits(), clock, pause)
     except KeyboardInterrupt:
         early = _interrupted_early(asked, item, putting=putting)
-        return _refused(asked, (early,), ExitCode.INTERRUPTED, clock() - begun)
+        stopped = _refused(asked, (early,), ExitCode.INTERRUPTED, clock() - begun)
+        return replace(stopped, item=item, unsure=putting)
 
 
 def _put(asked: Asked, queue: Queue, item: str) -> str:

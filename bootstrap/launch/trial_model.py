@@ -193,6 +193,7 @@ class TrialResult:
     withdrawn: bool = False
     left: tuple[Leftover, ...] = ()
     problems: tuple[Problem, ...] = ()
+    unsure: bool = False  # the job may be in the queue, and its item is not known
 
     def as_dict(self) -> dict[str, Any]:
         """The `data` of the JSON document."""

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import netrc
-import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from bootstrap.errors import GpuctlError, Problem, settings_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_hostio import HostError
 from bootstrap.hostside.gpuctl_wandb import PROJECT, Server, check_server
-from bootstrap.launch.agent_server import AGENTS_QUERY, known_agents
+from bootstrap.launch.agent_key import key_for
+from bootstrap.launch.agent_server import KnownAgent, agents_of
 from bootstrap.launch.trial import Queue, ServerSide
 from bootstrap.launch.trial_model import Agent, Asked, Item
 from bootstrap.launch.trial_queue import GPUS
@@ -62,21 +59,8 @@ def server_side(target: Target) -> ServerSide:
         GpuctlError: there is no key, or the CA cannot be read (exit 3).
     """
     base_url = target.base_url or DEFAULT_BASE_URL
-    key = str(target.api_key) or _key_of_login(base_url)
-    if not key:
-        fix = "set WANDB_API_KEY, give --api-key-file, or run `wandb login`"
-        raise settings_error(Problem("launch-key-missing", f"there is no W&B API key for {base_url}", fix))
-    return WandbSide(Server(base_url, key, _ca_text(target.ca_file)), target.asked)
-
-
-def _key_of_login(base_url: str) -> str:
-    """The password that netrc has for the server; the client writes it with the port."""
-    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
-    try:
-        found = netrc.netrc(str(path)).authenticators(urlsplit(base_url).netloc)
-    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
-        return ""
-    return found[2] or "" if found else ""
+    key = key_for(base_url, target.api_key)
+    return WandbSide(Server(base_url, str(key), _ca_text(target.ca_file)), target.asked)
 
 
 def _ca_text(path: str) -> str:
@@ -144,16 +128,18 @@ class WandbSide:
         )
 
     def agents(self) -> tuple[Agent, ...] | None:
-        """See ServerSide."""
-        variables = {"entity": self._asked.entity, "projectName": PROJECT}
+        """See ServerSide. Those that are at work; when none is, the one that was heard of last."""
         try:
-            project = self._ask(AGENTS_QUERY, variables).get("project") or {}
-        except GpuctlError as error:
-            if error.problems[0].code == "launch-refused":  # a server without this field
+            known = agents_of(self._server, self._asked.entity)
+        except HostError as error:
+            if error.code == "launch-refused":  # a server without these fields
                 return None
-            raise
-        found = known_agents(project, datetime.now(UTC))
-        return tuple(Agent(a.name, a.host, a.status, a.age_s) for a in found if self._asked.queue in a.queues)
+            raise _told(error) from error
+        mine = [agent for agent in known if agent.may_poll(self._asked.queue)]
+        at_work = [agent for agent in mine if agent.fresh]
+        heard = [agent for agent in mine if agent.age_s is not None] or mine
+        last = min(heard, key=lambda agent: agent.age_s or 0.0, default=None)
+        return tuple(_agent(agent) for agent in at_work or ([last] if last else []))
 
     def run_state(self, run_id: str) -> str:
         """See ServerSide."""
@@ -186,6 +172,14 @@ class WandbSide:
 
 def _told(error: HostError) -> GpuctlError:
     return GpuctlError(ExitCode.PREFLIGHT, Problem(error.code, error.message, error.fix))
+
+
+def _agent(known: KnownAgent) -> Agent:
+    """An agent that is only known by its run is at work as long as that is; what it does is not known."""
+    status = known.status.upper()
+    if not known.queues:
+        status = "POLLING" if status == "RUNNING" else "STOPPED"
+    return Agent(known.name, known.host, status, known.age_s)
 
 
 def _variables(raw: Any) -> dict[str, Mapping[str, Any]]:

@@ -48,7 +48,7 @@ def _queue(result: TrialResult) -> str:
 
 
 def _what_is_left(result: TrialResult) -> str:
-    if result.left:
+    if result.left or result.unsure:
         return ""
     if not result.item:
         return "; nothing was submitted"

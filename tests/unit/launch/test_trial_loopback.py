@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bootstrap.cli.main import main
+from bootstrap.hostside.gpuctl_wandb import PROJECT, Server
 from bootstrap.launch import trial
 from bootstrap.launch.trial_model import Limits
 from tests.doubles.wandb_api import Double, running
@@ -212,12 +213,25 @@ def test_a_server_that_stays_away(command: Command, double: Double) -> None:
 def test_a_server_that_tells_less(command: Command, double: Double, cluster: FakeCluster) -> None:
     """Fields that the client does not use need not be there."""
     double.fail("LaunchAgents", 400, times=10**6, message="Cannot query field launchAgents")
+    double.fail("Runs", 400, times=10**6, message="no such filter")
     double.fail("GetRunQueueItem", 400, times=1, message="Cannot query field error")
     with LoopbackAgent(double, cluster).running():
         code = command("--gpus", "2")
 
     assert code == 0, command.err
     assert "agent    ✓" in command.out
+
+
+def test_an_agent_that_is_known_by_its_run_only(command: Command, double: Double) -> None:
+    double.fail("LaunchAgents", 400, times=10**6, message="Cannot query field launchAgents")
+    run = {"name": "k3v9x1ab", "project": PROJECT, "entity": double.entity, "jobType": "sweep-controller"}
+    asked = "mutation UpsertBucket($input: UpsertBucketInput!) { upsertBucket(input: $input) { inserted } }"
+    given = {"name": run["name"], "modelName": PROJECT, "entityName": run["entity"], "jobType": run["jobType"]}
+    Server(double.url, double.api_key).ask(asked, {"input": given})
+
+    assert command("--gpus", "2") == 6
+    assert "error: agent k3v9x1ab polls queue gpu, but the item is still PENDING" in command.err
+    assert "[launch-item-not-taken]" in command.err
 
 
 def test_a_refusal_of_the_server_is_told_in_its_words(command: Command, double: Double) -> None:

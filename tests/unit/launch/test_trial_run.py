@@ -15,6 +15,7 @@ from bootstrap.kube.client import ApiError
 from bootstrap.launch.trial import Queue, try_queue
 from bootstrap.launch.trial_cluster import Api
 from bootstrap.launch.trial_model import Agent, Item, Stage, StageState, TrialResult
+from bootstrap.ui.launch_test import trial_screen
 from tests.unit.launch.kube_fixture import NAMESPACE, FakeCluster
 from tests.unit.launch.trial_examples import ASKED, POLLING
 
@@ -285,6 +286,21 @@ def test_ctrl_c_while_submitting_says_that_the_job_may_be_there(
 
     assert result.exit_code is ExitCode.INTERRUPTED
     assert "it may be there" in result.problems[0].message
+    assert result.unsure
+    assert not any("nothing" in line for line in trial_screen(result))
+
+
+def test_a_server_that_falls_silent_while_it_takes_the_job_may_have_it(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object) -> str:
+        raise AWAY
+
+    monkeypatch.setattr(server, "submit", silent)
+    result = trial(server)
+
+    assert (result.exit_code, result.unsure) == (ExitCode.PREFLIGHT, True)
+    assert "may have come into the queue" in result.problems[0].details
 
 
 def test_ctrl_c_before_that_says_that_nothing_is_there(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +316,7 @@ def test_ctrl_c_before_that_says_that_nothing_is_there(server: FakeServer, monke
 
 def test_ctrl_c_just_after_that_names_the_item(server: FakeServer) -> None:
     class Interrupting(Told):
-        def done(self, host: str, step: str, elapsed: float) -> None:
+        def done(self, *_: object) -> None:
             raise KeyboardInterrupt
 
     result = trial(server, Interrupting())
@@ -379,7 +395,7 @@ def test_the_json_form_has_no_program_and_no_enums(server: FakeServer) -> None:
 
     assert set(data) == {
         "entity", "queue", "project", "image", "gpus", "stages", "elapsed_s", "item", "run", "node", "gpus_seen",
-        "withdrawn", "left",
+        "withdrawn", "left", "unsure",
     }  # fmt: skip
     assert data["stages"][0] == {
         "stage": "queue",
