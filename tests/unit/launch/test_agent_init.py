@@ -83,6 +83,8 @@ def test_an_agent_that_does_not_end_is_told_again() -> None:
         process.send_signal(signal.SIGTERM)
         assert line(process) == "SIGINT"
         process.send_signal(signal.SIGALRM)  # as its patience ends
+        assert line(process) == "SIGINT"  # which the client's agent ends at while it follows a job
+        process.send_signal(signal.SIGALRM)
         assert line(process) == "SIGTERM"
         assert process.wait(10) == 3
 
