@@ -17,10 +17,12 @@ from bootstrap.inventory.model import LAUNCH_AGENT, Inventory
 from bootstrap.inventory.schema import variables
 from bootstrap.inventory.secret import Secret
 from bootstrap.kube.client import ApiError, Cluster, cluster_api, kubeconfig_api
+from bootstrap.launch.agent_key import key_for
 from bootstrap.launch.trial_model import Asked
 from bootstrap.plan.launch_arguments import API_KEY_VARIABLE, launch_arguments, read_launch_files
 
 DEFAULT_PROJECT = "gpuctl-test"
+_BASE_URL = "launch_agent_base_url"
 _IMAGE = "cluster_python_image"
 
 
@@ -47,7 +49,7 @@ class TrialRequest:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The request with all blanks filled. `api_key` and `base_url` may be empty: the client's own sources then hold."""
+    """The request with all blanks filled; `ca_file` is empty where the system's own authorities hold."""
 
     asked: Asked
     base_url: str
@@ -60,7 +62,8 @@ def resolve(request: TrialRequest) -> Target:
     """Fill the blanks from the inventory.
 
     Raises:
-        GpuctlError: no entity is named (exit 2), or the inventory or a file that it names is wrong (exit 3).
+        GpuctlError: no entity is named (exit 2), there is no key, or the inventory or a file that it names is wrong
+            (exit 3).
     """
     inventory = load_inventory(request.inventory) if request.inventory is not None else None
     of_agent = _of_agent(inventory)
@@ -76,10 +79,12 @@ def resolve(request: TrialRequest) -> Target:
         gpus=request.gpus,
         timeout_s=request.timeout_s,
     )
+    base_url = request.base_url or str(of_agent.get(_BASE_URL) or variables()[_BASE_URL].default)
+    key = request.api_key or Secret(of_agent.get("launch_agent_api_key") or os.environ.get(API_KEY_VARIABLE, ""))
     return Target(
         asked=asked,
-        base_url=request.base_url or str(of_agent.get("launch_agent_base_url") or ""),
-        api_key=request.api_key or Secret(of_agent.get("launch_agent_api_key") or os.environ.get(API_KEY_VARIABLE, "")),
+        base_url=base_url,
+        api_key=key_for(base_url, key),
         ca_file=_ca_file(inventory) if inventory else "",
         inventory=inventory,
     )

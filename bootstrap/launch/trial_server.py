@@ -11,14 +11,12 @@ from bootstrap.errors import GpuctlError, Problem, settings_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_hostio import HostError
 from bootstrap.hostside.gpuctl_wandb import PROJECT, Server, check_server
-from bootstrap.launch.agent_key import key_for
 from bootstrap.launch.agent_server import KnownAgent, agents_of
 from bootstrap.launch.trial import Queue, ServerSide
 from bootstrap.launch.trial_model import Agent, Asked, Item
 from bootstrap.launch.trial_queue import GPUS
 from bootstrap.launch.trial_reach import Target
 
-DEFAULT_BASE_URL = "https://api.wandb.ai"
 _KUBERNETES = "kubernetes"
 _QUEUE = (
     "query GetRunQueueMetadata($projectName: String!, $entityName: String!, $runQueue: String!) "
@@ -53,14 +51,12 @@ _RUN = (
 
 
 def server_side(target: Target) -> ServerSide:
-    """The server that the target names, with its key or with what `wandb login` left for that server.
+    """The server that the target names.
 
     Raises:
-        GpuctlError: there is no key, or the CA cannot be read (exit 3).
+        GpuctlError: the CA cannot be read (exit 3).
     """
-    base_url = target.base_url or DEFAULT_BASE_URL
-    key = key_for(base_url, target.api_key)
-    return WandbSide(Server(base_url, str(key), _ca_text(target.ca_file)), target.asked)
+    return WandbSide(Server(target.base_url, str(target.api_key), _ca_text(target.ca_file)), target.asked)
 
 
 def _ca_text(path: str) -> str:

@@ -24,6 +24,7 @@ from bootstrap.ui.launch_test import withdrawn_screen
 from tests.unit.launch.trial_examples import ASKED, IMAGE
 
 KEY = "0123456789" * 4
+OTHER = "local-" + "x" * 40
 SITE = """
 [control_plane]
 cp1 ansible_host=192.0.2.1
@@ -61,17 +62,18 @@ def test_the_inventory_fills_the_blanks(site: Path) -> None:
 
 
 def test_options_go_before_the_inventory(site: Path) -> None:
-    request = TrialRequest("gpu", "team", "mine", 2, "img", 60.0, "http://127.0.0.1:1", Secret("other"), inventory=site)
+    request = TrialRequest("gpu", "team", "mine", 2, "img", 60.0, "http://127.0.0.1:1", Secret(OTHER), inventory=site)
     target = resolve(request)
 
     assert target.asked == trial_reach.Asked("team", "gpu", "mine", "img", 2, 60.0)
-    assert (target.base_url, target.api_key) == ("http://127.0.0.1:1", "other")
+    assert (target.base_url, target.api_key) == ("http://127.0.0.1:1", OTHER)
 
 
 def test_without_an_inventory_the_defaults_hold() -> None:
-    target = resolve(TrialRequest("gpu", "team"))
+    target = resolve(TrialRequest("gpu", "team", api_key=Secret(KEY)))
 
-    assert (target.asked.image, target.base_url, target.ca_file, target.inventory) == (IMAGE, "", "", None)
+    assert (target.asked.image, target.base_url) == (IMAGE, "https://api.wandb.ai")
+    assert (target.ca_file, target.inventory) == ("", None)
 
 
 def test_an_entity_must_be_named() -> None:
