@@ -11,6 +11,7 @@ from bootstrap.cli import options
 from bootstrap.cli.bootstrap import bootstrap
 from bootstrap.cli.init import init
 from bootstrap.cli.launch import agent as launch_agent
+from bootstrap.cli.launch import queue as launch_queue
 from bootstrap.cli.launch.test import launch_test
 from bootstrap.cli.plan import plan
 from bootstrap.cli.reset import reset
@@ -63,6 +64,12 @@ def make_app() -> typer.Typer:
     agent = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     agent.command("status")(launch_agent.status)
     launch.add_typer(agent, name="agent", help="The agent that brings jobs from queues into the cluster.")
+    queue = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    queue.command("apply")(launch_queue.apply)
+    queue.command("show")(launch_queue.show)
+    queue.command("list")(launch_queue.list_queues)
+    queue.command("delete")(launch_queue.delete)
+    launch.add_typer(queue, name="queue", help="Queues that agents take jobs from.")
     launch.command("test")(launch_test)
     app.add_typer(launch, name="launch", help="W&B Launch: jobs that come from queues.")
     testvm = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]

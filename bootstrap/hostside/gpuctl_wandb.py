@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -17,12 +18,21 @@ from .gpuctl_hostio import HostError
 TIMEOUT_S = 10.0
 # The project that holds an entity's queues; the client knows no other.
 PROJECT = "model-registry"
+# The client's own rule (wandb 0.31): what follows the first dash, or all of it.
+_KEY = re.compile(r"(?:[^-]*-)?[A-Za-z0-9_-]{40,}")
 _VIEWER = "query Viewer { viewer { id username } }"
 _ENTITY = "query EntityIsTeam($entity: String!) { entity(name: $entity) { id isTeam } }"
 _QUEUES = (
     "query ProjectRunQueues($entity: String!, $projectName: String!) "
     "{ project(entityName: $entity, name: $projectName) { runQueues { id name createdBy access } } }"
 )
+
+
+def key_complaint(key: str) -> str:
+    """Why a text cannot be an API key, without showing it; empty when it can."""
+    if _KEY.fullmatch(key):
+        return ""
+    return "the W&B API key is no key: %d characters where 40 or more of A-Z a-z 0-9 _ - belong" % len(key)
 
 
 class Server:
@@ -92,9 +102,9 @@ def _errors_in(error: urllib.error.HTTPError) -> str:
         return ""
 
 
-_URL_FIX = "look whether launch_agent_base_url is right and can be reached from this host"
-_KEY_FIX = "copy the key of this server's user anew into the file that launch_agent_api_key_file names"
-_ACCESS_FIX = "look whether the key's user may see launch_agent_entity"
+_URL_FIX = "look whether the address (launch_agent_base_url, --base-url) is right and can be reached from here"
+_KEY_FIX = "copy the key anew: it must be one of this server"
+_ACCESS_FIX = "look whether the key's user may do this for the entity"
 
 
 def check_server(server: Server, entity: str, queues: List[str]) -> None:
@@ -109,7 +119,7 @@ def check_server(server: Server, entity: str, queues: List[str]) -> None:
         raise HostError(
             "launch-entity-unknown",
             "%s has no entity %s, or the key may not see it" % (server.base_url, entity),
-            "set launch_agent_entity to the name of your user or team",
+            "name your user or team (launch_agent_entity, --entity)",
         )
     project = server.ask(_QUEUES, {"entity": entity, "projectName": PROJECT}).get("project") or {}
     there = sorted(str(queue["name"]) for queue in project.get("runQueues") or [])

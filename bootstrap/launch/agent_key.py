@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bootstrap.errors import Problem, settings_error
+from bootstrap.hostside.gpuctl_wandb import key_complaint
 from bootstrap.inventory.secret import Secret
 from bootstrap.plan.launch_arguments import API_KEY_VARIABLE
 
@@ -36,16 +37,21 @@ def key_for(base_url: str, key: Secret) -> Secret:
     """The key that was given, else the one that `wandb login` left for that server in netrc; the port counts.
 
     Raises:
-        GpuctlError: there is none (exit 3).
+        GpuctlError: there is none, or it cannot be one (exit 3).
     """
-    if key:
-        return key
+    found = key or _key_of_login(base_url)
+    if not found:
+        fix = "set WANDB_API_KEY, give --api-key-file, or run `wandb login`"
+        raise settings_error(Problem("launch-key-missing", f"there is no W&B API key for {base_url}", fix))
+    if words := key_complaint(found):
+        raise settings_error(Problem("launch-key-invalid", words, "copy the key anew from your W&B settings page"))
+    return found
+
+
+def _key_of_login(base_url: str) -> Secret:
     path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     try:
         found = netrc.netrc(str(path)).authenticators(urlsplit(base_url).netloc)
     except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
-        found = None
-    if not found or not found[2]:
-        fix = "set WANDB_API_KEY, give --api-key-file, or run `wandb login`"
-        raise settings_error(Problem("launch-key-missing", f"there is no W&B API key for {base_url}", fix))
-    return Secret(found[2])
+        return Secret("")
+    return Secret(found[2] or "") if found else Secret("")

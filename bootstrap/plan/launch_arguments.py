@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem, settings_error
 from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside.gpuctl_wandb import key_complaint
 from bootstrap.inventory.launch_values import parse_values, settings_of
 from bootstrap.inventory.model import LAUNCH_AGENT, Host, Inventory
 from bootstrap.inventory.schema import component_named
@@ -19,8 +19,6 @@ from bootstrap.probe.facts import HostFacts
 
 HOST_MODE = "host"
 API_KEY_VARIABLE = "WANDB_API_KEY"
-# The client's own rule (wandb 0.31): what follows the first dash, or all of it.
-_KEY = re.compile(r"(?:[^-]*-)?[A-Za-z0-9_-]{40,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +88,7 @@ def launch_problems(inventory: Inventory, files: LaunchFiles) -> Iterator[Proble
             words = f"the Launch agent needs `{name}`"
             yield Problem("variable-invalid", words, f"set {name} for the group launch_agent")
     given = values["launch_agent_api_key"] or files.values.get("agent", {}).get("useExternalWandbSecret")
-    if files.api_key and not _KEY.fullmatch(files.api_key):
-        words = f"the W&B API key is no key: {len(files.api_key)} characters where 40 or more of A-Z a-z 0-9 _ - belong"
+    if files.api_key and (words := key_complaint(files.api_key)):
         yield Problem("launch-key-invalid", words, "copy the key anew from your W&B settings page", at=at)
     elif not given:
         fix = f"name a file with it in launch_agent_api_key_file, or set {API_KEY_VARIABLE}"

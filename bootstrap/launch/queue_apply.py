@@ -1,0 +1,87 @@
+"""`gpuctl launch queue apply`: refuse what the agent would refuse, then make the queue what the configuration says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bootstrap.errors import GpuctlError, Problem, settings_error, usage_error
+from bootstrap.exit_codes import ExitCode
+from bootstrap.jsonform import plain
+from bootstrap.launch.queue_file import QueueConfig, parse_queue_config
+from bootstrap.launch.queue_rules import Caution, refusals, warnings
+from bootstrap.launch.queues import RESOURCE, Queues, differences
+from bootstrap.launch.template_variables import problems
+
+_NAME_LENGTH = 64  # the server's own limit
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying came to. `outcome`: created, changed or unchanged; what would be, where `dry_run` is set."""
+
+    entity: str
+    queue: str
+    outcome: str
+    changes: tuple[str, ...]
+    config: QueueConfig
+    priorities: str
+    cautions: tuple[Caution, ...]
+    dry_run: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        found = plain(self)
+        found["config"] = {
+            "kubernetes": plain(self.config.kubernetes),
+            "template_variables": plain(self.config.variables),
+        }
+        return dict(found)
+
+
+def read_config(path: Path) -> QueueConfig:
+    """The configuration in a file.
+
+    Raises:
+        GpuctlError: it cannot be read or parsed (exit 3).
+    """
+    try:
+        return parse_queue_config(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        words = f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
+        raise settings_error(Problem("launch-config-invalid", words, "name a file that can be read")) from error
+
+
+def check_config(config: QueueConfig) -> tuple[Caution, ...]:
+    """What bites later.
+
+    Raises:
+        GpuctlError: everything that the agent or the server would refuse (exit 3).
+    """
+    found = [*refusals(config), *problems(config)]
+    if found:
+        raise GpuctlError(ExitCode.SETTINGS, *found)
+    return tuple(warnings(config))
+
+
+def apply_queue(queues: Queues, name: str, config: QueueConfig, priorities: str | None, *, dry_run: bool) -> Applied:
+    """Make the queue, or change it where it differs; `priorities` None leaves them as they are (off in a new queue).
+
+    Raises:
+        GpuctlError: the name or the configuration is refused (2, 3), or the server says no (4); nothing was changed.
+    """
+    if not name or len(name) > _NAME_LENGTH or name != name.strip():
+        raise usage_error(f"{name!r} is no name of a queue", f"use 1 to {_NAME_LENGTH} characters")
+    cautions = check_config(config)
+    queues.check()
+    before = queues.read(name)
+    if before is not None and before.resource != RESOURCE:
+        words = f"queue {name} is one of resource {before.resource}, not of Kubernetes"
+        raise settings_error(Problem("launch-queue-foreign", words, "choose another name, or delete that queue first"))
+    wanted = priorities or (before.priorities if before else "off")
+    changes = differences(before, config, wanted) if before else ()
+    outcome = "created" if before is None else "changed" if changes else "unchanged"
+    if outcome != "unchanged" and not dry_run:
+        cautions += tuple(Caution(f"the server says: {remark}") for remark in queues.write(name, config, wanted))
+    return Applied(queues.entity, name, outcome, changes, config, wanted, cautions, dry_run)
