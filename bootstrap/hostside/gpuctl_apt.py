@@ -187,8 +187,11 @@ def _mend(done: Ran, lock_timeout_s: float) -> bool:
 
 
 def not_needed_any_more(lock_timeout_s: float) -> Set[str]:
-    """What `apt-get autoremove` would remove: nothing that is installed depends on it."""
-    done = apt_get(["--simulate", "autoremove"], lock_timeout_s, 120)
+    """What `apt-get autoremove` would remove: nothing that is installed depends on it or recommends it.
+
+    A suggestion keeps nothing: by one, `mount` would keep all that NFS takes.
+    """
+    done = apt_get(["--simulate", "-o", "APT::AutoRemove::SuggestsImportant=false", "autoremove"], lock_timeout_s, 120)
     return {line.split()[1] for line in done.out.splitlines() if line.startswith("Remv ")}
 
 

@@ -115,3 +115,15 @@ def test_who_holds_the_lock_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         apt.wait_for_locks(0)
     assert caught.value.code == "package-lock"
     assert "unattended-upgr (pid 7)" in caught.value.message
+
+
+def test_a_suggestion_keeps_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def run(arguments: list[str], *_: float) -> Ran:
+        asked.append(arguments)
+        return Ran(0, "Reading package lists...\nRemv nfs-common [1:2.6.2-4]\nRemv rpcbind [1.2.6-6]\n", "")
+
+    monkeypatch.setattr(apt, "apt_get", run)
+    assert apt.not_needed_any_more(5) == {"nfs-common", "rpcbind"}
+    assert asked == [["--simulate", "-o", "APT::AutoRemove::SuggestsImportant=false", "autoremove"]]

@@ -1,0 +1,219 @@
+"""The NFS export in virtual machines: a real kernel server, two real clients, and no cluster around them.
+
+The tests build on one another, in the order of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootstrap.content import content_root
+from tests.e2e.conftest import made_lab
+from tests.e2e.tool import GPUCTL, Lab, wait_for
+
+pytestmark = pytest.mark.e2e
+LANE_COST_S = 1800  # two cores, machines without KVM, everything built
+
+PLAYBOOK = Path(__file__).with_name("nfs.yml")
+SERVER, ONE, OTHER = "cp1", "gpu1", "gpu2"
+PATH = "/srv/nfs/kubedata"
+MOUNT = "/mnt/nfs"
+OPTIONS = "vers=4.2,hard,nosuid,nodev"
+# The server waits this long for clients that held locks (nfsd's grace period) before it lets anybody write.
+GRACE_S = 90
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Three virtual machines."""
+    with made_lab(tmp_path_factory.mktemp("lab"), "n", "--backend", "qemu", "--hosts", "3", "--gpus", "0") as made:
+        yield made
+
+
+@dataclass(frozen=True)
+class Played:
+    """What Ansible reports of a run: tasks that changed something, by host, and all that it said."""
+
+    changed: dict[str, int]
+    said: str
+
+
+def roles(lab: Lab, room: str, expect: int = 0, limit: str = "all", **values: Any) -> Played:
+    """Run one room of the roles on the machines."""
+    both = [address(lab, ONE), address(lab, OTHER)]
+    extra = {"nfs_room": room, "nfs_server_clients": both, "nfs_server_min_free_gib": 1, **values}
+    program = Path(GPUCTL).with_name("ansible-playbook")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "GPUCTL_"))}
+    done = subprocess.run(
+        [program, "-i", lab.inventory, "-e", json.dumps(extra), "--limit", limit, PLAYBOOK],
+        cwd=content_root(),
+        env={**environment, "ANSIBLE_NOCOLOR": "1", "PATH": f"{program.parent}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == expect, said[-8000:]
+    recap = done.stdout.partition("PLAY RECAP")[2]
+    found = re.findall(r"^(\S+)\s+:.*\bchanged=(\d+)", recap, re.MULTILINE)
+    return Played({host: int(count) for host, count in found}, said)
+
+
+def address(lab: Lab, host: str) -> str:
+    """By which the machines reach one another, as the inventory has it."""
+    found = re.search(rf"^{host} ansible_host=(\S+)", lab.inventory.read_text(), re.MULTILINE)
+    assert found, host
+    return found[1]
+
+
+def mount(lab: Lab, host: str, expect: int = 0) -> str:
+    """Mount the export as kubelet does; what mount.nfs says."""
+    source = f"{address(lab, SERVER)}:{PATH}"
+    command = f"mkdir -p {MOUNT} && mountpoint -q {MOUNT} || mount -t nfs4 -o {OPTIONS} {source} {MOUNT} 2>&1"
+    return lab.ssh(host, "sh", "-c", command, expect=expect)
+
+
+def listening(lab: Lab, host: str) -> set[int]:
+    """Ports on which a machine takes connections or packets from elsewhere."""
+    lines = lab.ssh(host, "ss", "-Hltun").splitlines()
+    places = [line.split()[4] for line in lines]
+    return {int(place.rpartition(":")[2]) for place in places if not place.startswith(("127.", "[::1]"))}
+
+
+def traces(lab: Lab, host: str) -> list[str]:
+    """What a removal left on a host: packages, files, notes and ports."""
+    packages = "dpkg-query -Wf '${Package} ${db:Status-Status}\\n' | grep -E '^(nfs-|rpcbind|libnfs).* installed'"
+    files = "/etc/exports.d /etc/nfs.conf.d/zz-gpuctl.conf /etc/systemd/system/rpc*"
+    notes = "/var/lib/gpuctl/receipts/* /var/lib/gpuctl/before/*.json"
+    found = lab.ssh(host, "sh", "-c", f"{packages}; ls -d {files} {notes} 2>/dev/null; true").splitlines()
+    return [f"{host}: {line}" for line in [*found, *(f"port {port}" for port in listening(lab, host) - {22})]]
+
+
+def test_only_named_clients_may_mount(lab: Lab) -> None:
+    """The kernel's own answer to an address that is in no export."""
+    assert set(roles(lab, "main", nfs_server_clients=[address(lab, ONE)]).changed) == {SERVER, ONE, OTHER}
+    mount(lab, ONE)
+    assert "access denied" in mount(lab, OTHER, expect=32)
+
+
+def test_a_new_client_needs_no_restart_of_the_server(lab: Lab) -> None:
+    since = lab.ssh(SERVER, "systemctl", "show", "-p", "ActiveEnterTimestampMonotonic", "nfs-server.service")
+    # On the server the file, and the table in force.
+    assert roles(lab, "main").changed == {SERVER: 2, ONE: 0, OTHER: 0}
+    mount(lab, OTHER)
+    assert lab.ssh(SERVER, "systemctl", "show", "-p", "ActiveEnterTimestampMonotonic", "nfs-server.service") == since
+
+
+def test_what_one_writes_the_other_reads(lab: Lab) -> None:
+    lab.ssh(ONE, "sh", "-c", f"echo weights > {MOUNT}/checkpoint && sync {MOUNT}/checkpoint")
+    assert lab.ssh(OTHER, "cat", f"{MOUNT}/checkpoint") == "weights\n"
+    assert lab.ssh(SERVER, "cat", f"{PATH}/checkpoint") == "weights\n"
+    assert "nosuid" in lab.ssh(OTHER, "findmnt", "-no", "OPTIONS", MOUNT)
+
+
+def test_root_is_squashed_to_the_owner(lab: Lab) -> None:
+    """A client's root makes files of the mapped owner, and gives none of them to root or to anybody."""
+    assert lab.ssh(SERVER, "stat", "-c", "%u:%g %a", PATH) == "1000:1000 2770\n"
+    assert lab.ssh(SERVER, "stat", "-c", "%u:%g", f"{PATH}/checkpoint") == "1000:1000\n"
+    lab.ssh(ONE, "chown", "0:0", f"{MOUNT}/checkpoint", expect=1)
+    lab.ssh(ONE, "chown", "2000", f"{MOUNT}/checkpoint", expect=1)
+    lab.ssh(SERVER, "sh", "-c", f"echo secret > {PATH}/of-root && chmod 600 {PATH}/of-root")
+    lab.ssh(ONE, "cat", f"{MOUNT}/of-root", expect=1)
+    lab.ssh(SERVER, "rm", f"{PATH}/of-root")
+
+
+def test_a_user_needs_the_group(lab: Lab) -> None:
+    """As a pod does: supplementalGroups of the client count, others have nothing to look for there."""
+    as_user = ["setpriv", "--reuid=3000", "--regid=3000"]
+    lab.ssh(OTHER, *as_user, "--clear-groups", "cat", f"{MOUNT}/checkpoint", expect=1)
+    assert lab.ssh(OTHER, *as_user, "--groups=1000", "cat", f"{MOUNT}/checkpoint") == "weights\n"
+    lab.ssh(OTHER, *as_user, "--groups=1000", "touch", f"{MOUNT}/of-3000")
+    assert lab.ssh(SERVER, "stat", "-c", "%u:%g", f"{PATH}/of-3000") == "3000:1000\n"
+
+
+def test_nothing_but_nfsv4_listens(lab: Lab) -> None:
+    assert listening(lab, SERVER) == {22, 2049}
+    assert listening(lab, ONE) == {22}
+    assert "-3 +4" in lab.ssh(SERVER, "cat", "/proc/fs/nfsd/versions")
+
+
+def test_a_second_run_changes_nothing(lab: Lab) -> None:
+    assert roles(lab, "main").changed == {SERVER: 0, ONE: 0, OTHER: 0}
+    roles(lab, "verify")
+
+
+def test_drift_is_seen_and_mended(lab: Lab) -> None:
+    lab.ssh(SERVER, "sh", "-c", f"echo '{PATH} *(rw,no_root_squash)' >> /etc/exports.d/gpuctl.exports && exportfs -ra")
+    said = roles(lab, "verify", expect=2).said
+    assert "[nfs-export-drift]" in said
+    assert f"{PATH} is exported to *" in said
+    lab.ssh(SERVER, "sh", "-c", "rm /etc/nfs.conf.d/zz-gpuctl.conf; systemctl stop nfs-server.service")
+    roles(lab, "main")
+    assert "*" not in lab.ssh(SERVER, "exportfs", "-s")
+    assert listening(lab, SERVER) == {22, 2049}
+    roles(lab, "verify")
+
+
+def test_somebody_elses_line_is_refused(lab: Lab) -> None:
+    lab.ssh(SERVER, "sh", "-c", "echo '/srv *(rw)' >> /etc/exports")
+    assert "[nfs-export-foreign]" in roles(lab, "main", expect=2).said
+    lab.ssh(SERVER, "sed", "-i", "/^.srv /d", "/etc/exports")
+
+
+def test_an_open_mount_outlives_a_restart_of_the_machine(lab: Lab) -> None:
+    """A program on a client writes a line every second through one open file, while the server reboots."""
+    program = f"exec 3>{MOUNT}/log; for i in $(seq 600); do echo $i >&3 || exit 1; sleep 1; done"
+    lab.ssh(ONE, "systemd-run", "--unit=writer", "sh", "-c", program)
+    wait_for("the first lines", lambda: "3\n" in lab.ssh(SERVER, "cat", f"{PATH}/log", expect=None))
+    boot = lab.ssh(SERVER, "cat", "/proc/sys/kernel/random/boot_id")
+    lab.ssh(SERVER, "systemctl", "reboot", expect=None)
+
+    def is_back() -> bool:
+        now = lab.ssh(SERVER, "cat", "/proc/sys/kernel/random/boot_id", expect=None)
+        return now not in ("", boot)
+
+    wait_for("the server", is_back, 400)
+    before = int(lab.ssh(SERVER, "tail", "-n1", f"{PATH}/log"))
+    begun = time.monotonic()
+
+    def goes_on() -> bool:
+        return int(lab.ssh(SERVER, "tail", "-n1", f"{PATH}/log")) > before + 2
+
+    wait_for("the writer to go on", goes_on, GRACE_S + 120)
+    waited_s = time.monotonic() - begun
+    assert waited_s < GRACE_S + 30, f"the writer went on {waited_s:.0f} s after the server took ssh"
+    assert lab.ssh(ONE, "systemctl", "is-active", "writer.service") == "active\n"
+    lab.ssh(ONE, "systemctl", "stop", "writer.service")
+    lines = [int(line) for line in lab.ssh(OTHER, "cat", f"{MOUNT}/log").split()]
+    assert lines == list(range(1, len(lines) + 1))
+    roles(lab, "verify")
+
+
+def test_removal_keeps_the_data(lab: Lab) -> None:
+    for host in (ONE, OTHER):
+        lab.ssh(host, "umount", MOUNT)
+    roles(lab, "remove")
+    assert lab.ssh(SERVER, "cat", f"{PATH}/checkpoint") == "weights\n"
+    assert [line for host in (SERVER, ONE, OTHER) for line in traces(lab, host)] == []
+
+
+def test_purging_takes_what_was_made_here(lab: Lab) -> None:
+    """After the first removal the folder is nobody's work that is known: it goes by hand, and is made anew."""
+    lab.ssh(SERVER, "rm", "-r", "/srv/nfs")
+    roles(lab, "main", limit=SERVER)
+    lab.ssh(SERVER, "touch", f"{PATH}/data")
+    roles(lab, "remove", limit=SERVER, gpuctl_purge=True)
+    assert lab.ssh(SERVER, "ls", "/srv") == ""
+    assert traces(lab, SERVER) == []
