@@ -83,7 +83,9 @@ def deployment_seen(cluster: Cluster, target: Target) -> Seen:
     wanted = int((found.get("spec") or {}).get("replicas", 1))
     ready = int((found.get("status") or {}).get("readyReplicas", 0))
     if wanted and ready >= wanted:
-        return Seen((Fact(f"Deployment {name}", State.OK, f"{ready} of {wanted} pods ready"),))
+        again = _restarts(cluster, target)
+        detail = f"{ready} of {wanted} pods ready" + (f", started again {again} times" if again else "")
+        return Seen((Fact(f"Deployment {name}", State.OK, detail),))
     reason = "scaled to no pods" if not wanted else _pod_reason(cluster, target)
     detail = f"{ready} of {wanted} pods ready" + (f"; {reason}" if reason else "")
     fix = f"look at `kubectl --namespace {target.namespace} describe pods --selector app={target.deployment}`"
@@ -97,6 +99,14 @@ def _pods(cluster: Cluster, target: Target) -> list[dict[str, Any]]:
     path = f"/api/v1/namespaces/{target.namespace}/pods"
     found = cluster.get(path, {"labelSelector": f"app={target.deployment}"}) or {}
     return sorted(found.get("items") or [], key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+
+
+def _restarts(cluster: Cluster, target: Target) -> int:
+    """How often the newest pod's agent has ended and was started again."""
+    containers = [
+        c for pod in _pods(cluster, target)[-1:] for c in pod.get("status", {}).get("containerStatuses") or []
+    ]
+    return sum(int(container.get("restartCount", 0)) for container in containers)
 
 
 def _pod_reason(cluster: Cluster, target: Target) -> str:

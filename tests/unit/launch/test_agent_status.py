@@ -230,6 +230,17 @@ def test_a_pod_that_does_not_start_is_told_in_the_kubelet_s_words(status: Status
     ]
 
 
+def test_a_pod_that_was_started_again_says_so(status: Status) -> None:
+    cluster = FakeCluster(VALUES).ready()
+    meta = {"name": "launch-agent-gpuctl-x", "namespace": "wandb", "labels": {"app": "launch-agent-gpuctl"}}
+    cluster.add(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": {"containerStatuses": [{"restartCount": 3}]}}
+    )
+    code, out, _ = status(cluster)
+    assert code == 0
+    assert "  ✓ Deployment wandb/launch-agent-gpuctl: 1 of 1 pods ready, started again 3 times\n" in out
+
+
 def test_everything_that_can_be_missing_is_missed(status: Status) -> None:
     cluster = FakeCluster(VALUES)
     cluster.objects.clear()
