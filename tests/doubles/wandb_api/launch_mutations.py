@@ -50,7 +50,6 @@ def _push(caller: Caller, queue: Record, given: Record) -> Node:
     if priority is not None and queue["prioritizationMode"] == "DISABLED":
         raise GraphQLError(f"run queue {queue['name']} does not have prioritization enabled")
     rendered = render(caller.store, queue, spec, values)
-    rendered.setdefault("author", caller.user["name"])
     record = add_item(caller.store, queue, rendered, priority)
     return {
         "__typename": "PushToRunQueueByNamePayload", "runQueueItemId": record["id"], "runSpec": json.dumps(rendered),

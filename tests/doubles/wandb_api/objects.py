@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.doubles.wandb_api.execution import GraphQLError, Node
-from tests.doubles.wandb_api.store import Record, Store
+from tests.doubles.wandb_api.store import Record, Store, opaque
 
 QUEUE_PROJECT = "model-registry"  # every entity has this project; queues and agents live in it
 
@@ -104,7 +104,8 @@ def project(caller: Caller, entity_name: str | None, name: str | None) -> Node |
 
     mine = [q for q in store.data["queues"].values() if (q["entity"], q["project"]) == (owner["name"], wanted)]
     return {
-        "__typename": "Project", "id": record["id"], "internalId": record["id"], "name": wanted,
+        "__typename": "Project", "id": record["id"], "name": wanted,
+        "internalId": opaque("ProjectInternalId", record["number"]),
         "entityName": owner["name"], "createdAt": record["createdAt"], "description": None, "access": "PRIVATE",
         "views": None, "readOnly": False, "isBenchmark": False, "entity": entity(caller, owner),
         "runQueues": [queue(caller, q) for q in mine], "runQueue": one_queue, "run": one_run, "bucket": one_run,
@@ -181,12 +182,14 @@ def run(caller: Caller, record: Record) -> Node:
         "eventsLineCount",
     )  # fmt: skip
 
+    owner = caller.store.project(record["entity"], record["project"])
+
     def where(_: Record) -> Node | None:
         return project(caller, record["entity"], record["project"])
 
     return {
         "__typename": "Run", **{name: record[name] for name in names}, "project": where, "readOnly": False,
-        "projectId": f"{record['entity']}/{record['project']}", "systemMetrics": "{}", "historyKeys": None,
+        "projectId": str(owner["number"]), "systemMetrics": "{}", "historyKeys": None,
         "historyTail": "[]", "eventsTail": "[]", "wandbConfig": lambda _: "{}",
         "user": {"__typename": "User", "name": record["user"], "username": record["user"]},
     }  # fmt: skip

@@ -55,7 +55,7 @@ class Store:
 
     def identity(self, kind: str) -> str:
         """A new opaque id, as the service has them: base64 of its kind and a number."""
-        return base64.b64encode(f"{kind}:{self.number(kind)}".encode()).decode()
+        return opaque(kind, self.number(kind))
 
     def dump(self) -> dict[str, Any]:
         """A copy of everything, without API keys."""
@@ -91,8 +91,12 @@ class Store:
 
     def project(self, entity: str, name: str) -> Record:
         """A project, made when it is new."""
-        fresh = {"id": self.identity("Project"), "entity": entity, "name": name, "createdAt": now()}
-        found: Record = self.data["projects"].setdefault(f"{entity}/{name}", fresh)
+        projects, key = self.data["projects"], f"{entity}/{name}"
+        if key not in projects:
+            number = self.number("Project")
+            names = {"id": opaque("Project", number), "number": number, "entity": entity, "name": name}
+            projects[key] = {**names, "createdAt": now()}
+        found: Record = projects[key]
         return found
 
     # --- look-ups -------------------------------------------------------------------------------------------------
@@ -117,6 +121,11 @@ class Store:
         for item in self.data["items"].values():
             if item["state"] == LEASED and time.time() - item["leasedAt"] >= lease_s:
                 item.update(state=PENDING, leasedAt=None, agent=None)
+
+
+def opaque(kind: str, number: int) -> str:
+    """An id as clients see it."""
+    return base64.b64encode(f"{kind}:{number}".encode()).decode()
 
 
 def now() -> str:

@@ -76,6 +76,8 @@ def complete(schemas: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any])
             raise TemplateError(f"template variable {name}: a value is required, it has no default")
         values[name] = given.get(name, schema.get("default"))
         check_value(name, schema, values[name])
+        if schema["type"] == "integer":
+            values[name] = int(values[name])  # 2.0 is an integer in JSON, but not to Kubernetes
     return values
 
 
