@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from ansible.plugins.loader import init_plugin_loader
 
 from bootstrap.cli.main import main
 from bootstrap.errors import GpuctlError, Problem
@@ -26,7 +25,7 @@ from bootstrap.launch.agent_model import Seen, State, Target
 from bootstrap.launch.agent_server import KnownAgent, agents_by_runs, asker, judge_agents, known_agents, server_seen
 from bootstrap.launch.rights import RIGHTS
 from tests.doubles.wandb_api import running
-from tests.unit.plugins_cluster.rendering import ROLES, render, value
+from tests.unit.plugins_cluster.rendering import ROLES, have_lookups, render, value
 
 KEY = "0123456789" * 4
 VALUES: dict[str, Any] = {
@@ -55,7 +54,7 @@ PLURALS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _lookups() -> None:
-    init_plugin_loader([])
+    have_lookups()
 
 
 class FakeCluster:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,6 +22,12 @@ CLUSTER = {
     "cluster_ca_certificate": "",
     "ansible_managed": "Written by gpuctl.",
 }
+
+
+@cache
+def have_lookups() -> None:
+    """For templates that look files up: tell Ansible's loader, once for all tests, where its plugins are."""
+    init_plugin_loader([])
 
 
 def templar(role: str, **values: Any) -> Templar:

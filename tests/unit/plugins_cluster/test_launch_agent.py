@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.plugins.loader import init_plugin_loader
 
 from bootstrap.inventory.launch_values import parse_values, secrets_of, settings_of
 
-from .rendering import GOLDEN, ROLES, ROOT, render, value
+from .rendering import GOLDEN, ROLES, ROOT, have_lookups, render, value
 
 ROLE = "launch_agent"
 KEY = "0123456789" * 4
@@ -37,8 +36,7 @@ CASES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _lookups() -> None:
-    """Templates of this role look files up; nothing has told Ansible's loader yet where it is."""
-    init_plugin_loader([])
+    have_lookups()
 
 
 def text_of(**values: Any) -> str:
