@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = ROOT / "roles"
@@ -24,10 +24,10 @@ CLUSTER = {
 }
 
 
-@cache
 def have_lookups() -> None:
     """For templates that look files up: tell Ansible's loader, once for all tests, where its plugins are."""
-    init_plugin_loader([])
+    if AnsibleCollectionConfig.collection_finder is None:
+        init_plugin_loader([])
 
 
 def templar(role: str, **values: Any) -> Templar:
