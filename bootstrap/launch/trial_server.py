@@ -10,23 +10,16 @@ from typing import Any
 from bootstrap.errors import GpuctlError, Problem, settings_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_hostio import HostError
-from bootstrap.hostside.gpuctl_wandb import PROJECT, Server, check_server
+from bootstrap.hostside.gpuctl_wandb import PROJECT, Server
 from bootstrap.launch.agent_server import KnownAgent, agents_of
+from bootstrap.launch.queue_file import QueueConfig
+from bootstrap.launch.queue_rules import refusals
+from bootstrap.launch.queues import RESOURCE, Queues
 from bootstrap.launch.trial import Queue, ServerSide
-from bootstrap.launch.trial_model import Agent, Asked, Item
+from bootstrap.launch.trial_model import FAILED, Agent, Asked, Item
 from bootstrap.launch.trial_queue import GPUS
 from bootstrap.launch.trial_reach import Target
 
-_KUBERNETES = "kubernetes"
-_QUEUE = (
-    "query GetRunQueueMetadata($projectName: String!, $entityName: String!, $runQueue: String!) "
-    "{ project(name: $projectName, entityName: $entityName) { runQueue(name: $runQueue) "
-    "{ id access defaultResourceConfigID } } }"
-)
-_CONFIG = (
-    "query GetDefaultResourceConfig($entityName: String!, $id: ID!) { entity(name: $entityName) "
-    "{ defaultResourceConfig(id: $id) { config resource templateVariables { name schema } } } }"
-)
 _PUSH = (
     "mutation pushToRunQueueByName($entityName: String!, $projectName: String!, $queueName: String!, "
     "$runSpec: JSONString!, $templateVariableValues: JSONString) { pushToRunQueueByName(input: {entityName: "
@@ -72,26 +65,20 @@ class WandbSide:
 
     def __init__(self, server: Server, asked: Asked) -> None:
         self._server, self._asked = server, asked
+        self._queues = Queues(server, asked.entity)
         self._queue_id = ""
+        self._refusals: tuple[str, ...] = ()
         self._tells_errors = True
 
     def queue(self) -> Queue:
         """See ServerSide; also refuses a queue that is not one of Kubernetes."""
-        asked = self._asked
-        try:
-            check_server(self._server, asked.entity, [asked.queue])
-        except HostError as error:
-            raise _told(error) from error
-        metadata = self._in_queue(_QUEUE, {})
-        self._queue_id = str(metadata.get("id") or "")
-        names = {"entityName": asked.entity, "id": metadata.get("defaultResourceConfigID") or ""}
-        entity = self._ask(_CONFIG, names).get("entity") or {}
-        config = entity.get("defaultResourceConfig") or {}
-        resource = str(config.get("resource") or _KUBERNETES)
-        if resource != _KUBERNETES:
-            words = f"queue {asked.queue} is one of resource {resource}, not of Kubernetes"
+        found = self._queues.require(self._asked.queue)
+        self._queue_id = found.id
+        if found.resource != RESOURCE:
+            words = f"queue {found.name} is one of resource {found.resource}, not of Kubernetes"
             raise settings_error(Problem("launch-queue-foreign", words, "name a queue whose jobs run in the cluster"))
-        return Queue(_variables(config.get("templateVariables")), _kubernetes(config.get("config")))
+        self._refusals = tuple(problem.message for problem in refusals(QueueConfig(found.kubernetes, found.variables)))
+        return Queue(found.variables, found.kubernetes)
 
     def submit(self, spec: Mapping[str, Any], gpus: int | None) -> str:
         """See ServerSide."""
@@ -115,13 +102,12 @@ class WandbSide:
             self._tells_errors = False
         if not found:
             return None
+        state = str(found.get("state") or "").upper()
         said = found.get("error") or {}
-        return Item(
-            id=item_id,
-            state=str(found.get("state") or "").upper(),
-            run_id=str(found.get("associatedRunId") or ""),
-            error=str(said.get("message") or "") if isinstance(said, Mapping) else str(said),
-        )
+        words = str(said.get("message") or "") if isinstance(said, Mapping) else str(said)
+        if state == FAILED and not words:
+            words = "; ".join(("the server does not tell why", *self._refusals))
+        return Item(item_id, state, str(found.get("associatedRunId") or ""), words)
 
     def agents(self) -> tuple[Agent, ...] | None:
         """See ServerSide. Those that are at work; when none is, the one that was heard of last."""
@@ -145,18 +131,13 @@ class WandbSide:
 
     def withdraw(self, item_id: str) -> None:
         """See ServerSide."""
-        if not self._queue_id:
-            self._queue_id = str(self._in_queue(_QUEUE, {}).get("id") or "")
+        self._queue_id = self._queue_id or self._queues.require(self._asked.queue).id
         self._ask(_DELETE, {"queueID": self._queue_id, "runQueueItemId": item_id})
 
     def _item(self, item_id: str, error_fields: str) -> Mapping[str, Any]:
-        found = self._in_queue(_ITEM % error_fields, {"itemId": item_id}).get("runQueueItem")
-        return found if isinstance(found, Mapping) else {}
-
-    def _in_queue(self, query: str, more: Mapping[str, Any]) -> Mapping[str, Any]:
         names = {"projectName": PROJECT, "entityName": self._asked.entity, "runQueue": self._asked.queue}
-        project = self._ask(query, {**names, **more}).get("project") or {}
-        found = project.get("runQueue")
+        project = self._ask(_ITEM % error_fields, {**names, "itemId": item_id}).get("project") or {}
+        found = (project.get("runQueue") or {}).get("runQueueItem")
         return found if isinstance(found, Mapping) else {}
 
     def _ask(self, query: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -176,28 +157,3 @@ def _agent(known: KnownAgent) -> Agent:
     if not known.queues:
         status = "POLLING" if status == "RUNNING" else "STOPPED"
     return Agent(known.name, known.host, status, known.age_s)
-
-
-def _variables(raw: Any) -> dict[str, Mapping[str, Any]]:
-    """Template variables, whose schemas are JSON text."""
-    found = {}
-    for each in raw if isinstance(raw, list) else ():
-        schema = _object(each.get("schema"))
-        found[str(each.get("name"))] = schema
-    return found
-
-
-def _kubernetes(config: Any) -> Mapping[str, Any]:
-    arguments = _object(config).get("resource_args")
-    found = _object(arguments).get("kubernetes")
-    return _object(found)
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    """A JSON object, given as one or as text; anything else is an empty one."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return {}
-    return value if isinstance(value, Mapping) else {}

@@ -42,10 +42,15 @@ _ACK = "mutation ackRunQueueItem($input: AckRunQueueItemInput!) { ackRunQueueIte
 _FAIL = "mutation failRunQueueItem($input: FailRunQueueItemInput!) { failRunQueueItem(input: $input) { success } }"
 
 
-def make_queue(double: Double, name: str = "gpu", resource: str = "kubernetes") -> None:
-    """A queue for Jobs of 1 to 8 GPUs."""
+def make_queue(
+    double: Double, name: str = "gpu", resource: str = "kubernetes", more: dict[str, Any] | None = None
+) -> None:
+    """A queue for Jobs of 1 to 8 GPUs; `more` goes into the pod's spec."""
     container = {"resources": {"limits": {"nvidia.com/gpu": "{{gpus}}"}}}
-    config = {"metadata": {"namespace": NAMESPACE}, "spec": {"template": {"spec": {"containers": [container]}}}}
+    config = {
+        "metadata": {"namespace": NAMESPACE},
+        "spec": {"template": {"spec": {"containers": [container], **(more or {})}}},
+    }
     schema = {"type": "integer", "default": 1, "minimum": 1, "maximum": 8}
     given = {
         "entityName": double.entity,
@@ -60,11 +65,15 @@ def make_queue(double: Double, name: str = "gpu", resource: str = "kubernetes") 
 
 
 class LoopbackAgent:
-    """What the real agent does with one item, as far as the server and the cluster see it."""
+    """What the real agent does with one item, as far as the server and the cluster see it.
 
-    def __init__(self, double: Double, cluster: FakeCluster, *, refuses: str = "") -> None:
+    `refuses`: the words with which it fails the item; None: without any.
+    """
+
+    def __init__(self, double: Double, cluster: FakeCluster, *, refuses: str | None = "", queue: str = "gpu") -> None:
         self._server = Server(double.url, double.api_key)
         self._double, self._cluster, self._refuses = double, cluster, refuses
+        self._queue = queue
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work)
         self.spec: dict[str, Any] = {}
@@ -81,7 +90,7 @@ class LoopbackAgent:
 
     def _work(self) -> None:
         found = self._server.ask(_QUEUES, {"entity": self._double.entity, "projectName": PROJECT})
-        queue = found["project"]["runQueues"][0]
+        queue = next(q for q in found["project"]["runQueues"] if q["name"] == self._queue)
         names = {"entity": self._double.entity, "project": PROJECT, "queues": [queue["id"]], "hostname": "gpu1"}
         given = {
             "entityName": names["entity"],
@@ -101,7 +110,7 @@ class LoopbackAgent:
 
     def _launch(self, item: str, spec: Any) -> None:
         self.spec = json.loads(spec) if isinstance(spec, str) else spec
-        if self._refuses:
+        if self._refuses != "":
             given = {"runQueueItemId": item, "message": self._refuses, "stage": "agent", "filePaths": []}
             self._server.ask(_FAIL, {"input": given})
             return

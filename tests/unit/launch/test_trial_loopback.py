@@ -156,6 +156,14 @@ def test_the_key_that_a_login_left(
     assert "[launch-queue-unknown]" in command.err
 
 
+def test_a_key_that_is_none(command: Command, monkeypatch: pytest.MonkeyPatch, double: Double) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+
+    assert command() == 3
+    assert "[launch-key-invalid]" in command.err
+    assert operations(double).count("Viewer") == 0
+
+
 def test_no_server(command: Command) -> None:
     assert command("--base-url", "http://127.0.0.1:9") == 4
     assert "[launch-server-unreachable]" in command.err
@@ -175,6 +183,17 @@ def test_what_the_agent_refuses(command: Command, double: Double, cluster: FakeC
 
     assert code == 6
     assert f"the agent refused the queue's configuration: {words}   [launch-item-refused]" in command.err
+
+
+def test_what_the_agent_refuses_where_the_server_does_not_tell_it(
+    command: Command, double: Double, cluster: FakeCluster
+) -> None:
+    make_queue(double, "bad", more={"serviceAccountName": "root"})
+    with LoopbackAgent(double, cluster, refuses=None, queue="bad").running():
+        code = command("--gpus", "2", queue="bad")
+
+    assert code == 6
+    assert "the agent gave the item up: the server does not tell why; `serviceAccountName`: the pod's" in command.err
 
 
 def test_an_image_that_is_not_pulled_leaves_a_job_that_is_named(
