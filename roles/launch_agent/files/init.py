@@ -11,8 +11,8 @@ import signal
 import sys
 from types import FrameType
 
-# An idle agent closes its own run and ends within a second, one that follows a job at the second SIGINT. All three times
-# are less than the 30 s after which Kubernetes kills.
+# An idle agent closes its own run and ends within a second, one that follows a job at the second SIGINT. Three times
+# this is less than the 30 s after which Kubernetes kills.
 PATIENCE_S = 5
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
