@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tests.doubles.wandb_api import run_files
 from tests.doubles.wandb_api.execution import GraphQLError, Node
 from tests.doubles.wandb_api.store import Record, Store, opaque
 
@@ -187,10 +188,14 @@ def run(caller: Caller, record: Record) -> Node:
     def where(_: Record) -> Node | None:
         return project(caller, record["entity"], record["project"])
 
+    def files(arguments: Record) -> Node:
+        return connection(run_files.listed(caller.store, caller.base_url, record, arguments), arguments, "File")
+
     return {
         "__typename": "Run", **{name: record[name] for name in names}, "project": where, "readOnly": False,
         "projectId": str(owner["number"]), "systemMetrics": "{}", "historyKeys": None,
         "historyTail": "[]", "eventsTail": "[]", "wandbConfig": lambda _: "{}",
+        "files": files, "fileCount": len(files({})["edges"]),
         "user": {"__typename": "User", "name": record["user"], "username": record["user"]},
     }  # fmt: skip
 

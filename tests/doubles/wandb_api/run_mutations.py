@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import quote
 
+from tests.doubles.wandb_api import run_files
 from tests.doubles.wandb_api.execution import GraphQLError, Node
 from tests.doubles.wandb_api.objects import Caller, run
 from tests.doubles.wandb_api.store import CLAIMED, DONE, Record, Store, now, short_name
 
-_TEXT_LIMIT = 64 * 1024  # bytes of an uploaded file that are kept
 _LINES_LIMIT = 1000  # of a run's output
 _KEPT = {"displayName": "displayName", "config": "config", "summaryMetrics": "summaryMetrics", "groupName": "group",
          "jobType": "jobType", "description": "description", "notes": "notes", "tags": "tags", "commit": "commit",
@@ -76,15 +75,9 @@ def create_files(caller: Caller, given: Record) -> Node:
     record = caller.store.run(owner, given["projectName"], given["runName"])
     if record is None:
         raise GraphQLError(f"run {given['runName']} not found")
-    top = f"{caller.base_url}/_upload/{owner}/{quote(record['project'], '')}/{quote(record['name'], '')}/"
-    files = [{"__typename": "File", "name": n, "uploadUrl": top + quote(n, "/")} for n in given["files"]]
+    urls = {name: run_files.address(caller.base_url, record, name) for name in given["files"]}
+    files = [{"__typename": "File", "name": name, "uploadUrl": url} for name, url in urls.items()]
     return {"__typename": "CreateRunFilesPayload", "runID": record["id"], "uploadHeaders": [], "files": files}
-
-
-def keep_upload(store: Store, path: str, content: bytes) -> None:
-    """A file that was uploaded to `ENTITY/PROJECT/RUN/NAME`."""
-    text = content[:_TEXT_LIMIT].decode("utf-8", errors="replace")
-    store.data["files"][path] = {"size": len(content), "text": text}
 
 
 def stream(store: Store, owner: str, project: str, name: str, body: Record) -> bool:

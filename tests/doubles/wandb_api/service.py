@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from tests.doubles.wandb_api import launch_mutations, objects, queue_mutations, run_mutations
+from tests.doubles.wandb_api import launch_mutations, objects, queue_mutations, run_files, run_mutations
 from tests.doubles.wandb_api.execution import GraphQLError, Node, execute
 from tests.doubles.wandb_api.faults import Faults
 from tests.doubles.wandb_api.language import GraphQLSyntaxError, Operation, parse
@@ -57,8 +57,8 @@ class Service:
     def answer(self, request: Request) -> Answer:
         """Answer one request of a client."""
         path = request.path.split("?")[0]
-        if path.startswith("/_upload/"):  # the address is the permission: clients send no key here
-            return self._upload(request, unquote(path.removeprefix("/_upload/")))
+        if path.startswith(run_files.PREFIX):
+            return self._upload(request, unquote(path.removeprefix(run_files.PREFIX)))
         if path == "/graphql" and request.method == "POST":
             return self._graphql(request)
         stream = _STREAM.fullmatch(path)
@@ -133,11 +133,14 @@ class Service:
         told = {"file": path, "size": len(request.body)}
         if failed := self._fault("upload", told):
             return failed
-        if request.method != "PUT" or path.count("/") < 3:
-            return Answer(404, {"error": "not found"}, "upload", told)
-        with self.store.change():
-            run_mutations.keep_upload(self.store, path, request.body)
-        return Answer(200, {}, "upload", told)
+        if request.method == "PUT" and path.count("/") >= 3:
+            with self.store.change():
+                run_files.keep(self.store, path, request.body)
+            return Answer(200, {}, "upload", told)
+        content = run_files.content_of(self.store, path) if request.method == "GET" else None
+        return Answer(404, {"error": "not found"}, "upload", told) if content is None else Answer(
+            200, content, "download", {"file": path, "size": len(content)}
+        )  # fmt: skip
 
     def _fault(self, op: str, variables: Any) -> Answer | None:
         taken = self.faults.take(op)

@@ -128,9 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
         service.log.write({**line, "errors": [e["message"] for e in refused]} if refused else line, keys)
 
     def _send(self, answer: Answer) -> None:
-        content = json.dumps(answer.body).encode()
+        raw = isinstance(answer.body, bytes)
+        content = answer.body if raw else json.dumps(answer.body).encode()
         self.send_response(answer.status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/plain" if raw else "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from pathlib import Path
 
 from tests.doubles.wandb_api import Double, running
@@ -140,7 +141,17 @@ def test_files_of_a_run_are_uploaded_without_a_key(double: Double, client: Clien
     (file,) = client.data(query, files=["7/error/error.log"])["createRunFiles"]["files"]
     status, _ = Client(double.url, "").send(file["uploadUrl"], b"no such image", "PUT")
     assert status == 200
-    assert double.state()["files"]["lab/proj/run1/7/error/error.log"] == {"size": 13, "text": "no such image"}
+    listing = """query RunFiles($names: [String], $pattern: String) { project(name: "proj", entityName: "lab") {
+      run(name: "run1") { fileCount files(names: $names, pattern: $pattern) {
+        edges { node { name directUrl url(upload: false) sizeBytes md5 } } } } } }"""
+    found = client.data(listing, names=["7/error/error.log"])["project"]["run"]
+    assert found["fileCount"] == 1
+    (edge,) = found["files"]["edges"]
+    assert edge["node"]["sizeBytes"] == 13
+    with urllib.request.urlopen(edge["node"]["directUrl"], timeout=5) as answer:  # noqa: S310 - the double's own
+        assert answer.read() == b"no such image"
+    assert client.data(listing, pattern="%.json")["project"]["run"]["files"]["edges"] == []
+    assert double.log("upload")[0]["variables"] == {"file": "lab/proj/run1/7/error/error.log", "size": 13}
 
 
 def test_items_come_in_pages(client: Client) -> None:
