@@ -67,9 +67,7 @@ def _job(sight: Sight, asked: Asked, limits: Limits, waited: float, late: bool) 
         return None
     run = sight.item.run_id if sight.item else "?"
     words = f"the agent claimed the item, but the cluster has no Job with the label wandb.ai/run-id={run}"
-    return Problem(
-        "launch-job-missing", words, f"see that the agent's kubeconfig leads to this cluster; {_STATUS}", details=run
-    )
+    return Problem("launch-job-missing", words, f"see that the agent's kubeconfig leads to this cluster; {_STATUS}")
 
 
 def _pod(sight: Sight, asked: Asked, limits: Limits, waited: float, late: bool) -> Problem | None:
