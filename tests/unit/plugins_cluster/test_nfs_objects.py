@@ -92,6 +92,14 @@ def test_every_part_of_the_driver_is_of_its_release() -> None:
     assert accounts == {pod["serviceAccountName"] for pod in pods}
 
 
+def test_every_object_has_a_field_that_tells_whose_it_is() -> None:
+    """Server-side apply notes no owner of an object with nothing but a name: it would be left behind."""
+    for name in CASES:
+        for found in objects(name):
+            content = set(found) - {"apiVersion", "kind", "metadata"}
+            assert content or found["metadata"].get("labels"), found["metadata"]["name"]
+
+
 def test_a_class_needs_a_server() -> None:
     assert [o["parameters"] for o in objects("csi_driver_nfs/default.yaml") if o["kind"] == "StorageClass"] == [
         {"server": "10.0.0.9", "share": "/srv/nfs/kubedata"}
