@@ -95,6 +95,16 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     return found
 
 
+def _literal(text: str) -> Any:
+    """A number or a quoted text; GraphQL writes both as JSON does."""
+    if text.startswith('"""'):
+        return text[3:-3]
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise GraphQLSyntaxError(f"Syntax Error: {text}: {error}") from None
+
+
 class _Parser:
     """Recursive descent; each method reads one production."""
 
@@ -190,10 +200,8 @@ class _Parser:
 
     def _value(self) -> Any:
         kind, text = self._next()
-        if kind == "number":
-            return json.loads(text)
-        if kind == "text":
-            return text[3:-3] if text.startswith('"""') else json.loads(text)
+        if kind in {"number", "text"}:
+            return _literal(text)
         if kind == "name":
             return _CONSTANTS[text] if text in _CONSTANTS else Enum(text)
         if text == "$":
