@@ -9,6 +9,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_hostio import HostError
 from bootstrap.hostside.gpuctl_wandb import Server, check_server
+from bootstrap.inventory.launch_values import secrets_of
 from bootstrap.plan.model import Step
 
 _AGENT = frozenset({"launch_agent", "launch_agent_host"})
@@ -31,3 +32,12 @@ def check_launch_server(steps: Iterable[Step], arguments: Mapping[str, Any]) -> 
     except HostError as error:
         if error.code != "launch-server-unreachable":
             raise GpuctlError(ExitCode.PREFLIGHT, Problem(error.code, error.message, error.fix)) from error
+
+
+def launch_secrets(arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of the agent's arguments must be shown nowhere."""
+    secrets = (
+        str(arguments.get("launch_agent_api_key") or ""),
+        *secrets_of(arguments.get("launch_agent_values") or {}),
+    )
+    return tuple(filter(None, secrets))

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from bootstrap.apply.access_kubeconfig import bring_kubeconfig
 from bootstrap.apply.disrupt import drained
 from bootstrap.apply.execute import Execution, execute, private_directory, sweep_private_directories
-from bootstrap.apply.launch_check import check_launch_server
+from bootstrap.apply.launch_check import check_launch_server, launch_secrets
 from bootstrap.apply.lock import hold_locks
 from bootstrap.apply.outcomes import exit_code_of, outcomes_of, unchanged
 from bootstrap.apply.requests import BootstrapRequest, PlanRequest
@@ -116,6 +116,9 @@ def _look(
     view.probed(survey.hosts, time.monotonic() - begun)
     view.checked(survey.preflight)
     refuse(survey.problems)
+    if survey.decision:
+        for secret in launch_secrets(survey.decision.arguments.by_host[survey.decision.view.seed]):
+            request.run.redactor.add(secret)
     return survey
 
 
