@@ -17,10 +17,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 GPUCTL := $(BIN)/gpuctl
 
-# Test hosts (systemd-container mmdebstrap iproute2 nftables iptables conntrack openssh-client), the component build
-# (gcc libc6-dev dpkg-dev apt-utils gnupg ca-certificates debian-archive-keyring), the virtual environment.
-PACKAGES := python3-venv systemd-container mmdebstrap iproute2 nftables iptables conntrack openssh-client gnupg \
-  apt-utils dpkg-dev gcc libc6-dev ca-certificates debian-archive-keyring
+# Test hosts (systemd-container qemu-system-x86 e2fsprogs mmdebstrap iproute2 nftables iptables conntrack openssh-client),
+# the component build (gcc libc6-dev dpkg-dev apt-utils gnupg ca-certificates debian-archive-keyring), the virtual environment.
+PACKAGES := python3-venv systemd-container qemu-system-x86 e2fsprogs mmdebstrap iproute2 nftables iptables conntrack \
+  openssh-client gnupg apt-utils dpkg-dev gcc libc6-dev ca-certificates debian-archive-keyring
 
 .PHONY: help setup packages demo demo-down test lint unit e2e components bench docs lock
 

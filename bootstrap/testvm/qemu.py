@@ -28,9 +28,10 @@ MEMORY_MIB = 640
 CPUS = 1
 # What qemu may use for translated code; its own default is a GiB per host. A boot fills about 60 MiB.
 _TRANSLATED_MIB = 192
+# Emulated, a processor without AVX is the faster one: a third less time to ssh, half of it in apt, than with `max`.
 _ACCELERATORS = {
     "kvm": ("-accel", "kvm", "-cpu", "host"),
-    "tcg": ("-accel", f"tcg,thread=multi,tb-size={_TRANSLATED_MIB}", "-cpu", "max"),
+    "tcg": ("-accel", f"tcg,thread=multi,tb-size={_TRANSLATED_MIB}", "-cpu", "Nehalem-v1"),
 }
 # No drivers and checks that an emulated machine makes slow or senseless: mitigations, self-tests, hardware clocks.
 KERNEL_OPTIONS = (
