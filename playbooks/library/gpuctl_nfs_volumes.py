@@ -99,7 +99,8 @@ def quantity(text: str) -> int:
     if found is None:
         return -1
     power = " KMGTP".index(found[2].upper()) if found[2] else 0
-    return int(found[1]) * (1024 if found[3] else 1000) ** power
+    unit: int = (1024 if found[3] else 1000) ** power
+    return int(found[1]) * unit
 
 
 def _orphaned(volume: dict[str, Any], claim: dict[str, Any] | None) -> bool:
