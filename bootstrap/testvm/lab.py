@@ -47,7 +47,6 @@ GPU_MODELS = ("a100", "h100", "t4", "none")
 COMPONENTS = ("mirror", "official")
 MAX_GPUS = 16  # the largest boards (HGX, DGX-2) carry 8 or 16
 BACKENDS: Mapping[str, Backend] = {"nspawn": NspawnBackend(), "qemu": QemuBackend()}
-MAX_CPUS = 64
 MIN_MEMORY_MIB = 384  # below this Debian's kernel and package manager run out of memory
 GPUS = 8
 _REBOOT_WAIT_S = 90.0  # orderly shutdown; systemd itself gives a stuck unit 90 s
@@ -158,8 +157,8 @@ def _shape_of_machines(gpus: int | None, components: str, machines: Machines) ->
     memory, cpus = machines.memory_mib or qemu.MEMORY_MIB, machines.cpus or qemu.CPUS
     if memory < MIN_MEMORY_MIB:
         raise usage_error(f"a virtual machine needs {MIN_MEMORY_MIB} MiB of memory or more, not {memory}")
-    if not 1 <= cpus <= MAX_CPUS:
-        raise usage_error(f"a virtual machine has 1 to {MAX_CPUS} CPUs, not {cpus}")
+    if not 1 <= cpus <= 64:
+        raise usage_error(f"a virtual machine has 1 to 64 CPUs, not {cpus}")
     return registry.Shape(0, "none", components, machines.backend, memory, cpus)
 
 
@@ -217,10 +216,8 @@ def _lab(paths: LabPaths, record: LabRecord) -> Lab:
     backend = BACKENDS[record.backend]
     with ThreadPoolExecutor(max_workers=max(1, len(record.hosts))) as pool:
         states = tuple(pool.map(lambda host: _host_state(paths, backend, host), record.hosts))
-    hosts = tuple(
-        LabHost(host.name, host.address, now, host.gpus, host.model)
-        for host, now in zip(record.hosts, states, strict=True)
-    )
+    pairs = zip(record.hosts, states, strict=True)
+    hosts = tuple(LabHost(host.name, host.address, now, host.gpus, host.model) for host, now in pairs)
     return Lab(
         record.name, hosts, Path(record.inventory), record.created, record.components, record.network, record.backend
     )
