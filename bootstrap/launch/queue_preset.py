@@ -71,7 +71,7 @@ def render_preset(name: str, choices: PresetChoices, variables: Mapping[str, Map
         variable_start_string="[[", variable_end_string="]]", block_start_string="[%", block_end_string="%]",
         trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, autoescape=False,  # noqa: S701 - no HTML
     )  # fmt: skip
-    text = (_FOLDER / f"{name}.yml").read_text(encoding="utf-8")
+    text = (_FOLDER / f"{name}.yml.j2").read_text(encoding="utf-8")
     filled = environment.from_string(text).render(
         namespace=choices.namespace,
         cpu=choices.cpu,
