@@ -6,6 +6,7 @@ Called by the planner and, under plain ansible-playbook, by the gpuctl_arguments
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,12 +98,29 @@ def _apply_pins(values: dict[str, Any], host: Host, facts: Mapping[str, HostFact
             if installed is None or installed == default:
                 continue
             values[variable] = installed
+            values.update(_following(component, variable, host, values))
             updates.append(
                 Update(
                     component.name, variable, str(installed), str(default), upgrade_command(component.name, variable)
                 )
             )
     return updates
+
+
+def _following(component: Component, pinned: str, host: Host, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults that are made of a pinned version, such as an image's name: made of the one that is installed."""
+    from jinja2 import Environment
+
+    use = re.compile(r"\{\{.*\b" + re.escape(pinned) + r"\b.*\}\}")
+    plain = Environment(autoescape=False)  # noqa: S701 - no HTML
+
+    def made(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: made(item) for key, item in value.items()}
+        return plain.from_string(value).render(values) if isinstance(value, str) else value
+
+    free = [v for v in component.variables if v.name not in host.explicit and v.name != pinned]
+    return {v.name: made(v.default) for v in free if isinstance(v.default, str | dict) and use.search(str(v.default))}
 
 
 def _recorded(component: Component, variable: str, host: str, facts: Mapping[str, HostFacts], view: ClusterView) -> Any:

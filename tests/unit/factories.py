@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment
+
 from bootstrap.inventory.model import Connection, Host, Inventory
 from bootstrap.inventory.schema import variables
 from bootstrap.probe.facts import ClusterTraces, DriverFacts, HostFacts, NodeFacts, NvmlGpu, OsFacts, PciGpu
@@ -91,8 +93,18 @@ def node(name: str, *, gpus: int = 0, address: str = "198.51.100.11", **changes:
     return NodeFacts(**{**values, **changes})
 
 
+def rendered(value: Any, values: dict[str, Any]) -> Any:
+    """What Ansible makes of a default that is made of another variable."""
+    if isinstance(value, dict):
+        return {key: rendered(item, values) for key, item in value.items()}
+    if isinstance(value, str) and "{{" in value:
+        return Environment(autoescape=False).from_string(value).render(values)  # noqa: S701 - no HTML
+    return value
+
+
 def default_settings(**changes: Any) -> dict[str, Any]:
-    return {name: variable.default for name, variable in variables().items()} | changes
+    values = {name: variable.default for name, variable in variables().items()} | changes
+    return {name: rendered(value, values) for name, value in values.items()}
 
 
 def inventory(
