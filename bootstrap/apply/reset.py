@@ -173,7 +173,7 @@ def _question(steps: Collection[Step], leaving: Collection[str], whole: bool, *,
     hosts = list(dict.fromkeys(step.host for step in steps))
     what = "the cluster and everything that runs on it" if whole else "these nodes and the pods on them"
     if purge and any(step.component == "nfs_server" for step in steps):
-        what += ", and all data of the NFS export,"
+        what += ", and all data of the NFS export where gpuctl made its folder,"
     return f"Undo {len(steps)} components on {', '.join(hosts)}: {what} will be gone. Continue?"
 
 

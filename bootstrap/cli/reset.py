@@ -16,7 +16,12 @@ def reset(
     limit: options.Limit = None,
     yes: options.Yes = False,
     purge: Annotated[
-        bool, typer.Option("--purge", envvar="GPUCTL_PURGE", help="Also delete the data of the NFS export.")
+        bool,
+        typer.Option(
+            "--purge",
+            envvar="GPUCTL_PURGE",
+            help="Also delete the folder of the NFS export, with its data, if gpuctl made it.",
+        ),
     ] = False,
     kubeconfig: options.Kubeconfig = None,
     ask_become_pass: options.AskPassword = False,

@@ -171,13 +171,10 @@ def is_somebody_elses(item: Mapping[str, Any], found: Optional[Mapping[str, Any]
     return item["kind"] == "Namespace" and only_asked and found is not None and not _is_ours(found)
 
 
-def _is_in_use(api: Api, identity: str, found: Mapping[str, Any]) -> bool:
-    """Whether a namespace that we made for others to use holds claims (data) or jobs (work)."""
-    if split_id(identity)[1] != "Namespace" or (found["metadata"].get("labels") or {}).get(_MANAGED_BY) != MANAGER:
-        return False
-    name = split_id(identity)[3]
-    paths = ("/api/v1/namespaces/%s/persistentvolumeclaims", "/apis/batch/v1/namespaces/%s/jobs")
-    return any(patiently(lambda path=path: api.get(path % name)).get("items") for path in paths)  # type: ignore[misc]
+def _is_shared_namespace(identity: str, found: Mapping[str, Any]) -> bool:
+    """Whether it is a namespace that we made for others to use."""
+    labels = found["metadata"].get("labels") or {}
+    return split_id(identity)[1] == "Namespace" and labels.get(_MANAGED_BY) == MANAGER
 
 
 def conflict_lines(identity: str, error: KubeError) -> List[str]:
@@ -199,11 +196,14 @@ def _refused(identity: str, error: KubeError) -> HostError:
 
 
 def delete_objects(api: Api, identities: Sequence[str]) -> List[str]:
-    """Delete objects of a receipt; left alone are those of which we own no field (any more), and namespaces in use."""
+    """Delete objects of a receipt; left alone are those of which we own no field (any more), and namespaces.
+
+    A namespace takes with it whatever others have put there meanwhile, which nobody can list.
+    """
     deleted = []
     for identity in identities:
         found = get_or_none(api, identity)
-        if found is None or not _is_ours(found) or _is_in_use(api, identity, found):
+        if found is None or not _is_ours(found) or _is_shared_namespace(identity, found):
             continue
         path = api.path_of(*split_id(identity)) + "?propagationPolicy=Background"
         try:

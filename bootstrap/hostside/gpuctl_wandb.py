@@ -6,6 +6,7 @@ Standard library only, Python 3.8 and later: this code runs on the hosts, and on
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import re
 import ssl
@@ -35,6 +36,13 @@ def key_complaint(key: str) -> str:
     return "the W&B API key is no key: %d characters where 40 or more of A-Z a-z 0-9 _ - belong" % len(key)
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The key goes to the server that was named, and to no other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow nothing: the answer is an error then."""
+
+
 class Server:
     """A W&B server as one key sees it; `ca_text` is the PEM of a private CA, empty for the system's own."""
 
@@ -57,15 +65,16 @@ class Server:
             raise HostError("launch-server-unreachable", "%s is no http or https address" % self.base_url, _URL_FIX)
         try:
             request = urllib.request.Request(self.base_url + "/graphql", body, headers)  # noqa: S310 - checked above
-            with urllib.request.urlopen(request, timeout=self._timeout_s, context=self._context()) as answer:  # noqa: S310
+            opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=self._context()))
+            with opener.open(request, timeout=self._timeout_s) as answer:
                 found = json.load(answer)
         except urllib.error.HTTPError as error:
             raise self._refused(error) from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise HostError(
-                "launch-server-unreachable", "the W&B server %s does not answer: %s" % (self.base_url, reason), _URL_FIX
-            ) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            words = "the W&B server %s does not answer: %s" % (self.base_url, reason.strip())
+            fix = _CA_FIX if "CERTIFICATE_VERIFY" in reason else _URL_FIX
+            raise HostError("launch-server-unreachable", words, fix) from error
         errors = found.get("errors") if isinstance(found, dict) else [{"message": "no JSON object"}]
         if errors:
             words = "; ".join(str(one.get("message", one)) for one in errors)
@@ -82,6 +91,9 @@ class Server:
     def _refused(self, error: urllib.error.HTTPError) -> HostError:
         if error.code in (401, 403):
             return self.stranger()
+        if 300 <= error.code < 400:
+            words = "the W&B server %s sends elsewhere: %s" % (self.base_url, error.headers.get("Location"))
+            return HostError("launch-server-unreachable", words, "give the address that it names")
         said = _errors_in(error) if error.code < 500 else ""
         if said:
             return HostError("launch-refused", "the W&B server %s says: %s" % (self.base_url, said), _ACCESS_FIX)
@@ -103,6 +115,7 @@ def _errors_in(error: urllib.error.HTTPError) -> str:
 
 
 _URL_FIX = "look whether the address (launch_agent_base_url, --base-url) is right and can be reached from here"
+_CA_FIX = "name its CA: cluster_ca_file of the inventory, or SSL_CERT_FILE in the environment"
 _KEY_FIX = "copy the key anew: it must be one of this server"
 _ACCESS_FIX = "look whether the key's user may do this for the entity"
 

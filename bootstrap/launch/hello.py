@@ -8,6 +8,7 @@ says how far it came. No text here may look like a macro or a template variable 
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import re
 import sys
@@ -61,9 +62,16 @@ def register(environ: Mapping[str, str]) -> str:
             return "the W&B server did not register the run"
         stream = "/".join((url, "files", *(urllib.parse.quote(name, safe="") for name in (entity, project, run))))
         _post(stream + "/file_stream", {"complete": True, "exitcode": 0}, environ["WANDB_API_KEY"])
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return f"{base}: {getattr(error, 'reason', error)}"
     return "registered"
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The key goes to the server that the job was given, and to no other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow nothing: the answer is an error then."""
 
 
 def _post(url: str, body: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -75,7 +83,8 @@ def _post(url: str, body: Mapping[str, Any], key: str) -> dict[str, Any]:
     for attempt in range(_TRIES):
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - checked above
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - checked above
+            opener = urllib.request.build_opener(NoRedirect)
+            with opener.open(request, timeout=_TIMEOUT_S) as answer:
                 found = json.loads(answer.read() or b"null")
                 return found if isinstance(found, dict) else {}
         except urllib.error.HTTPError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,11 +49,12 @@ def parse_queue_config(text: str, origin: str) -> QueueConfig:
     try:
         node = loader.get_single_node()
         value = None if node is None else loader.construct_document(node)
-    except (yaml.YAMLError, RecursionError) as error:
+        lines = {} if node is None else dict(_lines(node, ()))
+        json.dumps(value)
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         raise _unreadable(error, origin) from error
     if node is None or not isinstance(value, dict) or not value:
         raise settings_error(_bad("it holds no configuration", "write a mapping, such as a Job's", origin))
-    lines = dict(_lines(node, ()))
     inner, prefix = _resource_arguments(value, origin, lines)
     variables = _variables(value, origin, lines)
     return QueueConfig(
@@ -60,7 +62,7 @@ def parse_queue_config(text: str, origin: str) -> QueueConfig:
         variables=variables,
         origin=origin,
         lines={place[len(prefix) :]: line for place, line in lines.items() if place[: len(prefix)] == prefix},
-        variable_lines={name: lines[("template_variables", name)] for name in variables},
+        variable_lines={name: lines.get(("template_variables", name), 1) for name in variables},
     )
 
 
@@ -71,7 +73,7 @@ def _resource_arguments(value: dict[str, Any], origin: str, lines: Mapping[Place
     for key in ("resource_args", "kubernetes"):
         if key not in inner:
             continue
-        others = {str(name) for name in inner} - {key} - _BESIDE
+        others = {str(name) for name in inner} - {key} - (frozenset() if prefix else _BESIDE)
         if others:
             words = f"`{min(others)}` stands beside `{key}`"
             line = lines.get((*prefix, min(others)), 1)
@@ -99,7 +101,7 @@ def _variables(value: dict[str, Any], origin: str, lines: Mapping[Place, int]) -
     for name, entry in raw.items():
         schema = entry.get("schema", entry) if isinstance(entry, dict) else entry
         if not isinstance(schema, dict) or not isinstance(name, str):
-            place = f"{origin}:{lines[('template_variables', name)]}"
+            place = f"{origin}:{lines.get(('template_variables', str(name)), lines[('template_variables',)])}"
             raise settings_error(_bad(f"template variable `{name}` has no schema", "give it a type and bounds", place))
         found[name] = schema
     return found
@@ -130,7 +132,9 @@ def _bad(words: str, fix: str, at: str) -> Problem:
 
 def _unreadable(error: Exception, origin: str) -> Exception:
     mark = getattr(error, "problem_mark", None)
-    what = str(getattr(error, "problem", None) or "nested too deeply")
     at = f"{origin}:{mark.line + 1}" if mark else origin
+    if isinstance(error, ValueError | TypeError):
+        return settings_error(_bad(f"it holds a value that JSON has not: {error}", "put it into quotes", at))
+    what = str(getattr(error, "problem", None) or "nested too deeply")
     fix = _TEMPLATE_FIX if "unhashable" in what or "flow" in what else "correct the line"
     return settings_error(_bad(f"it is neither YAML nor JSON: {what}", fix, at))

@@ -17,6 +17,7 @@ from bootstrap.launch.template_variables import unused
 GPU = "nvidia.com/gpu"
 _BATCH = frozenset({"", "batch/v1", "batch/v1beta1"})
 _MACROS = frozenset({"image_uri", "run_id", "run_name", "project_name", "entity_name", "author"})
+_KEY_MACRO = "WANDB_API_KEY"
 _MACRO = re.compile(r"\$\{([^}]*)\}")
 _NO_HOST = "shares the host's namespaces"
 _NETWORK = "let the pod use its own network, and a Service where others must reach it"
@@ -61,6 +62,11 @@ def refusals(config: QueueConfig) -> Iterator[Problem]:
         yield Problem(
             "launch-config-refused", f"`{key}`: {reason} (the agent fails every job)", fix, at=config.at(place)
         )
+    for text, place in _texts(config.kubernetes, ()):
+        if _KEY_MACRO in _MACRO.findall(text):
+            words = "`${WANDB_API_KEY}`: an agent in the cluster would write its own key into every job in clear text"
+            fix = "remove it: each container of a job has WANDB_API_KEY from a Secret"
+            yield Problem("launch-config-refused", words, fix, at=config.at(place))
     if "context" in config.kubernetes:
         words = "`context`: the agent does not find any context by its name (it fails every job)"
         yield Problem(
@@ -97,10 +103,7 @@ def warnings(config: QueueConfig) -> Iterator[Caution]:
 def _macros(config: QueueConfig) -> Iterator[Caution]:
     for text, place in _texts(config.kubernetes, ()):
         for name in _MACRO.findall(text):
-            if name == "WANDB_API_KEY":
-                words = "${WANDB_API_KEY} would be replaced by the agent's key where its environment has it"
-                yield Caution(words, config.at(place))
-            elif name not in _MACROS:
+            if name not in _MACROS | {_KEY_MACRO}:
                 yield Caution(
                     f"${{{name}}} is no macro: it stays as it is unless the agent's environment has it",
                     config.at(place),

@@ -75,6 +75,16 @@ def launch_arguments(host: Host, facts: HostFacts | None, inventory: Inventory, 
     }
 
 
+def check_launch_settings(inventory: Inventory) -> None:
+    """See, before any host is asked, whether the agent's settings and files are what they should be.
+
+    Raises:
+        GpuctlError: they are not (exit 3).
+    """
+    if problems := tuple(launch_problems(inventory, read_launch_files(inventory))):
+        raise GpuctlError(ExitCode.SETTINGS, *problems)
+
+
 def launch_problems(inventory: Inventory, files: LaunchFiles) -> Iterator[Problem]:
     """What keeps an agent from working that can be told before any change."""
     agents = inventory.group(LAUNCH_AGENT)
@@ -82,8 +92,7 @@ def launch_problems(inventory: Inventory, files: LaunchFiles) -> Iterator[Proble
         return
     at = (agents[0].origins or {}).get("launch_agent_api_key_file")
     values = launch_arguments(agents[0], None, inventory, files)
-    needed = ["launch_agent_queues", *(["launch_agent_entity"] if values["launch_agent_host_running"] else [])]
-    for name in needed:
+    for name in ("launch_agent_entity", "launch_agent_queues"):
         if not values[name]:
             words = f"the Launch agent needs `{name}`"
             yield Problem("variable-invalid", words, f"set {name} for the group launch_agent")

@@ -5,15 +5,15 @@ No host is touched, no file read but the project's own roles and those that the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_receipts import known_arguments
-from bootstrap.inventory.model import Inventory
-from bootstrap.inventory.schema import Component, options_of
+from bootstrap.inventory.model import LAUNCH_AGENT, Inventory
+from bootstrap.inventory.schema import Component, component_named, components, options_of
 from bootstrap.plan.arguments import Arguments, components_for, resolve_arguments
 from bootstrap.plan.cluster_view import ClusterView, extra_nodes, node_name, view_cluster
 from bootstrap.plan.compare import changed_arguments, describe_argument, reasons_to_change, receipt_trouble
@@ -69,15 +69,54 @@ def decide(
                 )
     if problems:
         raise GpuctlError(ExitCode.PREFLIGHT, *problems)
+    steps += _accesses(steps, inventory, facts, arguments, limit)
     ordered = tuple(step for _, _, step in sorted(steps, key=lambda entry: entry[:2]))
-    extra = tuple(f"{name}: in the cluster, not in the inventory" for name in extra_nodes(view, facts))
-    return Decision(Plan(ordered, arguments.updates, extra), arguments, view)
+    extra = [f"{name}: in the cluster, not in the inventory" for name in extra_nodes(view, facts)]
+    extra += _left_behind(inventory, facts, arguments, view)
+    return Decision(Plan(ordered, arguments.updates, tuple(extra)), arguments, view)
 
 
 def installed_components(inventory: Inventory, facts: Mapping[str, HostFacts], decision: Decision) -> int:
     """How many components the inventory's hosts should have, all told."""
     by_host = decision.arguments.by_host
     return sum(len(components_for(h, by_host[h.name], decision.view)) for h in inventory.hosts if h.name in facts)
+
+
+def _accesses(
+    steps: Collection[tuple[int, int, Step]],
+    inventory: Inventory,
+    facts: Mapping[str, HostFacts],
+    arguments: Arguments,
+    limit: Collection[str],
+) -> Iterator[tuple[int, int, Step]]:
+    """The agent on a host holds a token that the cluster's part of it makes: made anew, it has to get there."""
+    planned = {(step.host, step.component) for _, _, step in steps}
+    if (CLUSTER, "launch_agent") not in planned:
+        return
+    for position, host in enumerate(inventory.group(LAUNCH_AGENT)):
+        running = host.name in facts and arguments.by_host[host.name]["launch_agent_host_running"]
+        if running and (host.name, "launch_agent_host") not in planned and (not limit or host.name in limit):
+            reasons = ("its access to the cluster may be a new one",)
+            step = Step(host.name, "launch_agent_host", "change", reasons, Effect.NONE)
+            yield component_named("launch_agent_host").order, position, step
+
+
+def _left_behind(
+    inventory: Inventory, facts: Mapping[str, HostFacts], arguments: Arguments, view: ClusterView
+) -> Iterator[str]:
+    """What has a receipt and is no longer asked for: named, never removed unasked."""
+    scopes = {component.name: component.scope for component in components()}
+    for host in inventory.hosts:
+        if host.name not in facts:
+            continue
+        wanted = {component.name for component in components_for(host, arguments.by_host[host.name], view)}
+        for name in sorted(set(facts[host.name].receipts) - wanted):
+            if scopes.get(name) == "host":
+                yield f"{host.name}: {name} is installed, and the inventory does not ask for it (any more)"
+        if host.name == view.seed and view.kube:
+            for name in sorted(set(view.kube.receipts) - wanted):
+                if scopes.get(name) == "cluster":
+                    yield f"cluster: {name} is installed, and the inventory does not ask for it (any more)"
 
 
 def _evidence(

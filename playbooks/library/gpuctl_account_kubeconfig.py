@@ -14,7 +14,8 @@ module: gpuctl_account_kubeconfig
 short_description: Make a kubeconfig from the token Secret of a service account
 description:
   - Runs on a control plane, with its admin.conf. Changes nothing; waits until the Secret has its token.
-  - The task that calls this must have C(no_log), and hand the result to files with mode 0600 only.
+  - The task that calls this must have C(no_log), and hand the result to files with mode 0600 only. What goes wrong is
+    then not told either, so call it with O(wait_only) before.
 options:
   namespace:
     description: Namespace of the Secret; also that of the kubeconfig's context.
@@ -32,6 +33,10 @@ options:
     description: Name of the kubeconfig's cluster, user and context.
     type: str
     required: true
+  wait_only:
+    description: Whether only to wait for the token; nothing secret is returned.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -49,7 +54,7 @@ RETURN = r"""
 kubeconfig:
   description: The text of the kubeconfig.
   type: str
-  returned: success
+  returned: without wait_only
 """
 
 
@@ -62,4 +67,4 @@ def main(module: HostModule) -> dict[str, Any]:
         words = f"admin.conf cannot be used: {error}"
         raise HostError("launch-account-missing", words, "run gpuctl bootstrap") from error
     text = account_kubeconfig(api, given["namespace"], given["secret"], given["server"], given["name"])
-    return {"kubeconfig": text}
+    return {} if given["wait_only"] else {"kubeconfig": text}

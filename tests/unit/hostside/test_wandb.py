@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +31,7 @@ class Answers:
         }
         self.errors: list[dict[str, str]] = []
         self.url = ""
+        self.location = ""
 
 
 @pytest.fixture
@@ -45,6 +47,8 @@ def wandb() -> Iterator[Answers]:
             if answers.errors:
                 body["errors"] = answers.errors
             self.send_response(status)
+            if answers.location:
+                self.send_header("Location", answers.location)
             self.end_headers()
             self.wfile.write(answers.body if answers.body is not None else json.dumps(body).encode())
 
@@ -116,7 +120,9 @@ def test_something_else_at_that_address(wandb: Answers, body: bytes) -> None:
     assert trouble(wandb).code in {"launch-server-unreachable", "launch-refused"}
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "ftp://127.0.0.1/", "nonsense", "http://[", ""])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9", "http://h:abc", "http://a b", "ftp://127.0.0.1/", "nonsense", "http://[", ""]
+)
 def test_no_server(url: str) -> None:
     with pytest.raises(HostError) as caught:
         check_server(Server(url, KEY, timeout_s=2), "lab", ["gpus"])
@@ -132,3 +138,26 @@ def test_words_of_a_refusal_that_has_an_error_status(wandb: Answers) -> None:
 def test_words_of_a_server_in_trouble_are_no_refusal(wandb: Answers) -> None:
     wandb.status, wandb.errors = 502, [{"message": "upstream"}]
     assert trouble(wandb).code == "launch-server-unreachable"
+
+
+def test_something_that_speaks_no_http() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            client, _ = server.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(b"SSH-2.0-OpenSSH\r\n")
+
+        thread = threading.Thread(target=greet, daemon=True)
+        thread.start()
+        with pytest.raises(HostError) as caught:
+            check_server(Server(f"http://127.0.0.1:{server.getsockname()[1]}", KEY, timeout_s=5), "lab", [])
+        thread.join(5)
+    assert caught.value.code == "launch-server-unreachable"
+
+
+def test_the_key_follows_no_redirect(wandb: Answers) -> None:
+    wandb.status, wandb.location = 302, "http://127.0.0.1:9/elsewhere"
+    found = trouble(wandb)
+    assert (found.code, wandb.location in found.message) == ("launch-server-unreachable", True)

@@ -85,6 +85,13 @@ def test_json_is_read_too_with_schemas_as_the_client_has_them() -> None:
         ("spec: {}\ntemplate_variables: 3\n", 2, "`template_variables` is no mapping"),
         ("spec: {}\ntemplate_variables:\n  a: 3\n", 3, "`a` has no schema"),
         ("[" * 3000, None, "neither YAML nor JSON"),
+        ("a: &x {b: *x}\n", None, ""),
+        ("a: 2024-13-45\n", None, "a value that JSON has not"),
+        ("a: 2024-01-01\n", None, "a value that JSON has not"),
+        ("a: !!binary aGk=\n", None, "a value that JSON has not"),
+        ("spec: {}\ntemplate_variables: {1: 3}\n", 2, "`1` has no schema"),
+        ("spec: {}\ntemplate_variables: {yes: 3}\n", 2, "`True` has no schema"),
+        ("resource_args:\n  kubernetes: {}\n  template_variables: {}\n", 3, "stands beside `kubernetes`"),
     ],
 )
 def test_what_is_no_configuration_has_its_line(text: str, line: int | None, words: str) -> None:
@@ -142,6 +149,10 @@ def test_what_the_agent_takes_is_taken(key: str) -> None:
     assert refused(JOB + f"      more: {{{json.dumps(key)}: {json.dumps(PASSES[key])}}}\n") == []
 
 
+def test_the_agents_key_is_written_into_no_job() -> None:
+    assert refused('a:\n  - "${WANDB_API_KEY}"\n') == [("launch-config-refused", "q.yaml:2")]
+
+
 def test_a_context_is_refused() -> None:
     assert refused("context: lab\nspec: {}\n") == [("launch-config-refused", "q.yaml:1")]
 
@@ -171,7 +182,6 @@ def test_no_depth_hides_what_is_refused(tree: Any, key: str) -> None:
         ("apiVersion: kubeflow.org/v1\nkind: PyTorchJob\n", "needs metadata.name or metadata.generateName"),
         ("metadata: {name: fixed}\n", "only one job of it"),
         ("spec: {}\n", "no container has a limit of nvidia.com/gpu"),
-        ("a: ${WANDB_API_KEY}\n", "replaced by the agent's key"),
         ("a: ${nothing}\n", "${nothing} is no macro"),
         (JOB + GPUS + "  spare: {type: string}\n", "`spare` is used nowhere"),
     ],

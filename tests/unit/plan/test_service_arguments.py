@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from bootstrap.errors import GpuctlError
+from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Connection, Host, Inventory
 from bootstrap.plan.arguments import components_for, resolve_arguments
 from bootstrap.plan.cluster_view import ClusterView, view_cluster
-from bootstrap.plan.launch_arguments import LaunchFiles, launch_problems, read_launch_files
+from bootstrap.plan.digests import argument_digests, role_digest
+from bootstrap.plan.launch_arguments import LaunchFiles, check_launch_settings, launch_problems, read_launch_files
+from bootstrap.plan.planner import decide
 from bootstrap.probe.facts import HostFacts, KubeFacts
 from tests.unit.factories import default_settings, host_facts, inventory
 
@@ -184,14 +187,17 @@ def test_values_that_are_not_the_charts_are_refused(tmp_path: Path) -> None:
     assert [(p.code, p.at) for p in caught.value.problems] == [("launch-values-unknown", "values.yaml:2")]
 
 
-@pytest.mark.parametrize(("mode", "missing"), [("host", {"entity", "queues"}), ("cluster", {"queues"})])
-def test_an_agent_that_would_not_know_what_to_do_is_refused(
-    monkeypatch: pytest.MonkeyPatch, mode: str, missing: set[str]
-) -> None:
+@pytest.mark.parametrize("mode", ["host", "cluster"])
+def test_an_agent_that_would_not_know_what_to_do_is_refused(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     found = with_group("launch_agent", "cp1", launch_agent_mode=mode)
     problems = list(launch_problems(found, read_launch_files(found)))
-    assert {p.message for p in problems} == {f"the Launch agent needs `launch_agent_{name}`" for name in missing}
+    assert {p.message for p in problems} == {
+        f"the Launch agent needs `launch_agent_{name}`" for name in ("entity", "queues")
+    }
+    with pytest.raises(GpuctlError) as caught:
+        check_launch_settings(found)
+    assert caught.value.exit_code is ExitCode.SETTINGS
 
 
 def test_the_agents_image_stays_as_installed_until_it_is_set() -> None:
@@ -205,3 +211,31 @@ def test_the_agents_image_stays_as_installed_until_it_is_set() -> None:
         facts = facts_of(found)
         values = resolve_arguments(found, facts, ClusterView("cp1", True, kube), LaunchFiles()).by_host["cp1"]
         assert values["launch_agent_image"] == image
+
+
+def test_a_new_account_in_the_cluster_gets_to_the_agent_on_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    found = with_group("launch_agent", "cp1", **AGENT)
+    values = resolved(found, read_launch_files(found))["cp1"]
+    digests = argument_digests("launch_agent_host", values)
+    role = role_digest("launch_agent_host")
+    complete = {
+        "state": "complete",
+        "arguments": digests,
+        "role_digest": role,
+        "machine_id": host_facts("cp1").machine_id,
+    }
+    facts = facts_of(found, receipts={"launch_agent_host": complete})
+    steps = {(step.host, step.component): step for step in decide(found, facts).plan.steps}
+    assert ("cluster", "launch_agent") in steps
+    assert ("cp1", "launch_agent_host") in steps
+    assert steps["cp1", "launch_agent_host"].reasons == ("its access to the cluster may be a new one",)
+
+
+def test_what_left_the_inventory_is_named() -> None:
+    found = inventory({"cp1": CP}, {"gpu1": GPU})
+    facts = facts_of(found, receipts={"launch_agent_host": {"state": "complete"}, "kube_host": {"state": "complete"}})
+    assert decide(found, facts).plan.extra == (
+        "cp1: launch_agent_host is installed, and the inventory does not ask for it (any more)",
+        "gpu1: launch_agent_host is installed, and the inventory does not ask for it (any more)",
+    )

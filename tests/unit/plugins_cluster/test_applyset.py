@@ -231,16 +231,14 @@ def test_a_namespace_of_somebody_else_is_neither_changed_nor_deleted() -> None:
     assert api.objects == {"v1/Namespace//team": theirs}
 
 
-def test_a_namespace_that_we_made_goes_when_nothing_of_use_is_in_it() -> None:
+def test_a_namespace_that_we_made_for_others_stays_with_whatever_is_in_it() -> None:
     api = FakeApi()
     assert install(api, shared_namespace()).applied == ["v1/Namespace//team"]
     assert install(api, shared_namespace()).applied == []
-    for kind in ("PersistentVolumeClaim", "Job"):
-        api.objects[f"x/{kind}/team/data"] = thing("data", kind)
-        assert install(api).deleted == []
-        install(api, shared_namespace())
-        del api.objects[f"x/{kind}/team/data"]
-    assert applyset.remove(api, "my_part") == ["v1/Namespace//team"]
+    assert install(api).deleted == []
+    install(api, shared_namespace())
+    assert applyset.remove(api, "my_part") == []
+    assert "v1/Namespace//team" in api.objects
 
 
 def test_the_end_of_a_namespace_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
