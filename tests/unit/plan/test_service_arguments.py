@@ -219,12 +219,8 @@ def test_a_new_account_in_the_cluster_gets_to_the_agent_on_its_host(monkeypatch:
     values = resolved(found, read_launch_files(found))["cp1"]
     digests = argument_digests("launch_agent_host", values)
     role = role_digest("launch_agent_host")
-    complete = {
-        "state": "complete",
-        "arguments": digests,
-        "role_digest": role,
-        "machine_id": host_facts("cp1").machine_id,
-    }
+    machine = host_facts("cp1").machine_id
+    complete = {"schema": 1, "state": "complete", "machine_id": machine, "role_digest": role, "arguments": digests}
     facts = facts_of(found, receipts={"launch_agent_host": complete})
     steps = {(step.host, step.component): step for step in decide(found, facts).plan.steps}
     assert ("cluster", "launch_agent") in steps
