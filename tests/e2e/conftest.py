@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ from tests.e2e.tool import GPUCTL, Lab
 def lab_name(prefix: str) -> str:
     """A name of this run: two runs on one machine do not meet."""
     return f"{prefix}{os.getpid() % 1000000:x}"[:8]
+
+
+def pytest_configure() -> None:
+    """Take labs down when the run is ended by SIGTERM, too, as when it is by Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
