@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -52,11 +53,12 @@ def isolated() -> list[str]:
 @contextmanager
 def init(program: str, *before: str) -> Iterator[subprocess.Popen[str]]:
     argv = [*before, sys.executable, str(INIT), sys.executable, "-c", program]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         yield process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):  # the agent ends with its init, which cannot end it any more once killed
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
         if process.stdout:
             process.stdout.close()
