@@ -14,7 +14,7 @@ from bootstrap.launch.queue_rules import Caution, refusals, warnings
 from bootstrap.launch.queues import RESOURCE, Queues, differences
 from bootstrap.launch.template_variables import problems
 
-_NAME_LENGTH = 64  # the server's own limit
+_NAME_LENGTH = 64  # the server's own limit, as the client's documentation of create_run_queue gives it
 
 
 @dataclass(frozen=True, slots=True)

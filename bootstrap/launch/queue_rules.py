@@ -93,11 +93,21 @@ def warnings(config: QueueConfig) -> Iterator[Caution]:
         yield Caution(
             "metadata.name is fixed: only one job of it can be there at a time", config.at(("metadata", "name"))
         )
-    if not _asks_for_gpus(kube):
-        yield Caution(f"no container has a limit of {GPU}: jobs will see no GPU", config.at(()))
+    yield from _gpus(config)
     yield from _macros(config)
     for name in unused(config):
         yield Caution(f"template variable `{name}` is used nowhere", config.origin or None)
+
+
+def _gpus(config: QueueConfig) -> Iterator[Caution]:
+    places = [place for place, key in _keys(config.kubernetes, ()) if key == GPU]
+    limited = {place[:-2] for place in places if place[-2:-1] == ("limits",)}
+    if not limited:
+        yield Caution(f"no container has a limit of {GPU}: jobs will see no GPU", config.at(()))
+    for place in places:
+        if place[-2:-1] == ("requests",) and place[:-2] not in limited:
+            words = f"{GPU} is requested without a limit: Kubernetes refuses such a pod; name it under limits"
+            yield Caution(words, config.at(place))
 
 
 def _macros(config: QueueConfig) -> Iterator[Caution]:
@@ -144,10 +154,15 @@ def _true(value: Any) -> bool:
     return isinstance(value, bool | int | float) and bool(value)
 
 
-def _asks_for_gpus(value: Any) -> bool:
+def _keys(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+    """Every key of the configuration with its place, whose last part it is."""
     if isinstance(value, Mapping):
-        return GPU in value or any(_asks_for_gpus(item) for item in value.values())
-    return isinstance(value, list) and any(_asks_for_gpus(item) for item in value)
+        for key, item in value.items():
+            yield (*place, str(key)), str(key)
+            yield from _keys(item, (*place, str(key)))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _keys(item, (*place, index))
 
 
 def _texts(value: Any, place: Place) -> Iterator[tuple[str, Place]]:

@@ -157,21 +157,20 @@ def test_a_context_is_refused() -> None:
     assert refused("context: lab\nspec: {}\n") == [("launch-config-refused", "q.yaml:1")]
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.text(max_size=5),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-        max_leaves=12,
-    ),
-    st.sampled_from(sorted(REFUSED)),
+TREES = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
 )
-def test_no_depth_hides_what_is_refused(tree: Any, key: str) -> None:
-    def paths(value: Any) -> list[Callable[[Any], Any]]:
-        return [lambda leaf: {"a": [value, leaf]}, lambda leaf: {"b": {"c": leaf}, "d": value}]
 
-    for place in paths(tree):
-        config = QueueConfig(place({key: REFUSED[key]}))
-        assert key in [problem.message.split("`")[1] for problem in refusals(config)]
+
+@given(st.sampled_from(sorted(REFUSED)), st.lists(st.tuples(st.booleans(), st.text(max_size=5), TREES), max_size=8))
+def test_no_depth_hides_what_is_refused(key: str, above: list[tuple[bool, str, Any]]) -> None:
+    value: Any = {key: REFUSED[key]}
+    for in_list, name, beside in above:
+        value = [beside, value] if in_list else {"beside": beside, f"in {name}": value}
+    config = QueueConfig({"spec": value})
+    assert key in [problem.message.split("`")[1] for problem in refusals(config)]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +181,8 @@ def test_no_depth_hides_what_is_refused(tree: Any, key: str) -> None:
         ("apiVersion: kubeflow.org/v1\nkind: PyTorchJob\n", "needs metadata.name or metadata.generateName"),
         ("metadata: {name: fixed}\n", "only one job of it"),
         ("spec: {}\n", "no container has a limit of nvidia.com/gpu"),
+        ("spec: {resources: {requests: {nvidia.com/gpu: 1}}}\n", "no container has a limit of nvidia.com/gpu"),
+        ("spec: {resources: {requests: {nvidia.com/gpu: 1}}}\n", "requested without a limit"),
         ("a: ${nothing}\n", "${nothing} is no macro"),
         (JOB + GPUS + "  spare: {type: string}\n", "`spare` is used nowhere"),
     ],
