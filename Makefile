@@ -88,7 +88,7 @@ test: setup
 	 else $(MAKE) e2e; fi
 
 unit: setup
-	$(BIN)/pytest tests/unit tests/content tests/golden
+	$(BIN)/pytest --numprocesses auto tests/unit tests/content tests/golden
 
 # The main job first and alone. Emulated machines are slow, and leave a core idle: their lanes run beside the others, and
 # say what they have to say at the end.
