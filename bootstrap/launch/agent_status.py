@@ -22,6 +22,7 @@ from bootstrap.launch.agent_key import key_for
 from bootstrap.launch.agent_model import CLUSTER_MODE, HOST_MODE, AgentStatus, Fact, Seen, State, Target
 from bootstrap.launch.agent_server import asker, server_seen
 from bootstrap.launch.rights import Right, missing_rights
+from bootstrap.launch.server_access import ca_text
 from bootstrap.plan.launch_arguments import launch_arguments, read_launch_files
 
 _RECEIPT = "/api/v1/namespaces/kube-system/configmaps/gpuctl-receipt-launch-agent"
@@ -77,7 +78,7 @@ def _by_inventory(request: StatusRequest, inventory: Inventory) -> AgentStatus:
     key = request.api_key or values["launch_agent_api_key"]
     target = Target.of(values)
     hosts = agents if target.mode == HOST_MODE else ()
-    meant = _Meant(target, hosts, key, _ca_text(inventory))
+    meant = _Meant(target, hosts, key, ca_text(inventory))
     with _seed_api(inventory, request.access) as cluster:
         said = _cluster_says(cluster, target)
     return _status(meant, request.access, *said)
@@ -98,19 +99,6 @@ def _first_api(inventory: Inventory, access: Access, stack: ExitStack) -> Cluste
         except GpuctlError as error:
             errors.append(error)
     raise errors[-1]
-
-
-def _ca_text(inventory: Inventory) -> str:
-    """The site's CA, which the server's certificate may be made with. Raises GpuctlError (exit 3): unreadable."""
-    named = str(inventory.hosts[0].settings.get("cluster_ca_file") or "")
-    if not named:
-        return ""
-    path = inventory.path.parent / Path(named).expanduser()
-    try:
-        return path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        words = f"cluster_ca_file: {path}: {error}"
-        raise settings_error(Problem("variable-invalid", words, "name a PEM file that can be read")) from error
 
 
 def _recorded(cluster: Cluster) -> Mapping[str, Any]:

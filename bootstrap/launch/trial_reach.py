@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bootstrap.access import Access
-from bootstrap.errors import GpuctlError, Problem, usage_error
+from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
-from bootstrap.inventory.model import LAUNCH_AGENT, Inventory
+from bootstrap.inventory.model import Inventory
 from bootstrap.inventory.schema import variables
 from bootstrap.inventory.secret import Secret
 from bootstrap.kube.client import ApiError, Cluster, cluster_api, kubeconfig_api
-from bootstrap.launch.agent_key import key_for
+from bootstrap.launch.server_access import ServerAccess, ServerOptions, server_access
 from bootstrap.launch.trial_model import Asked
-from bootstrap.plan.launch_arguments import API_KEY_VARIABLE, launch_arguments, read_launch_files
 
 DEFAULT_PROJECT = "gpuctl-test"
-_BASE_URL = "launch_agent_base_url"
 _IMAGE = "cluster_python_image"
 
 
@@ -49,12 +45,10 @@ class TrialRequest:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The request with all blanks filled; `ca_file` is empty where the system's own authorities hold."""
+    """The request with all blanks filled."""
 
     asked: Asked
-    base_url: str
-    api_key: Secret
-    ca_file: str
+    server: ServerAccess
     inventory: Inventory | None
 
 
@@ -66,44 +60,17 @@ def resolve(request: TrialRequest) -> Target:
             (exit 3).
     """
     inventory = load_inventory(request.inventory) if request.inventory is not None else None
-    of_agent = _of_agent(inventory)
-    entity = request.entity or str(of_agent.get("launch_agent_entity") or "")
-    if not entity:
-        raise usage_error("no W&B entity is named", "give --entity, or set WANDB_ENTITY")
+    server = server_access(ServerOptions(request.entity, request.base_url, request.api_key), inventory)
     image = inventory.hosts[0].settings[_IMAGE] if inventory else variables()[_IMAGE].default
     asked = Asked(
-        entity=entity,
+        entity=server.entity,
         queue=request.queue,
         project=request.project or DEFAULT_PROJECT,
         image=request.image or str(image),
         gpus=request.gpus,
         timeout_s=request.timeout_s,
     )
-    base_url = request.base_url or str(of_agent.get(_BASE_URL) or variables()[_BASE_URL].default)
-    key = request.api_key or Secret(of_agent.get("launch_agent_api_key") or os.environ.get(API_KEY_VARIABLE, ""))
-    return Target(
-        asked=asked,
-        base_url=base_url,
-        api_key=key_for(base_url, key),
-        ca_file=_ca_file(inventory) if inventory else "",
-        inventory=inventory,
-    )
-
-
-def _of_agent(inventory: Inventory | None) -> Mapping[str, Any]:
-    """The agent's settings, where the inventory has an agent: its server, entity and key are those to use."""
-    agents = inventory.group(LAUNCH_AGENT) if inventory else ()
-    if inventory is None or not agents:
-        return {}
-    return launch_arguments(agents[0], None, inventory, read_launch_files(inventory))
-
-
-def _ca_file(inventory: Inventory) -> str:
-    """The site's CA, which the server's certificate may be made with; empty for none."""
-    named = Path(str(inventory.hosts[0].settings.get("cluster_ca_file") or "")).expanduser()
-    if named == Path():
-        return ""
-    return str(named if named.is_absolute() else inventory.path.parent / named)
+    return Target(asked, server, inventory)
 
 
 @contextmanager

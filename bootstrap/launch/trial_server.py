@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem, settings_error
@@ -44,20 +43,8 @@ _RUN = (
 
 
 def server_side(target: Target) -> ServerSide:
-    """The server that the target names.
-
-    Raises:
-        GpuctlError: the CA cannot be read (exit 3).
-    """
-    return WandbSide(Server(target.base_url, str(target.api_key), _ca_text(target.ca_file)), target.asked)
-
-
-def _ca_text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8") if path else ""
-    except (OSError, UnicodeDecodeError) as error:
-        words = f"cluster_ca_file: {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
-        raise settings_error(Problem("variable-invalid", words, "name a PEM file that can be read")) from error
+    """The server that the target names."""
+    return WandbSide(target.server.server, target.asked)
 
 
 class WandbSide:

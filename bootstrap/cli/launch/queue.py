@@ -35,12 +35,33 @@ class Priorities(StrEnum):
 Name = Annotated[str, typer.Argument(help="Name of the queue.", metavar="QUEUE")]
 Entity = Annotated[
     str,
-    typer.Option("--entity", "-e", envvar="WANDB_ENTITY", help="User or team that has the queue.", metavar="NAME"),
+    typer.Option(
+        "--entity",
+        "-e",
+        envvar="WANDB_ENTITY",
+        help="User or team that has the queue.  [default: as the inventory has it]",
+        metavar="NAME",
+    ),
 ]
 BaseUrl = Annotated[
-    str, typer.Option("--base-url", envvar="WANDB_BASE_URL", help="Address of the W&B server.", metavar="URL")
+    str,
+    typer.Option(
+        "--base-url",
+        envvar="WANDB_BASE_URL",
+        help="Address of the W&B server.  [default: as the inventory has it, else W&B's]",
+        metavar="URL",
+    ),
 ]
-_SERVER = "https://api.wandb.ai"
+Inventory = Annotated[
+    Path | None,
+    typer.Option(
+        "--inventory",
+        "-i",
+        envvar="GPUCTL_INVENTORY",
+        help="Inventory whose agent's server, entity, key and CA are meant.",
+        metavar="PATH",
+    ),
+]
 
 
 def apply(
@@ -117,8 +138,9 @@ def apply(
         bool, typer.Option("--dry-run", envvar="GPUCTL_DRY_RUN", help="Check, and show what would be sent.")
     ] = False,
     entity: Entity = "",
-    base_url: BaseUrl = _SERVER,
+    base_url: BaseUrl = "",
     api_key_file: KeyFile = None,
+    inventory: Inventory = None,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
     """Make a queue, or change it to what a file or a preset says.
@@ -132,7 +154,7 @@ def apply(
 
         chosen = {"--gpus": gpus, "--cpu": cpu, "--memory": memory, "--namespace": namespace, "--nfs-claim": nfs_claim}
         config = _config(file, preset, {key: value for key, value in chosen.items() if value is not None}, var or [])
-        queues = _queues(session, entity, base_url, api_key_file)
+        queues = _queues(session, entity, base_url, api_key_file, inventory)
         done = apply_queue(queues, name, config, str(priorities) if priorities else None, dry_run=dry_run)
         return Answer(lines=applied_screen(done), data=done.as_dict())
 
@@ -143,8 +165,9 @@ def show(
     context: typer.Context,
     name: Name,
     entity: Entity = "",
-    base_url: BaseUrl = _SERVER,
+    base_url: BaseUrl = "",
     api_key_file: KeyFile = None,
+    inventory: Inventory = None,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
     """Show a queue, in the form that apply takes."""
@@ -152,7 +175,7 @@ def show(
     def body(session: Session) -> Answer:
         from bootstrap.ui.launch_queue import queue_screen
 
-        queues = _queues(session, entity, base_url, api_key_file)
+        queues = _queues(session, entity, base_url, api_key_file, inventory)
         found = queues.require(name)
         return Answer(lines=queue_screen(queues.entity, found), data={"queue": found.as_dict()})
 
@@ -162,8 +185,9 @@ def show(
 def list_queues(
     context: typer.Context,
     entity: Entity = "",
-    base_url: BaseUrl = _SERVER,
+    base_url: BaseUrl = "",
     api_key_file: KeyFile = None,
+    inventory: Inventory = None,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
     """Show the queues of an entity, and how many jobs wait and run in each."""
@@ -172,7 +196,7 @@ def list_queues(
         from bootstrap.jsonform import plain
         from bootstrap.ui.launch_queue import queues_screen
 
-        queues = _queues(session, entity, base_url, api_key_file)
+        queues = _queues(session, entity, base_url, api_key_file, inventory)
         found = queues.lines()
         return Answer(lines=queues_screen(queues.entity, found), data={"queues": plain(found)})
 
@@ -184,14 +208,15 @@ def delete(
     name: Name,
     yes: options.Yes = False,
     entity: Entity = "",
-    base_url: BaseUrl = _SERVER,
+    base_url: BaseUrl = "",
     api_key_file: KeyFile = None,
+    inventory: Inventory = None,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
     """Delete a queue, and what waits in it."""
 
     def body(session: Session) -> Answer:
-        queues = _queues(session, entity, base_url, api_key_file)
+        queues = _queues(session, entity, base_url, api_key_file, inventory)
         found = queues.require(name)
         question = f"Delete queue {queues.entity}/{name} and all jobs that wait in it. Continue?"
         if not yes and not _confirmed(session, question, output):
@@ -233,13 +258,14 @@ def _config(file: Path | None, preset: Preset | None, chosen: dict[str, str], va
     return queue_preset.render_preset(str(preset), queue_preset.PresetChoices(gpus=wanted, **fields), variables)
 
 
-def _queues(session: Session, entity: str, base_url: str, key_file: Path | None) -> Queues:
-    from bootstrap.hostside.gpuctl_wandb import Server
-    from bootstrap.launch.agent_key import key_for, read_key
+def _queues(session: Session, entity: str, base_url: str, key_file: Path | None, path: Path | None) -> Queues:
+    from bootstrap.inventory.load import load_inventory
+    from bootstrap.launch.agent_key import read_key
     from bootstrap.launch.queues import Queues
+    from bootstrap.launch.server_access import ServerOptions, server_access
 
-    if not entity:
-        raise usage_error("no W&B entity is named", "give --entity, or set WANDB_ENTITY")
-    key = key_for(base_url, read_key(key_file, from_environment=True))
+    key = read_key(key_file, from_environment=path is None)
     session.redactor.add(key)
-    return Queues(Server(base_url, str(key)), entity)
+    found = server_access(ServerOptions(entity, base_url, key), load_inventory(path) if path is not None else None)
+    session.redactor.add(found.api_key)
+    return Queues(found.server, found.entity)

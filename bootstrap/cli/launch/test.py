@@ -151,7 +151,7 @@ def _try(session: Session, request: TrialRequest, output: Output) -> Answer:
     from bootstrap.ui.view import JsonView, view_for
 
     target = resolve(request)
-    session.redactor.add(target.api_key)
+    session.redactor.add(target.server.api_key)
     server, cluster = server_side(target), reach_cluster(target, request)
     if output is Output.JSON:
         result = try_queue(target.asked, server, cluster, JsonView())
@@ -168,6 +168,6 @@ def _withdraw(session: Session, request: TrialRequest, item: str) -> Answer:
     from bootstrap.ui.launch_test import withdrawn_screen
 
     target = resolve(request)
-    session.redactor.add(target.api_key)
+    session.redactor.add(target.server.api_key)
     state = withdraw_item(server_side(target), target.asked, item)
     return Answer(lines=withdrawn_screen(target.asked.queue, item, state), data={"item": item, "state": state})

@@ -150,3 +150,21 @@ def test_a_server_that_stumbles_is_named(queue: Command) -> None:
     said = queue("apply", "gpus", *PRESET, expect=4)
     assert "503" in said
     assert "[launch-server-unreachable]" in said
+
+
+def test_the_inventory_names_server_entity_and_key(
+    queue: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = tmp_path / "wandb.key"
+    key.write_text(queue.server.api_key)
+    key.chmod(0o600)
+    site = tmp_path / "site.ini"
+    site.write_text(
+        "[control_plane]\ncp1 ansible_host=192.0.2.1\n[launch_agent]\ncp1\n[all:vars]\n"
+        f'launch_agent_entity={queue.server.entity}\nlaunch_agent_queues=["gpus"]\n'
+        f"launch_agent_base_url={queue.server.url}\nlaunch_agent_api_key_file=wandb.key\n"
+    )
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY"):
+        monkeypatch.delenv(name)
+    assert "no W&B entity is named" in queue("list", expect=2)
+    assert queue("list", "--inventory", str(site)) == "entity lab has no queue\n"

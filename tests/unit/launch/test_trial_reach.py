@@ -16,6 +16,7 @@ from bootstrap.inventory.model import Host
 from bootstrap.inventory.secret import Secret
 from bootstrap.kube.client import ApiError
 from bootstrap.launch import trial_reach
+from bootstrap.launch.server_access import ServerAccess
 from bootstrap.launch.trial import Queue
 from bootstrap.launch.trial_left import withdraw_item
 from bootstrap.launch.trial_model import Item
@@ -48,7 +49,7 @@ def site(tmp_path: Path) -> Path:
     (tmp_path / "lab.ini").write_text(SITE)
     (tmp_path / "key").write_text(KEY + "\n")
     (tmp_path / "key").chmod(0o600)
-    (tmp_path / "ca.pem").write_text("")
+    (tmp_path / "ca.pem").write_text("PEM")
     return tmp_path / "lab.ini"
 
 
@@ -56,8 +57,7 @@ def test_the_inventory_fills_the_blanks(site: Path) -> None:
     target = resolve(TrialRequest("gpu", inventory=site))
 
     assert target.asked == trial_reach.Asked("vision", "gpu", "gpuctl-test", "registry.example.com/python:3.12")
-    assert (target.base_url, target.api_key) == ("https://wandb.example.com", KEY)
-    assert target.ca_file == str(site.parent / "ca.pem")
+    assert target.server == ServerAccess("vision", "https://wandb.example.com", Secret(KEY), "PEM")
     assert KEY not in repr(target)
 
 
@@ -66,14 +66,21 @@ def test_options_go_before_the_inventory(site: Path) -> None:
     target = resolve(request)
 
     assert target.asked == trial_reach.Asked("team", "gpu", "mine", "img", 2, 60.0)
-    assert (target.base_url, target.api_key) == ("http://127.0.0.1:1", OTHER)
+    assert (target.server.base_url, target.server.api_key) == ("http://127.0.0.1:1", OTHER)
 
 
 def test_without_an_inventory_the_defaults_hold() -> None:
     target = resolve(TrialRequest("gpu", "team", api_key=Secret(KEY)))
 
-    assert (target.asked.image, target.base_url) == (IMAGE, "https://api.wandb.ai")
-    assert (target.ca_file, target.inventory) == ("", None)
+    assert (target.asked.image, target.server.base_url) == (IMAGE, "https://api.wandb.ai")
+    assert (target.server.ca_text, target.inventory) == ("", None)
+
+
+def test_a_ca_that_cannot_be_read_is_named(site: Path) -> None:
+    (site.parent / "ca.pem").unlink()
+    with pytest.raises(GpuctlError) as caught:
+        resolve(TrialRequest("gpu", inventory=site))
+    assert (caught.value.exit_code, caught.value.problems[0].code) == (ExitCode.SETTINGS, "variable-invalid")
 
 
 def test_an_entity_must_be_named() -> None:
