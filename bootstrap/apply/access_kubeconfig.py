@@ -21,13 +21,13 @@ def bring_kubeconfig(
     known = _has_context(request, cluster_name)
     if known and only_if_missing and not request.use_context:
         return None
-    entry = entry_from_admin_conf(fetch_admin_conf(seed, request.access), cluster_name, seed.connection.address)
+    entry = entry_from_admin_conf(fetch_admin_conf(seed, request.access), cluster_name, seed.connection.from_here)
     merged = merge(path, entry, use_context=request.use_context)
     return KubeconfigChange(str(merged.path), merged.context, added=not known, current=merged.current)
 
 
 def fetch_admin_conf(seed: Host, access: Access) -> str:
-    """The text of admin.conf, read over ssh; GpuctlError (exit 6) when it cannot be read."""
+    """The text of admin.conf, read on its host; GpuctlError (exit 6) when it cannot be read."""
     with reach(seed, access) as session:
         return read_admin_conf(session, seed, access)
 

@@ -37,7 +37,8 @@ class _Cancel:
     """Whether the run has to end; asked by ansible_runner between reads.
 
     Ansible's workers lead sessions of their own, so ending its process group, as ansible_runner does, leaves them at
-    work: whatever descends from us is ended here.
+    work: whatever descends from us is ended here, but for the modules on this machine when it is a host itself. These
+    finish what they do, as those on other hosts do, and the next run waits for them.
     """
 
     def __init__(self, parent: int | None = None) -> None:
@@ -58,9 +59,9 @@ class _Cancel:
         """End Ansible now. Also a signal handler."""
         self._wanted = True
         end = time.monotonic() + _END_S
-        while (left := _descendants(os.getpid())) and time.monotonic() < end:
+        while (left := _ours(_descendants(os.getpid()))) and time.monotonic() < end:
             for pid in left:
-                with suppress(ProcessLookupError):
+                with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
 
@@ -128,6 +129,17 @@ def _descendants(pid: int) -> set[int]:
         new = children.get(todo.pop(), set()) - found
         found |= new
         todo += new
+    return found
+
+
+def _ours(pids: set[int]) -> set[int]:
+    """Of these processes, those of Ansible itself: what runs on a host has GPUCTL_RUN set, or is sudo's."""
+    found = set()
+    for pid in pids:
+        with suppress(OSError):  # it has ended, or is root's
+            environ = Path(f"/proc/{pid}/environ").read_bytes()
+            if not (b"\0" + environ).count(b"\0GPUCTL_RUN="):
+                found.add(pid)
     return found
 
 

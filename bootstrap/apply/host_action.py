@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +16,11 @@ from ansible.vars.clean import remove_internal_keys
 
 from bootstrap.apply.module_code import folder, options, read_ahead, unpacker
 from bootstrap.plan.digests import plain
+from bootstrap.probe.local import SYSTEM_PATH
 
 _NO_SUCH_FILE = 2  # Python's exit status when the program that it is given is not there
 _PYTHON = "/usr/bin/python3"
+_OWN_ENVIRONMENT = ("ANSIBLE_", "AWX_", "PYTHON", "RUNNER_")  # what we, ansible_runner and Ansible set for themselves
 
 read_ahead()
 # A fork's garbage collector would otherwise write to, and so copy, all that Ansible's parent process holds.
@@ -59,11 +62,21 @@ class HostAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
         path = str(self._templar.template(asked))
         return _PYTHON if path.startswith("auto") else shlex.quote(path)
 
+    def _clean(self) -> str:
+        """On this machine, the start of a command that takes Ansible's own environment off it; over ssh there is none.
+
+        Package scripts would otherwise find our virtual environment before the system's Python.
+        """
+        if self._connection.transport != "local":
+            return ""
+        names = sorted(name for name in os.environ if name.startswith(_OWN_ENVIRONMENT))
+        return shlex.join(["env", *(word for name in names for word in ("-u", name)), f"PATH={SYSTEM_PATH}"]) + " "
+
     def _call(self, name: str, request: str, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         become = self._connection.become
         if become is not None and not getattr(become, "pipelining", True):
             return {"failed": True, "msg": f"become method {become.name} cannot be used: it takes no standard input"}
-        python = self._interpreter(task_vars)
+        python = f"{self._clean()}{self._interpreter(task_vars)}"
         environment = self._compute_environment_string()
         command = f"{environment} {python} -I -S {folder()}/start.py".strip()
         done = self._low_level_execute_command(command, in_data=request.encode())

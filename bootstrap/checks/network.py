@@ -42,7 +42,7 @@ def proxies(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Fi
         found = facts.get(host.name)
         if found is None or not {"http_proxy", "https_proxy", "all_proxy"}.intersection(found.proxies):
             continue
-        needed = _inside(inventory, host)
+        needed = _inside(inventory, host, facts)
         excluded = [word.strip() for word in found.proxies.get("no_proxy", "").split(",") if word.strip()]
         missing = [name for name in needed if not _excluded(name, excluded)]
         if missing:
@@ -52,14 +52,22 @@ def proxies(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Fi
             )
 
 
-def _inside(inventory: Inventory, host: Host) -> list[str]:
+def _inside(inventory: Inventory, host: Host, facts: Mapping[str, HostFacts]) -> list[str]:
     ranges = [
         str(host.settings[name]) for name in ("cluster_pod_cidr", "cluster_service_cidr") if name in host.settings
     ]
-    addresses = [h.connection.address for h in inventory.hosts]
+    addresses = [_address(h, facts) for h in inventory.hosts]
     endpoint = str(host.settings.get("cluster_endpoint", ""))
     names = ["127.0.0.1", "localhost", *ranges, *addresses, *([endpoint] if endpoint else []), ".svc", ".cluster.local"]
     return list(dict.fromkeys(names))
+
+
+def _address(host: Host, facts: Mapping[str, HostFacts]) -> str:
+    """As the inventory has it; of this machine, which needs none there, the one that the others use."""
+    found = facts.get(host.name)
+    if not host.connection.local or found is None or host.connection.address in found.address_list:
+        return host.connection.address
+    return found.primary_address or host.connection.address
 
 
 def _excluded(name: str, excluded: Iterable[str]) -> bool:

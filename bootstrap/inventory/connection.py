@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,33 @@ from bootstrap.inventory.model import Connection
 from bootstrap.inventory.secret import SECRET_VARIABLES, Secret
 
 _SSH = frozenset({"ssh", "ansible.builtin.ssh", "smart"})
+_LOCAL = frozenset({"local", "ansible.builtin.local"})
 _DEFAULT_PYTHON = "/usr/bin/python3"  # ansible.cfg: interpreter_python
 _TRUE = frozenset({"true", "yes", "on", "1", "y", "t"})
+
+# What Ansible does not follow where a host is this machine; ansible_host is kept as its address among the others.
+SSH_ONLY = frozenset(
+    {
+        "ansible_host_key_checking",
+        "ansible_password",
+        "ansible_port",
+        "ansible_private_key_file",
+        "ansible_ssh_args",
+        "ansible_ssh_common_args",
+        "ansible_ssh_executable",
+        "ansible_ssh_extra_args",
+        "ansible_ssh_pass",
+        "ansible_ssh_password",
+        "ansible_ssh_pipelining",
+        "ansible_ssh_port",
+        "ansible_ssh_private_key_file",
+        "ansible_ssh_private_key_passphrase",
+        "ansible_ssh_retries",
+        "ansible_ssh_timeout",
+        "ansible_ssh_user",
+        "ansible_user",
+    }
+)
 
 # Names that a typo is compared with: what inventories of ssh hosts use, from the documentation of Ansible's ssh
 # connection and sudo become plugins.
@@ -53,7 +79,8 @@ KNOWN_CONNECTION_VARIABLES = frozenset(
 def read_connection(name: str, found: Mapping[str, Any]) -> Connection:
     """How to reach the host.
 
-    Users other than root become root unless the inventory says otherwise: all that is done on a host needs it.
+    Users other than root become root unless the inventory says otherwise: all that is done on a host needs it. On this
+    machine (ansible_connection=local) we are who we are: like Ansible, we pass over what is said for ssh.
 
     Raises:
         ValueError: the port is not a number.
@@ -64,6 +91,14 @@ def read_connection(name: str, found: Mapping[str, Any]) -> Connection:
     args = (_first(found, "ansible_ssh_common_args"), _first(found, "ansible_ssh_extra_args"))
     python = _first(found, "ansible_python_interpreter")
     become = found.get("ansible_become")
+    if is_local(found):
+        return Connection(
+            address=_first(found, "ansible_host", "ansible_ssh_host") or name,
+            become=os.geteuid() != 0 if become is None else str(become).lower() in _TRUE,
+            become_method=_first(found, "ansible_become_method") or "sudo",
+            python=python if python and not python.startswith("auto") else _DEFAULT_PYTHON,
+            local=True,
+        )
     return Connection(
         address=_first(found, "ansible_host", "ansible_ssh_host") or name,
         port=None if port is None else int(port),
@@ -79,26 +114,43 @@ def read_connection(name: str, found: Mapping[str, Any]) -> Connection:
 def connection_variables(found: Mapping[str, Any], connection: Connection) -> dict[str, Any]:
     """The variables to run Ansible with: the inventory's own, with what was decided above said explicitly."""
     kept = {name: Secret(value) if name in SECRET_VARIABLES else value for name, value in found.items()}
+    if connection.local:
+        kept = {name: value for name, value in kept.items() if name not in SSH_ONLY}
     return {**kept, "ansible_become": connection.become, "ansible_python_interpreter": connection.python}
 
 
 def check_connection(host: str, found: Mapping[str, Any], origins: Mapping[str, str]) -> list[Problem]:
-    """Refuse what is no ssh connection: the probe, tunnels and the lock all live on ssh."""
+    """Refuse what is neither ssh nor this machine: the probe, tunnels and the lock know these two ways only."""
     problems = []
     plugin = str(found.get("ansible_connection", "ssh"))
-    if plugin not in _SSH:
-        message = f"ansible_connection is `{plugin}`, but hosts are reached by ssh only"
-        fix = "remove it; for this machine itself, run an ssh server and name its address"
+    if plugin not in _SSH | _LOCAL:
+        message = f"ansible_connection is `{plugin}`, but hosts are reached by ssh, or are this machine (local)"
+        fix = "remove it, or say ansible_connection=local for the machine on which gpuctl runs"
         problems.append(Problem("connection-unsupported", message, fix, host, origins.get("ansible_connection")))
     if str(found.get("ansible_become_user", "root")) != "root":
         at = origins.get("ansible_become_user")
         problems.append(Problem("connection-unsupported", "ansible_become_user is not root", "remove it", host, at))
-    for name in ("ansible_port", "ansible_ssh_port"):
+    for name in ("ansible_port", "ansible_ssh_port") if plugin not in _LOCAL else ():
         text = str(found.get(name, 22))
         if not (text.isdecimal() and 0 < int(text) < 65536):
             message = f"`{name}` must be a TCP port, not {text!r}"
             problems.append(Problem("variable-invalid", message, "give its number", host, origins.get(name)))
     return problems
+
+
+def check_local_hosts(hosts: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """Refuse a second host that is this machine; hosts are as the resolving child answers them."""
+    local = [host for host in hosts if is_local(host["connection"])]
+    for host in local[1:]:
+        message = f"it and {local[0]['name']} both have ansible_connection=local: they are one machine"
+        fix = "list this machine once; a host can be in several groups"
+        at = host["origins"].get("ansible_connection")
+        yield Problem("connection-local-twice", message, fix, host["name"], at)
+
+
+def is_local(found: Mapping[str, Any]) -> bool:
+    """Whether these connection variables say that the host is this machine."""
+    return str(found.get("ansible_connection")) in _LOCAL
 
 
 def _first(found: Mapping[str, Any], *names: str) -> str | None:

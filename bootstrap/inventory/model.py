@@ -18,7 +18,11 @@ SERVICE_GROUPS = (NFS_SERVER, LAUNCH_AGENT)
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to reach one host: Ansible's connection variables, resolved."""
+    """How to reach one host: Ansible's connection variables, resolved.
+
+    A `local` host is this machine: commands run here, and `address` says only by which address others reach it, where
+    the inventory names one.
+    """
 
     address: str
     port: int | None = None
@@ -28,6 +32,12 @@ class Connection:
     become: bool = False
     become_method: str = "sudo"
     python: str = "/usr/bin/python3"
+    local: bool = False
+
+    @property
+    def from_here(self) -> str:
+        """The address at which this machine reaches the host's ports."""
+        return "127.0.0.1" if self.local else self.address
 
 
 @dataclass(frozen=True, slots=True)

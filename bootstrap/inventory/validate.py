@@ -13,7 +13,12 @@ from typing import Any
 
 from bootstrap.errors import Problem
 from bootstrap.hostside.gpuctl_nfsexports import client_complaint
-from bootstrap.inventory.connection import KNOWN_CONNECTION_VARIABLES, check_connection, read_connection
+from bootstrap.inventory.connection import (
+    KNOWN_CONNECTION_VARIABLES,
+    check_connection,
+    check_local_hosts,
+    read_connection,
+)
 from bootstrap.inventory.groups import group_problems
 from bootstrap.inventory.schema import SETTINGS_SCOPE, Variable, roles, variables
 
@@ -41,6 +46,7 @@ def problems_of(answer: Answer, path: Path) -> list[Problem]:
         found += _unknown(host)
         found += check_connection(host["name"], host["connection"], host["origins"])
         found += _unfit(host)
+    found += check_local_hosts(answer["hosts"])
     found += _same_address(answer["hosts"])
     found += _differing(answer["hosts"])
     return _merged(found)

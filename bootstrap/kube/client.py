@@ -19,7 +19,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Host
 from bootstrap.probe.remote import reach, run_as_root
-from bootstrap.probe.ssh import Session
+from bootstrap.probe.session import Session
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 _DIRECT_TIMEOUT_S = 2.0
@@ -109,7 +109,7 @@ def cluster_api(seed: Host, access: Access) -> Iterator[Cluster]:
     with reach(seed, access) as session:
         config = yaml.safe_load(read_admin_conf(session, seed, access))
         endpoint, port = _server(config)
-        with _reach(session, seed.connection.address, port) as (host, reached_port):
+        with _reach(session, seed.connection.from_here, port) as (host, reached_port):
             config["clusters"][0]["cluster"].update(
                 {"server": f"https://{host}:{reached_port}", "tls-server-name": endpoint}
             )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from bootstrap.inventory.model import Host
 from bootstrap.probe.facts import HostFacts
 
@@ -15,9 +13,4 @@ def node_address(host: Host, facts: HostFacts) -> str:
     """
     if host.connection.address in facts.address_list:
         return host.connection.address
-    candidates = facts.addresses.get(facts.default_interface or "", ())
-    for candidate in candidates:
-        address = ipaddress.ip_interface(candidate).ip
-        if address.version == 4 and not address.is_loopback:
-            return str(address)
-    return host.connection.address
+    return facts.primary_address or host.connection.from_here

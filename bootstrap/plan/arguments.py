@@ -259,7 +259,7 @@ def _cert_sans(values: Mapping[str, Any], facts: Mapping[str, HostFacts], invent
     """Endpoint name, node names and addresses, every ansible_host of control planes, 127.0.0.1; sorted."""
     names = {str(values["cluster_endpoint"]), "127.0.0.1"}
     for host in inventory.control_plane:
-        names.add(host.connection.address)
+        names.add(host.connection.from_here)
         if host.name in facts:
             names |= {node_name(facts[host.name]), node_address(host, facts[host.name])}
     return sorted(names)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -156,6 +157,15 @@ class HostFacts:
     def address_list(self) -> tuple[str, ...]:
         """All addresses without prefix length."""
         return tuple(a.split("/")[0] for addresses in self.addresses.values() for a in addresses)
+
+    @property
+    def primary_address(self) -> str | None:
+        """The IPv4 address of the interface by which the default route leaves."""
+        for candidate in self.addresses.get(self.default_interface or "", ()):
+            address = ipaddress.ip_interface(candidate).ip
+            if address.version == 4 and not address.is_loopback:
+                return str(address)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

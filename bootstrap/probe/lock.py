@@ -1,4 +1,4 @@
-"""One gpuctl at a time per host: a flock held there by a process that lives as long as our ssh session does."""
+"""One gpuctl at a time per host: a flock held there by a process that lives as long as our connection does."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.probe.connect import Sessions
 from bootstrap.probe.remote_python import become_password_of, start_python
-from bootstrap.probe.ssh import Sessions
 from bootstrap.probe.ssh_errors import ConnectFailure
 
 if TYPE_CHECKING:
-    import paramiko
-
     from bootstrap.inventory.model import Host
+    from bootstrap.probe.session import Channel
 
 LOCK_PATH = "/run/gpuctl.lock"  # gpuctl_facts_os reads it
 
 # Runs on the host. The kernel frees the lock with the process, so a killed owner leaves nothing behind; standard input
-# ends when the ssh session does.
+# ends when our connection does.
 _HOLDER = """\
 import fcntl, os, sys, time
 handle = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -57,7 +56,7 @@ class HeldLocks:
     hosts: tuple[str, ...]
     _sessions: Sessions
     _own_sessions: bool
-    _channels: dict[str, paramiko.Channel] = field(default_factory=dict)
+    _channels: dict[str, Channel] = field(default_factory=dict)
 
     def lost(self) -> tuple[str, ...]:
         """Hosts whose lock ended unasked: the connection or the holder is gone."""
@@ -122,9 +121,7 @@ def take_lock(
         held.release()
 
 
-def _lock(
-    sessions: Sessions, host: Host, words: tuple[str, str], password: str | None, timeout_s: float
-) -> paramiko.Channel:
+def _lock(sessions: Sessions, host: Host, words: tuple[str, str], password: str | None, timeout_s: float) -> Channel:
     channel = start_python(sessions.get(host), host, _HOLDER, (LOCK_PATH, *words), password, timeout_s)
     channel.settimeout(timeout_s)
     try:

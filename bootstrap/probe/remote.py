@@ -10,8 +10,9 @@ from bootstrap.access import Access
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Host
+from bootstrap.probe.connect import connect
 from bootstrap.probe.remote_python import run_python
-from bootstrap.probe.ssh import Completed, Session, connect
+from bootstrap.probe.session import Completed, Session
 from bootstrap.probe.ssh_errors import ConnectFailure
 
 _ROOT_TIMEOUT_S = 20.0

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import time
 from typing import TYPE_CHECKING
 
-from bootstrap.probe.ssh import Completed, Session, drain
+from bootstrap.probe.session import Channel, Completed, Session, drain
 from bootstrap.probe.ssh_errors import ConnectFailure, python_missing, sudo_denied
 
 if TYPE_CHECKING:
-    import paramiko
-
     from bootstrap.inventory.model import Host
 
 _BECOME_VARIABLES = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
@@ -27,7 +24,7 @@ def become_password_of(host: Host, given: str | None) -> str | None:
 
 def start_python(
     session: Session, host: Host, program: str, arguments: tuple[str, ...], password: str | None, timeout_s: float
-) -> paramiko.Channel:
+) -> Channel:
     """Start `program` as root; its standard input stays open behind it.
 
     The program is one line of length, then its text, read by a fixed first line, so that what follows is the
@@ -37,36 +34,35 @@ def start_python(
     argv = [host.connection.python, "-I", "-c", first, *arguments]
     sent = program.encode()
     payload = b"%d\n" % len(sent) + sent
-    if session.target.user == "root":
-        channel = session.open_exec(shlex.join(argv), timeout_s)
+    if session.user == "root":
+        channel = session.open_exec(argv, timeout_s)
     elif password is None:
-        channel = session.open_exec(shlex.join(["env", "LC_ALL=C", "sudo", "-n", "--", *argv]), timeout_s)
+        channel = session.open_exec(["env", "LC_ALL=C", "sudo", "-n", "--", *argv], timeout_s)
     else:
         return _with_password(session, argv, payload, password, timeout_s)
     channel.sendall(payload)
     return channel
 
 
-def _with_password(
-    session: Session, argv: list[str], payload: bytes, password: str, timeout_s: float
-) -> paramiko.Channel:
+def _with_password(session: Session, argv: list[str], payload: bytes, password: str, timeout_s: float) -> Channel:
     """Sudo may or may not ask. The password is sent only after its own prompt, the program only after Python's word."""
     mark = "gpuctl-" + secrets.token_hex(8)
     ready = f"print({mark!r}, flush=True);"
     argv = [*argv[:3], f"import sys;{ready}" + argv[3], *argv[4:]]
     sudo = ["env", "LC_ALL=C", "sudo", "-S", "-p", mark + "\n", "--"]
     deadline = time.monotonic() + timeout_s
-    channel = session.open_exec(shlex.join([*sudo, *argv]), timeout_s)
+    channel = session.open_exec([*sudo, *argv], timeout_s)
     out, err, asked = b"", b"", 0
     while mark.encode() not in out:
         if time.monotonic() > deadline:
             channel.close()
-            raise sudo_denied(session.target.user, f"sudo did not answer within {timeout_s:.0f} s")
+            raise sudo_denied(session.user, f"sudo did not answer within {timeout_s:.0f} s")
+        ended = channel.closed or channel.exit_status_ready()  # asked first: its last words are there by then
         if channel.recv_ready():
             out += channel.recv(1 << 12)
         elif channel.recv_stderr_ready():
             err += channel.recv_stderr(1 << 12)
-        elif channel.closed or channel.exit_status_ready():
+        elif ended:
             text = err.decode("utf-8", "replace").replace(mark, "")
             raise failure(Completed(channel.recv_exit_status(), "", text), session, argv[0])
         else:
@@ -75,7 +71,7 @@ def _with_password(
             asked += 1
             if asked > 1:
                 channel.close()
-                raise sudo_denied(session.target.user, "sudo: incorrect password")
+                raise sudo_denied(session.user, "sudo: incorrect password")
             channel.sendall(password.encode() + b"\n")
     channel.sendall(payload)
     return channel
@@ -91,7 +87,7 @@ def run_python(
         channel.shutdown_write()
         done = drain(channel, deadline)
     except (TimeoutError, OSError) as error:
-        said = f"{session.target.address} did not finish within {timeout_s:.0f} s what it was asked"
+        said = f"{session.address} did not finish within {timeout_s:.0f} s what it was asked"
         raise ConnectFailure("unreachable", said, "look at the load and the kernel log of the host") from error
     finally:
         channel.close()
@@ -103,7 +99,7 @@ def run_python(
 def failure(done: Completed, session: Session, python: str) -> ConnectFailure:
     """What a failed start of Python under sudo means."""
     said = done.err.strip() or done.out.strip()
-    user = session.target.user
+    user = session.user
     if "sudo" in said and user != "root" and python not in said:
         return sudo_denied(user, said)
     if done.rc in (126, 127) or (python in said and "not found" in said):

@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bootstrap.probe.bundle import script
+from bootstrap.probe.connect import Sessions
 from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
 from bootstrap.probe.facts_json import from_json
 from bootstrap.probe.lock import is_ours
 from bootstrap.probe.remote_python import run_python
-from bootstrap.probe.ssh import DEFAULT_TIMEOUT_S, Sessions
+from bootstrap.probe.session import DEFAULT_TIMEOUT_S
 from bootstrap.probe.ssh_errors import ConnectFailure, python_missing
 
 if TYPE_CHECKING:

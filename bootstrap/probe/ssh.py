@@ -1,15 +1,14 @@
-"""Ssh connections of our own: one per host, used again for probe, lock and tunnels."""
+"""An ssh connection of our own to one host."""
 
 from __future__ import annotations
 
 import logging
-import threading
+import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bootstrap.probe.session import DEFAULT_TIMEOUT_S, Completed, drain
 from bootstrap.probe.ssh_client import open_client
 from bootstrap.probe.ssh_errors import ConnectFailure, translate
 from bootstrap.probe.ssh_options import Target, resolve, resolve_jump
@@ -20,25 +19,32 @@ if TYPE_CHECKING:
 
     from bootstrap.inventory.model import Host
 
-DEFAULT_TIMEOUT_S = 15.0
+_CHANNEL_TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """What a remote command left: exit status (-1: killed by a signal), standard output, standard error."""
-
-    rc: int
-    out: str
-    err: str
-
-
-class Session:
+class SshSession:
     """An open connection to one host."""
 
     def __init__(self, target: Target, clients: Sequence[paramiko.SSHClient]) -> None:
         self.target = target
         self._clients = tuple(clients)  # jump hosts first, the host itself last
         self._tunnels: list[Tunnel] = []
+
+    @property
+    def user(self) -> str:
+        """As whom we are there."""
+        return self.target.user
+
+    @property
+    def address(self) -> str:
+        """Where the host is."""
+        return self.target.address
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        transport = self._clients[-1].get_transport()
+        return transport is None or not transport.is_active()
 
     @property
     def transport(self) -> paramiko.Transport:
@@ -48,11 +54,11 @@ class Session:
             raise ConnectFailure("unreachable", f"the connection to {self.target.address} was lost", "run again")
         return transport
 
-    def open_exec(self, command: str, timeout_s: float) -> paramiko.Channel:
-        """Start a command (a line for the user's shell there); the channel's operations time out after `timeout_s`."""
+    def open_exec(self, argv: Sequence[str], timeout_s: float) -> paramiko.Channel:
+        """Start a command by the user's shell there; the channel's operations time out after `timeout_s`."""
         channel = self.transport.open_session(timeout=timeout_s)
         channel.settimeout(timeout_s)
-        channel.exec_command(command)
+        channel.exec_command(shlex.join(argv))
         return channel
 
     def run(self, argv: Sequence[str], stdin: str = "", timeout_s: float = DEFAULT_TIMEOUT_S) -> Completed:
@@ -61,10 +67,8 @@ class Session:
         Raises:
             ConnectFailure: the connection was lost, or the command took longer than `timeout_s` seconds.
         """
-        import shlex
-
         deadline = time.monotonic() + timeout_s
-        channel = self.open_exec(shlex.join(argv), timeout_s)
+        channel = self.open_exec(argv, timeout_s)
         try:
             if stdin:
                 channel.sendall(stdin.encode())
@@ -78,7 +82,19 @@ class Session:
 
     def forward(self, remote_host: str, remote_port: int) -> int:
         """A port on 127.0.0.1 whose connections come out of the host, to remote_host:remote_port; until closed."""
-        tunnel = Tunnel(self.transport, remote_host, remote_port)
+        transport = self.transport
+
+        def connect(origin: tuple[str, int]) -> paramiko.Channel:
+            from paramiko import SSHException
+
+            try:
+                return transport.open_channel(
+                    "direct-tcpip", (remote_host, remote_port), origin, timeout=_CHANNEL_TIMEOUT_S
+                )
+            except SSHException as error:
+                raise OSError(str(error)) from error
+
+        tunnel = Tunnel(connect)
         self._tunnels.append(tunnel)
         return tunnel.port
 
@@ -90,26 +106,7 @@ class Session:
             client.close()
 
 
-def drain(channel: paramiko.Channel, deadline: float) -> Completed:
-    """Read a channel to its end. Raises TimeoutError at the deadline (time.monotonic)."""
-    out = _read(channel, channel.recv, deadline)
-    err = _read(channel, channel.recv_stderr, deadline)
-    if not channel.status_event.wait(max(deadline - time.monotonic(), 0.0)):
-        raise TimeoutError
-    return Completed(channel.exit_status, out, err)
-
-
-def _read(channel: paramiko.Channel, receive: Callable[[int], bytes], deadline: float) -> str:
-    data = bytearray()
-    while True:
-        channel.settimeout(max(deadline - time.monotonic(), 0.001))
-        chunk = receive(1 << 16)
-        if not chunk:
-            return data.decode("utf-8", "replace")
-        data += chunk
-
-
-def open_session(host: Host, *, timeout_s: float = DEFAULT_TIMEOUT_S, accept_new_host_keys: bool = False) -> Session:
+def open_ssh(host: Host, *, timeout_s: float = DEFAULT_TIMEOUT_S, accept_new_host_keys: bool = False) -> SshSession:
     """Connect to a host, through its jump hosts. Raises ConnectFailure; takes at most about `timeout_s` seconds."""
     logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)  # what it has to say comes as exceptions
     try:
@@ -130,7 +127,7 @@ def open_session(host: Host, *, timeout_s: float = DEFAULT_TIMEOUT_S, accept_new
             client = open_client(hop, sock, deadline, accept_new_host_keys, secrets)
             clients.append(client)
             sock = _channel(client, onward, deadline) if onward else None
-        return Session(target, clients)
+        return SshSession(target, clients)
     except Exception as error:  # paramiko lets many kinds out; all of them mean that the host cannot be used
         for client in reversed(clients):
             client.close()
@@ -148,54 +145,3 @@ def _channel(client: paramiko.SSHClient, onward: Target, deadline: float) -> par
     assert transport is not None  # noqa: S101 - a connected client has one
     left = max(deadline - time.monotonic(), 0.1)
     return transport.open_channel("direct-tcpip", (onward.address, onward.port), ("127.0.0.1", 0), timeout=left)
-
-
-@contextmanager
-def connect(
-    host: Host, *, timeout_s: float = DEFAULT_TIMEOUT_S, accept_new_host_keys: bool = False
-) -> Iterator[Session]:
-    """A connection for as long as the block lasts. Raises ConnectFailure."""
-    session = open_session(host, timeout_s=timeout_s, accept_new_host_keys=accept_new_host_keys)
-    try:
-        yield session
-    finally:
-        session.close()
-
-
-class Sessions:
-    """Connections by host name, opened once and used again; a context manager that closes them all."""
-
-    def __init__(self, *, timeout_s: float = DEFAULT_TIMEOUT_S, accept_new_host_keys: bool = False) -> None:
-        self.timeout_s = timeout_s
-        self.accept_new_host_keys = accept_new_host_keys
-        self._open: dict[str, Session] = {}
-        self._lock = threading.Lock()
-
-    def get(self, host: Host) -> Session:
-        """The connection to a host, opened if need be. Raises ConnectFailure."""
-        with self._lock:
-            known = self._open.get(host.name)
-        if known is not None:
-            try:
-                _ = known.transport
-            except ConnectFailure:
-                known.close()
-            else:
-                return known
-        session = open_session(host, timeout_s=self.timeout_s, accept_new_host_keys=self.accept_new_host_keys)
-        with self._lock:
-            self._open[host.name] = session
-        return session
-
-    def close(self) -> None:
-        """End all connections."""
-        with self._lock:
-            sessions, self._open = list(self._open.values()), {}
-        for session in sessions:
-            session.close()
-
-    def __enter__(self) -> Sessions:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -89,7 +89,7 @@ def sudo_denied(user: str, said: str) -> ConnectFailure:
     if "password" in last and "incorrect" not in last:
         fix = "pass --ask-become-pass, or allow the user to run sudo without a password"
     elif "not found" in last:
-        fix = "install sudo on the host, or set ansible_user=root"
+        fix = "install sudo on the host, or be root there (over ssh: ansible_user=root)"
     else:
         fix = "correct the password, or give the user the right to become root with sudo"
     return ConnectFailure("sudo-denied", f"{user} cannot become root: {last}", fix)

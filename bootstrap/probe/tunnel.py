@@ -1,4 +1,4 @@
-"""A local TCP port whose connections come out of a host, over the ssh connection that is open anyway."""
+"""A local TCP port whose connections come out of a host."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import contextlib
 import select
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-if TYPE_CHECKING:
-    import paramiko
-
-_CHANNEL_TIMEOUT_S = 10.0
+# From the client's address to what leads on: a socket, or what has its methods. Raises OSError or EOFError.
+Connect = Callable[[tuple[str, int]], Any]
 
 
 class Tunnel:
     """Listens on 127.0.0.1, `port`, until closed."""
 
-    def __init__(self, transport: paramiko.Transport, remote_host: str, remote_port: int) -> None:
-        self._transport = transport
-        self._remote = (remote_host, remote_port)
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, name="gpuctl-tunnel", daemon=True).start()
@@ -39,18 +37,16 @@ class Tunnel:
             threading.Thread(target=self._serve, args=(local, origin), daemon=True).start()
 
     def _serve(self, local: socket.socket, origin: tuple[str, int]) -> None:
-        from paramiko import SSHException
-
         try:
-            channel = self._transport.open_channel("direct-tcpip", self._remote, origin, timeout=_CHANNEL_TIMEOUT_S)
-        except (SSHException, OSError, EOFError):
+            channel = self._connect(origin)
+        except (OSError, EOFError):
             local.close()  # the client sees a connection that ended, as with any dead server
             return
         with local, channel, contextlib.suppress(OSError):
             _pump(local, channel)
 
 
-def _pump(local: socket.socket, channel: paramiko.Channel) -> None:
+def _pump(local: socket.socket, channel: Any) -> None:
     """Copy both ways until one side ends."""
     ends: list[Any] = [local, channel]
     while True:

@@ -12,7 +12,7 @@ from bootstrap.access import Access
 from bootstrap.errors import GpuctlError
 from bootstrap.inventory.model import Host
 from bootstrap.probe.remote import reach, run_as_root
-from bootstrap.probe.ssh import Session
+from bootstrap.probe.session import Session
 
 _TIMEOUT_S = 20.0
 _RUNTIME_TABLES = ("io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri")

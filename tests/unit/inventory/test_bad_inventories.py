@@ -177,9 +177,9 @@ BAD: dict[str, tuple[dict[str, str], list[tuple[str, str, str | None, str | None
         ini(GOOD + '[all:vars]\ncluster_name="{{ site"\n'),
         [("variable-invalid", "`cluster_name`", "lab.ini:7", None)],
     ),
-    "local-connection": (
-        ini("[control_plane]\ncp1 ansible_connection=local\n"),
-        [("connection-unsupported", "by ssh only", "lab.ini:2", "cp1")],
+    "local-connection-twice": (
+        ini("[control_plane]\ncp1 ansible_connection=local\n[workers]\ngpu1 ansible_connection=local\n"),
+        [("connection-local-twice", "it and cp1 both", "lab.ini:4", "gpu1")],
     ),
     "port": (
         ini("[control_plane]\ncp1 ansible_port=ssh\n"),

@@ -15,10 +15,10 @@ from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Connection, Host
 from bootstrap.probe import lock as locking
+from bootstrap.probe.connect import Sessions, connect
 from bootstrap.probe.facts import HostFacts, Unreachable
 from bootstrap.probe.lock import is_ours, take_lock
 from bootstrap.probe.run import probe_all, read_answer
-from bootstrap.probe.ssh import Sessions, connect
 from bootstrap.probe.ssh_errors import ConnectFailure
 from tests.unit.probe.sshd import SshServer, make_key
 
