@@ -88,7 +88,7 @@ def sudo_denied(user: str, said: str) -> ConnectFailure:
     last = said.strip().rsplit("\n", 1)[-1] or "no reason given"
     if "password" in last and "incorrect" not in last:
         fix = "pass --ask-become-pass, or allow the user to run sudo without a password"
-    elif "not found" in last:
+    elif "not found" in last or "No such file" in last:
         fix = "install sudo on the host, or be root there (over ssh: ansible_user=root)"
     else:
         fix = "correct the password, or give the user the right to become root with sudo"
