@@ -72,8 +72,14 @@ def lock(host: Host, facts: HostFacts) -> Iterator[Finding]:
         yield Say(host.name, "lock-held").refuse(f"locked by {facts.lock_holder}", "wait for that run, or end it")
 
 
-def ssh_options(host: Host, _facts: HostFacts) -> Iterator[Finding]:
-    """Options that Ansible's ssh follows and gpuctl's own connections do not."""
+def ssh_options(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """Options that Ansible's ssh follows and gpuctl's own connections do not; an address that is not this machine's."""
+    connection = host.connection
+    if connection.local and "ansible_host" in (host.origins or {}) and connection.address not in facts.address_list:
+        yield Say(host.name, "ssh-option-ignored").warn(
+            f"ansible_connection=local makes it this machine, which has no address {connection.address}",
+            "remove ansible_host, or ansible_connection if another machine is meant",
+        )
     ignored = ignored_options(host.connection.ssh_common_args)
     if ignored:
         yield Say(host.name, "ssh-option-ignored").warn(
