@@ -53,6 +53,8 @@ def write_run_inventory(
         if host.name not in arguments:
             continue
         values = {**(host.connection_vars or {}), **arguments[host.name]}
+        if host.connection.local:
+            values["gpuctl_reboot_ok"] = False  # the run would end with the machine
         if become_password is not None:
             values["ansible_become_password"] = become_password
         hosts[host.name] = _guarded({**values, "gpuctl_steps": per_host.get(host.name, [])})

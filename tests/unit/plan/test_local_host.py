@@ -1,4 +1,4 @@
-"""A host that is this machine has no address in the inventory: its facts give it."""
+"""A host that is this machine: its facts give its address, and it is not rebooted under us."""
 
 from __future__ import annotations
 
@@ -36,6 +36,15 @@ def test_the_machines_own_address_is_the_nodes() -> None:
     assert arguments["box"]["kubeadm_cert_sans"] == sorted(
         {"127.0.0.1", "198.51.100.10", "box", str(arguments["box"]["cluster_endpoint"])}
     )
+
+
+def test_the_machine_on_which_we_run_is_not_rebooted() -> None:
+    wanted = workstation(gpu1="198.51.100.11")
+    allowed = tuple(replace(h, settings={**h.settings, "nvidia_driver_reboot_ok": True}) for h in wanted.hosts)
+    facts = {name: host_facts(name) for name in ("box", "gpu1")}
+    arguments = decide(Inventory(wanted.path, allowed), facts).arguments.by_host
+
+    assert [arguments[name]["nvidia_driver_reboot_ok"] for name in ("box", "gpu1")] == [False, True]
 
 
 def test_ansible_host_chooses_among_the_machines_addresses() -> None:
