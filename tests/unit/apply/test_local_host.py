@@ -41,13 +41,33 @@ _PLAYBOOK = """
 """
 
 
-def test_modules_arrive_on_this_machine_once(tmp_path: Path) -> None:
+_SUDO = """#!/bin/sh
+while :; do case $1 in -p) prompt=$2; shift 2;; -u) shift 2;; -*) shift;; *) break;; esac; done
+printf %s "$prompt" >&2
+IFS= read -r given
+[ "$given" = right ] || { echo "Sorry, try again." >&2; exit 1; }
+echo x >> {log}
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize("become", [False, True])
+def test_modules_arrive_on_this_machine_once(tmp_path: Path, become: bool) -> None:
     place, private, out = tmp_path / "place", tmp_path / "private", tmp_path / "out.json"
     private.mkdir()
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "gpuctl_probe.py").write_text(_PLUGIN.format(place=str(place)))
     (tmp_path / "play.yml").write_text(_PLAYBOOK)
-    found = {"ansible_connection": "local", "ansible_become": False, "ansible_user": "eve", "ansible_port": "1"}
+    sudo, log = tmp_path / "sudo", tmp_path / "log"
+    sudo.write_text(_SUDO.replace("{log}", str(log)))
+    sudo.chmod(0o755)
+    found = {
+        "ansible_connection": "local",
+        "ansible_become": become,
+        "ansible_become_exe": str(sudo),
+        "ansible_user": "eve",
+        "ansible_port": "1",
+    }
     connection = read_connection("box", found)
     host = Host("box", frozenset(), connection, {}, connection_vars=connection_variables(found, connection))
     inventory = Inventory(tmp_path / "lab.ini", (host,))
@@ -61,8 +81,12 @@ def test_modules_arrive_on_this_machine_once(tmp_path: Path) -> None:
         run_id="r1",
         stop_file=nowhere,
         extra={},
+        become_password="right" if become else None,
     )
-    environment = _environment(content_root(), private) | {"ANSIBLE_ACTION_PLUGINS": str(tmp_path / "plugins")}
+    environment = _environment(content_root(), private) | {
+        "ANSIBLE_ACTION_PLUGINS": str(tmp_path / "plugins"),
+        "ANSIBLE_BECOME_ALLOW_SAME_USER": "1",  # root, too, may run the tests
+    }
     done = subprocess.run(
         ["ansible-playbook", "-i", str(tmp_path / "run.yml"), str(tmp_path / "play.yml")],
         env=environment,
@@ -76,6 +100,7 @@ def test_modules_arrive_on_this_machine_once(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(out.read_text()) == [os.uname().nodename] * 2
     assert [path.name.partition("-")[0] for path in place.iterdir()] == ["modules"]
+    assert log.exists() == become
 
 
 def test_what_ansible_sets_for_itself_stays_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
