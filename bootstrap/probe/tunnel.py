@@ -42,7 +42,7 @@ class Tunnel:
         except (OSError, EOFError):
             local.close()  # the client sees a connection that ended, as with any dead server
             return
-        with local, channel, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, EOFError), local, channel:  # closing a lost connection raises, too
             _pump(local, channel)
 
 

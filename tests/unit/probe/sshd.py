@@ -150,5 +150,5 @@ class _Interface(paramiko.ServerInterface):
                         break
                     threading.Event().wait(0.01)
         if channel is not None:
-            with inner, channel, contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, EOFError), inner, channel:
                 _pump(inner, channel)
