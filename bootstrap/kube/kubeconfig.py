@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import ipaddress
 import os
 import socket
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -83,13 +85,18 @@ def merge(path: Path, entry: Mapping[str, Any], *, use_context: bool) -> Merged:
     return Merged(path, name, changed, after.get("current-context") == name)
 
 
-def remove(path: Path, cluster_name: str) -> bool:
-    """Take the cluster's context, cluster and user out of the file; whether anything was there."""
+def remove(path: Path, cluster_name: str, network: str = "") -> bool:
+    """Take the cluster's context, cluster and user out of the file; whether anything was there.
+
+    With `network` (such as 10.1.2.0/24) only if the API server's address is in it: another cluster may have the name.
+    """
     if not path.exists():
         return False
     name = context_name(cluster_name)
     with _locked(path):
         before = _load(path)
+        if network and not _is_within(network, before.get("clusters") or [], name):
+            return False
         after = dict(before)
         for section in ("clusters", "users", "contexts"):
             after[section] = [item for item in before.get(section) or [] if item.get("name") != name]
@@ -99,6 +106,15 @@ def remove(path: Path, cluster_name: str) -> bool:
             return False
         _write(path, after)
     return True
+
+
+def _is_within(network: str, clusters: list[dict[str, Any]], name: str) -> bool:
+    server = next((str(item.get("cluster", {}).get("server")) for item in clusters if item.get("name") == name), "")
+    try:
+        address = ipaddress.ip_address(urlsplit(server).hostname or "")
+    except ValueError:
+        return False
+    return address in ipaddress.ip_network(network)
 
 
 def _with_entry(items: list[dict[str, Any]], entry: Mapping[str, Any]) -> list[dict[str, Any]]:

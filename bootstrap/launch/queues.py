@@ -115,7 +115,10 @@ class Queues:
         found = self.read(name)
         if found is None:
             words = f"entity {self.entity} has no queue {name} (it has: {', '.join(self.names()) or 'none'})"
-            fix = f"make it with `gpuctl launch queue apply {name} --preset job -e {self.entity}`"
+            fix = (
+                f"`gpuctl launch queue list -e {self.entity}` shows them; "
+                f"`gpuctl launch queue apply {name} --preset job -e {self.entity}` makes it"
+            )
             raise GpuctlError(ExitCode.PREFLIGHT, Problem("launch-queue-unknown", words, fix))
         return found
 

@@ -68,7 +68,8 @@ def problems(config: QueueConfig) -> Iterator[Problem]:
     for name, place in uses(config.kubernetes):
         if name not in config.variables:
             words = f"`{{{{{name}}}}}` is used, and there is no template variable `{name}`"
-            fix = f"declare it: --var {name}=DEFAULT,MIN,MAX, or `template_variables` in the file"
+            schema_words = "{type: integer, default: 1, minimum: 1, maximum: 8}"
+            fix = f"declare it in the file, such as: template_variables: {{{name}: {schema_words}}}"
             yield Problem("launch-variable-unknown", words, fix, at=config.at(place))
 
 

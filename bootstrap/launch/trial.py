@@ -219,12 +219,13 @@ class _Trial:
         return None
 
     def _result(self, track: Track, at: float, *, interrupted: bool) -> TrialResult:
-        withdrawn, left = False, tuple[Leftover, ...]()
+        withdrawn, removed, left = False, "", tuple[Leftover, ...]()
         if not track.passed:
             withdrawn = self._withdraw()
+            removed = self._remove_waiting()
             left = left_over(self._asked, self._item_id, self._sight(at, None, None), withdrawn=withdrawn)
         pod, hello = self._cluster.pod, self._cluster.hello
-        problems = (_interrupted(left, withdrawn=withdrawn),) if interrupted else _problems(track)
+        problems = (_interrupted(left, withdrawn=withdrawn, removed=removed),) if interrupted else _problems(track)
         return TrialResult(
             exit_code=_exit_code(track, interrupted=interrupted),
             asked=self._asked,
@@ -235,6 +236,7 @@ class _Trial:
             node=pod.node if pod else "",
             gpus_seen=hello.gpus if hello else None,
             withdrawn=withdrawn,
+            removed=removed,
             left=left,
             problems=problems,
         )
@@ -257,6 +259,13 @@ class _Trial:
         self._item = after
         return after is None
 
+    def _remove_waiting(self) -> str:
+        """Delete the Job if nothing of it runs; its name."""
+        try:
+            return self._cluster.remove_waiting()
+        except (ApiError, KeyboardInterrupt):
+            return ""  # it is named as left over
+
 
 def _tell(progress: Progress, queue: str, before: Track, after: Track) -> None:
     for stage in after.ended[len(before.ended) :]:
@@ -271,11 +280,13 @@ def _problems(track: Track) -> tuple[Problem, ...]:
     return (track.problem,) if track.problem is not None else ()
 
 
-def _interrupted(left: tuple[Leftover, ...], *, withdrawn: bool) -> Problem:
+def _interrupted(left: tuple[Leftover, ...], *, withdrawn: bool, removed: str) -> Problem:
+    gone = "the item was withdrawn, " if withdrawn else f"Job {removed} was deleted, " if removed else ""
     if left:
-        words = "interrupted; left over: " + ", ".join(f"{each.kind} {each.name} ({each.state})" for each in left)
-        return Problem("interrupted", words, "; ".join(each.remove for each in left if each.remove))
-    return Problem("interrupted", f"interrupted; {'the item was withdrawn, ' if withdrawn else ''}nothing is left over")
+        names = ", ".join(f"{each.kind} {each.name} ({each.state})" for each in left)
+        removes = "; ".join(each.remove for each in left if each.remove)
+        return Problem("interrupted", f"interrupted; {gone}left over: {names}", removes)
+    return Problem("interrupted", f"interrupted; {gone}nothing is left over")
 
 
 def _exit_code(track: Track, *, interrupted: bool) -> ExitCode:

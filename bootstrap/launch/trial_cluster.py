@@ -30,6 +30,9 @@ class Api(Protocol):
     def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """GET a text. Raises ApiError."""
 
+    def delete(self, path: str) -> None:
+        """DELETE; nothing when it is not there. Raises ApiError."""
+
 
 class ClusterSide:
     """Looks for one job after another; remembers what it saw, since a Job vanishes 60 s after its end.
@@ -61,6 +64,20 @@ class ClusterSide:
         elif self.job is not None and not self.job.gone:
             words = self._warning(self.job.namespace, self.job.name)
             self.job = replace(self.job, words=words) if words else self.job
+
+    def remove_waiting(self) -> str:
+        """Delete the trial's Job unless its pod has begun; its name, empty where nothing was deleted.
+
+        A Job that never gets a place, or its image, would keep its agent busy for ever. Raises ApiError.
+        """
+        job, pod = self.job, self.pod
+        begun = pod is not None and (pod.started or pod.phase in _FINISHED)
+        if job is None or job.gone or job.ended or begun:
+            return ""
+        self._api.delete(f"/apis/batch/v1/namespaces/{job.namespace}/jobs/{job.name}")
+        self.job = replace(job, gone=True)
+        self.pod = replace(pod, gone=True) if pod is not None else None
+        return f"{job.namespace}/{job.name}"
 
     def _see_pod(self, raw: Mapping[str, Any]) -> None:
         pod = pod_of(raw)

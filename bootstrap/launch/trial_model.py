@@ -194,6 +194,7 @@ class TrialResult:
     left: tuple[Leftover, ...] = ()
     problems: tuple[Problem, ...] = ()
     unsure: bool = False  # the job may be in the queue, and its item is not known
+    removed: str = ""  # the Job that was deleted because it had not begun
 
     def as_dict(self) -> dict[str, Any]:
         """The `data` of the JSON document."""

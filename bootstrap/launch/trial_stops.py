@@ -37,7 +37,11 @@ def _agent(sight: Sight, asked: Asked, limits: Limits, waited: float, late: bool
         return None  # a busy agent takes the item when a job of its ends
     if busy:
         words = f"{_names(fresh)} runs as many jobs as it may; the item is still PENDING after {waited:.0f} s"
-        return Problem("launch-agent-busy", words, "wait for them (--timeout), or raise `launch_agent_max_jobs`")
+        fix = (
+            "`kubectl get pods -A -l wandb.ai/monitor=true` shows its jobs: delete a Job that will never run, wait for "
+            "the others (--timeout), or raise `launch_agent_max_jobs`"
+        )
+        return Problem("launch-agent-busy", words, fix)
     words = f"{_names(fresh)} polls queue {asked.queue}, but the item is still PENDING after {waited:.0f} s"
     return Problem("launch-item-not-taken", words, _STATUS)
 

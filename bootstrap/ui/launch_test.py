@@ -48,6 +48,8 @@ def _queue(result: TrialResult) -> str:
 
 
 def _what_is_left(result: TrialResult) -> str:
+    if result.removed:
+        return f"; its Job {result.removed} was deleted, for it had not begun"
     if result.left or result.unsure:
         return ""
     if not result.item:

@@ -16,13 +16,18 @@ def down(
     everything: Annotated[bool, typer.Option("--all", envvar="GPUCTL_TESTVM_ALL", help="Every lab.")] = False,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
-    """Take a lab down; nothing of it stays."""
+    """Take a lab down; nothing of it stays, nor the context of its cluster in your kubeconfig."""
 
     def body(session: Session) -> Answer:
+        from bootstrap.kube.kubeconfig import remove
         from bootstrap.testvm import lab
         from bootstrap.ui.lab import lines_of_hosts
 
+        networks = {each.name: each.subnet for each in lab.list_labs()}
         gone = lab.down(None if everything else name, lines_of_hosts(session.console, session.run.log))
+        for each in gone:  # their clusters are gone as well: their contexts lead nowhere
+            if each in networks:
+                remove(options.kubeconfig_path(None), each, networks[each])
         nothing = "there is no lab" if everything else f"there is no lab {name}"
         lines = [f"lab {each} is gone" for each in gone] or [nothing]
         return Answer(lines=lines, data={"labs": list(gone)})

@@ -71,6 +71,7 @@ def test_merging_loses_nothing_and_leaves_the_current_context(tmp_path: Path, en
         assert after[section][0] == MINE[section][0]
         assert len(after[section]) == 2
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not remove(path, "lab", "198.51.100.0/24"), "a cluster elsewhere that has the lab's name"
     assert remove(path, "lab")
     assert yaml.safe_load(path.read_text()) == MINE
 

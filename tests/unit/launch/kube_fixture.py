@@ -24,6 +24,8 @@ class FakeCluster:
         self.log = ""
         self._run = self._item = ""
         self._looks = 0
+        self.deleted: list[str] = []
+        self.keeps_jobs = False
 
     def make_job(self, run: str, item: str) -> None:
         """What the agent does for an item."""
@@ -57,6 +59,12 @@ class FakeCluster:
             return {"items": self._events()}
         assert path == "/api/v1/nodes"
         return {"items": [_node("cp1", None), _node("gpu1", "1")]}
+
+    def delete(self, path: str) -> None:
+        """As Cluster.delete."""
+        if self.keeps_jobs:
+            raise ApiError(403, "forbidden")
+        self.deleted.append(path)
 
     def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """As Cluster.text: the log of the pod."""

@@ -234,13 +234,32 @@ def test_ctrl_c_withdraws_what_nobody_took(server: FakeServer) -> None:
     assert result.problems[0].message == "interrupted; the item was withdrawn, nothing is left over"
 
 
-def test_ctrl_c_names_the_job_that_runs_on(server: FakeServer) -> None:
+def test_ctrl_c_deletes_a_job_that_has_not_begun(server: FakeServer) -> None:
     server.cluster.stuck = "no_place"
     server.interrupt_at = 4
     result = trial(server)
 
     assert result.exit_code is ExitCode.INTERRUPTED
-    assert not result.withdrawn
+    assert (result.withdrawn, result.removed) == (False, f"{NAMESPACE}/launch-x")
+    assert server.cluster.deleted == [f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/launch-x"]
+    assert f"Job {NAMESPACE}/launch-x was deleted" in result.problems[0].message
+
+
+def test_a_job_that_has_no_place_does_not_keep_its_agent(server: FakeServer) -> None:
+    server.cluster.stuck = "no_place"
+    result = trial(server)
+
+    assert result.exit_code is ExitCode.NOT_READY
+    assert result.removed == f"{NAMESPACE}/launch-x"
+    assert [each.kind for each in result.left] == ["item"]
+
+
+def test_ctrl_c_names_the_job_that_may_not_be_deleted(server: FakeServer) -> None:
+    server.cluster.stuck = "no_place"
+    server.cluster.keeps_jobs = True
+    server.interrupt_at = 4
+    result = trial(server)
+
     assert result.left[0].remove == f"kubectl delete job -n {NAMESPACE} launch-x"
     assert f"Job {NAMESPACE}/launch-x (runs on)" in result.problems[0].message
     assert result.problems[0].fix == result.left[0].remove
@@ -248,6 +267,7 @@ def test_ctrl_c_names_the_job_that_runs_on(server: FakeServer) -> None:
 
 def test_ctrl_c_names_a_job_that_was_not_seen_before(server: FakeServer) -> None:
     server.cluster.stuck = "no_place"
+    server.cluster.keeps_jobs = True
     server.cluster.jump()
     server.takes_at, server.interrupt_at = 2, 2
     result = trial(server)
@@ -395,7 +415,7 @@ def test_the_json_form_has_no_program_and_no_enums(server: FakeServer) -> None:
 
     assert set(data) == {
         "entity", "queue", "project", "image", "gpus", "stages", "elapsed_s", "item", "run", "node", "gpus_seen",
-        "withdrawn", "left", "unsure",
+        "withdrawn", "removed", "left", "unsure",
     }  # fmt: skip
     assert data["stages"][0] == {
         "stage": "queue",
