@@ -25,6 +25,8 @@ from bootstrap.plan.summary import HostSummary
 from bootstrap.plan.survey import probe_hosts, refuse, resolve_limit, summarise
 from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
 
+_MINIKUBE_ONLY = frozenset({"docker", "minikube"})
+
 
 def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
     """Undo every component that has a receipt on the chosen hosts; a living cluster forgets the nodes that left it.
@@ -48,7 +50,7 @@ def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
     steps = removal_steps(inventory, facts, chosen)
     leaving = leaving_nodes(acting_view(inventory, facts, chosen), facts, chosen)
     if not steps and not leaving:
-        removed = remove(request.kubeconfig, inventory.cluster_name) if whole else False
+        removed = _forget_access(request, inventory) if whole else False
         return _result(inventory, hosts, (), begun, removed=removed, kept=kept)
     if not request.yes and not view.confirm(_question(steps, leaving, whole, purge=request.purge)):
         problem = Problem("not-confirmed", "not confirmed; nothing was changed", "answer yes, or give --yes")
@@ -62,7 +64,7 @@ def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
     problems, gone = execution.problems or _unfinished(code), False
     if whole and code is ExitCode.OK:
         try:
-            gone = remove(request.kubeconfig, inventory.cluster_name)
+            gone = _forget_access(request, inventory)
         except GpuctlError as error:  # the hosts are done: not to be told as a refusal
             problems, code = error.problems, error.exit_code
     return _result(inventory, hosts, outcomes, begun, removed=gone, problems=problems, code=code, kept=kept)
@@ -115,6 +117,11 @@ def exit_code_of(outcomes: Collection[HostOutcome], execution: Execution) -> Exi
         return ExitCode.PARTIAL
     complete = not execution.problems and ends <= {Outcome.DONE, Outcome.UNCHANGED}
     return ExitCode.OK if complete else ExitCode.STEP_FAILED
+
+
+def _forget_access(request: ResetRequest, inventory: Inventory) -> bool:
+    """Remove the cluster's context. That of a minikube cluster is minikube's, and goes with its profile."""
+    return inventory.minikube is None and remove(request.kubeconfig, inventory.cluster_name)
 
 
 def _unfinished(code: ExitCode) -> tuple[Problem, ...]:
@@ -171,6 +178,8 @@ def _question(steps: Collection[Step], leaving: Collection[str], whole: bool, *,
     if not steps:
         return f"The hosts of nodes {', '.join(leaving)} have left: the cluster will forget these nodes. Continue?"
     hosts = list(dict.fromkeys(step.host for step in steps))
+    if any(step.component in _MINIKUBE_ONLY for step in steps):
+        return f"Undo {len(steps)} components on {', '.join(hosts)}? A minikube cluster there will not run any more."
     what = "the cluster and everything that runs on it" if whole else "these nodes and the pods on them"
     if purge and any(step.component == "nfs_server" for step in steps):
         what += ", and all data of the NFS export where gpuctl made its folder,"

@@ -22,6 +22,7 @@ from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import Inventory
 from bootstrap.plan.cluster_view import node_name
 from bootstrap.plan.launch_arguments import check_launch_settings
+from bootstrap.plan.minikube_plan import refuse_minikube
 from bootstrap.plan.model import Step
 from bootstrap.plan.planner import Decision, installed_components
 from bootstrap.plan.survey import (
@@ -44,6 +45,7 @@ def plan(request: PlanRequest, view: ApplyView) -> PlanResult:
     """
     begun = time.monotonic()
     inventory = load_inventory(request.inventory)
+    refuse_minikube(inventory, "plan")
     check_launch_settings(inventory)
     limit = resolve_limit(inventory, request.limit)
     survey = _look(inventory, request, limit, view, begun)
@@ -72,6 +74,7 @@ def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
     begun = time.monotonic()
     sweep_private_directories()
     inventory = load_inventory(request.inventory)
+    refuse_minikube(inventory, "bootstrap")
     check_launch_settings(inventory)
     limit = resolve_limit(inventory, request.limit)
     survey = _look(inventory, request, limit, view, begun)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from bootstrap.inventory.model import CONTROL_PLANE, SERVICE_GROUPS, WORKERS, Inventory
+from bootstrap.inventory.model import CONTROL_PLANE, MINIKUBE, SERVICE_GROUPS, WORKERS, Inventory
 from bootstrap.plan.digests import plain
 from bootstrap.plan.model import CLUSTER, Step
 
@@ -61,7 +61,7 @@ def write_run_inventory(
     shared = {"gpuctl_resolved": True, "gpuctl_seed": seed, "gpuctl_run": run_id, "gpuctl_stop_file": str(stop_file)}
     groups = {
         group: {"hosts": {h.name: None for h in inventory.group(group) if h.name in hosts}}
-        for group in (CONTROL_PLANE, WORKERS, *SERVICE_GROUPS)
+        for group in (CONTROL_PLANE, WORKERS, MINIKUBE, *SERVICE_GROUPS)
     }
     document = {"all": {"hosts": hosts, "children": groups, "vars": _guarded({**shared, **extra})}}
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:

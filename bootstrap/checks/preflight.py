@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bootstrap.checks import cluster, gpu, hosts, network, packages, storage
+from bootstrap.checks import cluster, docker, gpu, hosts, network, packages, storage
 from bootstrap.checks.common import ClusterCheck, HostCheck
 from bootstrap.checks.finding import Finding, Severity
 from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
@@ -17,11 +17,19 @@ HOST_CHECKS: tuple[HostCheck, ...] = (
     hosts.root,
     hosts.operating_system,
     hosts.architecture,
-    hosts.hostname,
     hosts.lock,
     hosts.package_lock,
     hosts.ssh_options,
     hosts.foreign_receipts,
+)
+GPU_CHECKS: tuple[HostCheck, ...] = (
+    gpu.missing,
+    gpu.unsupported,
+    gpu.nouveau,
+    gpu.foreign,
+    gpu.mismatch,
+    gpu.secure_boot,
+    gpu.fabric,
 )
 # What only a node of the cluster must fulfil.
 NODE_CHECKS: tuple[HostCheck, ...] = (
@@ -37,13 +45,14 @@ NODE_CHECKS: tuple[HostCheck, ...] = (
     network.firewall,
     network.resolver,
     packages.container_runtime,
-    gpu.missing,
-    gpu.unsupported,
-    gpu.nouveau,
-    gpu.foreign,
-    gpu.mismatch,
-    gpu.secure_boot,
-    gpu.fabric,
+    *GPU_CHECKS,
+)
+# What the host of a minikube cluster must fulfil: the node is a container, so little else of the host matters.
+MINIKUBE_CHECKS: tuple[HostCheck, ...] = (
+    docker.too_old,
+    docker.rivals,
+    docker.room,
+    *GPU_CHECKS,
 )
 CLUSTER_CHECKS: tuple[ClusterCheck, ...] = (
     hosts.identity,
@@ -78,4 +87,6 @@ def count_of_checks(inventory: Inventory, probes: Mapping[str, ProbeResult]) -> 
 
 
 def _checks_of(host: Host) -> tuple[HostCheck, ...]:
-    return (*HOST_CHECKS, *NODE_CHECKS) if host.is_node else HOST_CHECKS
+    if host.is_minikube:
+        return (*HOST_CHECKS, *MINIKUBE_CHECKS)
+    return (*HOST_CHECKS, hosts.hostname, *(NODE_CHECKS if host.is_node else ()))

@@ -30,14 +30,23 @@ class Package(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A package to have; `version` is a glob such as "1.36.3-*", None for any."""
+    """A package to have; `version` is a glob such as "1.36.3-*", None for any; `at_least` a major version."""
 
     name: str
     version: Optional[str] = None
+    at_least: int = 0
 
     def satisfied_by(self, have: Optional[Package]) -> bool:
         """Whether what is installed will do."""
-        return have is not None and (self.version is None or fnmatch.fnmatchcase(have.version, self.version))
+        if have is None or major(have.version) < self.at_least:
+            return False
+        return self.version is None or fnmatch.fnmatchcase(have.version, self.version)
+
+
+def major(version: str) -> int:
+    """The first number of upstream's version, which follows the epoch: 28 of 5:28.5.2-1; 0 where there is none."""
+    number = version.split(":")[-1].split(".")[0]
+    return int(number) if number.isdigit() else 0
 
 
 def installed(status_text: Optional[str] = None) -> Dict[str, Package]:
@@ -144,6 +153,17 @@ def versions(names: Sequence[str]) -> Dict[str, List[str]]:
         parts = [part.strip() for part in line.split("|")]
         if len(parts) == 3 and parts[0] in found and parts[1] not in found[parts[0]]:
             found[parts[0]].append(parts[1])
+    return found
+
+
+def candidates(names: Sequence[str]) -> Dict[str, str]:
+    """The version that apt would install of each package, by its pins; without those that it knows no source for."""
+    found, name = {}, ""
+    for line in run(["apt-cache", "policy", *names], 60).out.splitlines() if names else ():
+        if not line.startswith(" "):
+            name = line.rstrip(":")
+        elif line.startswith("  Candidate: ") and "(none)" not in line:
+            found[name] = line.split(": ", 1)[1].strip()
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import grp
 import hashlib
+import json
 import os
 import pwd
 import stat
@@ -16,6 +17,7 @@ from .gpuctl_base import GONE, read_text, run
 UNKNOWN = "unknown"
 ABSENT = "absent"
 PRESENT = "present"
+JSON_KEYS = "json-keys "  # mode of evidence: the keys that the component named after it set, and no others
 DPKG_STATUS = "/var/lib/dpkg/status"
 
 
@@ -112,6 +114,8 @@ def file_state(path: str, mode: str = "exact") -> str:
             return "special," + owner
         with open(path, "rb") as handle:
             data = handle.read()
+        if mode.startswith(JSON_KEYS):
+            return _json_keys(data.decode("utf-8", "replace"), path, mode[len(JSON_KEYS) :])
         if mode in _PARTS:
             return _PARTS[mode](data.decode("utf-8", "replace"))
         return "sha256:" + hashlib.sha256(data).hexdigest() + "," + owner
@@ -131,6 +135,29 @@ def _swap_lines(text: str) -> str:
     rows = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     places = [r[0] for r in rows if len(r) >= 3 and (r[2] == "swap" or (len(r) == 5 and r[1] in ("partition", "file")))]
     return "swap:" + ",".join(places) if places else "no-swap"
+
+
+def _json_keys(text: str, path: str, component: str) -> str:
+    """Digest of the keys that a component set in a JSON file that others own as well."""
+    from .gpuctl_receipts import read_before
+
+    head = path + "#"
+    ours = [key[len(head) :] for key in read_before(component).get("json_keys", {}) if key.startswith(head)]
+    try:
+        tree = json.loads(text or "{}")
+    except ValueError:
+        return "keys:invalid"
+    values = {name: _value_at(tree, json.loads(name)) for name in ours}
+    return "keys:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _value_at(tree: Any, keys: list[str]) -> list[Any]:
+    """The value in a list, which is empty when there is none."""
+    for key in keys:
+        if not isinstance(tree, dict) or key not in tree:
+            return []
+        tree = tree[key]
+    return [tree]
 
 
 # What counts of a file that is not ours alone, by the mode that a role's evidence gives it.
@@ -168,7 +195,7 @@ def _paths(pattern: str) -> list[str]:
 def take(spec: Mapping[str, Any], sources: Sources | None = None) -> dict[str, str]:
     """The evidence that a spec names, as it stands now: flat, key "kind:name" → value.
 
-    spec: {"files": [{"path", "mode": "exact"|"present"}], "packages": [..], "units": [..], "sysctls": [..],
+    spec: {"files": [{"path", "mode": "exact"|"present"|…}], "packages": [..], "units": [..], "sysctls": [..],
     "links": [..]}; all keys are optional.
     A glob gives one key per match, and its own key as absent when nothing matches.
     """

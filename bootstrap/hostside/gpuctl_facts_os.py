@@ -14,7 +14,7 @@ from typing import Any
 from .gpuctl_base import listdir, read_line, read_text
 
 MODULES = ("overlay", "br_netfilter", "vxlan", "nf_tables", "nvidia", "nouveau")
-DATA_PATHS = ("/", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/var/lib/gpuctl")
+DATA_PATHS = ("/", "/var/lib/containerd", "/var/lib/docker", "/var/lib/kubelet", "/var/lib/etcd", "/var/lib/gpuctl")
 DPKG_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
 GPUCTL_LOCK = "/run/gpuctl.lock"
 STA_UNSYNC = 0x0040  # <linux/timex.h>

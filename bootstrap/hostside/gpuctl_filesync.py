@@ -146,7 +146,13 @@ def restore(component: str, check: bool) -> List[str]:
     before = receipts.read_before(component)
     changed = [path for path, saved in before["files"].items() if _restore_file(path, saved, check)]
     changed += [path for path in before.get("blocks", {}) if _remove_block(path, check)]
-    for folder in sorted(before.get("folders", {}), key=len, reverse=True):
+    return changed + remove_folders(component, check)
+
+
+def remove_folders(component: str, check: bool) -> List[str]:
+    """Remove the folders that came with the component and are empty; which."""
+    changed = []
+    for folder in sorted(receipts.read_before(component).get("folders", {}), key=len, reverse=True):
         if os.path.isdir(folder) and not os.listdir(folder):
             changed.append(folder)
             if not check:

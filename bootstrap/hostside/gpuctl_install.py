@@ -73,7 +73,7 @@ def _kernel(text: str) -> str:
 
 
 def _wanted(entry: Mapping[str, Any]) -> apt.Wanted:
-    return apt.Wanted(_kernel(entry["name"]), entry.get("version"))
+    return apt.Wanted(_kernel(entry["name"]), entry.get("version"), int(entry.get("at_least") or 0))
 
 
 def _applies(entry: Mapping[str, Any]) -> bool:
@@ -131,6 +131,7 @@ def _install(
 ) -> None:
     if not missing:
         return
+    _refuse_old(groups, missing, lock_timeout_s)
     concerned = [group for group in groups if {p.name for p in group.wanted} & {p.name for p in missing}]
     for group in concerned:
         for package in missing:
@@ -147,6 +148,28 @@ def _install(
         for name in sorted(set(apt.installed()) - set(before) - _names(groups)):
             for group in concerned:
                 receipts.remember_before(group.component, "dependencies", name)
+
+
+def _refuse_old(groups: Sequence[Group], missing: Sequence[apt.Wanted], lock_timeout_s: float) -> None:
+    """HostError when apt would install an older major version than is wanted, also after its lists were renewed."""
+    bounded = {package.name: package.at_least for package in missing if package.at_least and not package.version}
+    for renewed in (False, True):
+        offers = apt.candidates(list(bounded))
+        old = [name for name, version in offers.items() if apt.major(version) < bounded.get(name, 0)]
+        if not old:
+            return
+        if not renewed:
+            apt.update(lock_timeout_s)
+    name = old[0]
+    raise HostError(
+        _codes(groups).get(name) or "package-not-found",
+        f"{name} {bounded[name]} or newer is needed, and the host's sources have {offers[name]}",
+        "name a source that has it, or set its pins on the host",
+    )
+
+
+def _codes(groups: Sequence[Group]) -> Dict[str, Optional[str]]:
+    return {name: code for group in groups for name, code in group.codes.items()}
 
 
 def _names(groups: Sequence[Group]) -> Set[str]:
@@ -175,10 +198,9 @@ def _not_found(groups: Sequence[Group], missing: Sequence[apt.Wanted]) -> HostEr
     offers = apt.versions([package.name for package in missing])
     lacking = [p for p in missing if not any(p.satisfied_by(apt.Package(v, False)) for v in offers[p.name])]
     package = (lacking or list(missing))[0]
-    codes = {name: code for group in groups for name, code in group.codes.items()}
     offered = ", ".join(offers[package.name][:4])
     return HostError(
-        codes.get(package.name) or "package-not-found",
+        _codes(groups).get(package.name) or "package-not-found",
         f"no source offers {package.name} {package.version or ''}".rstrip()
         + (f"; on offer: {offered}" if offered else ""),
         "set a version that the source has, or another source",

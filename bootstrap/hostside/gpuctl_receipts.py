@@ -170,6 +170,13 @@ def remember_before(component: str, kind: str, key: str, value: Any = None, base
     return True
 
 
+def forget_before(component: str, kind: str, key: str, base: str = BASE) -> None:
+    """Drop one note, once that is as it was again."""
+    before = read_before(component, base)
+    if before.get(kind, {}).pop(key, None) is not None:
+        _write(_path(base, "before", component), before)
+
+
 def remember_file(component: str, path: str, base: str = BASE) -> bool:
     """Save a file (content, mode, owner), or that it was absent, before its first change; whether it was noted."""
     if path in read_before(component, base)["files"]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.errors import Problem
-from bootstrap.inventory.model import CONTROL_PLANE, NFS_SERVER, NODE_GROUPS, SERVICE_GROUPS, WORKERS
+from bootstrap.inventory.model import CONTROL_PLANE, MINIKUBE, NFS_SERVER, NODE_GROUPS, SERVICE_GROUPS, WORKERS
 
 # What other tools and older documents call the groups.
 _OTHER_NAMES = {
     CONTROL_PLANE: "control controller head kube_control_plane kube_master manager master server",
+    MINIKUBE: "mini_kube minikube_host",
     WORKERS: "agent compute gpu gpu_node gpu_worker k8s_node kube_node minion node slave",
     NFS_SERVER: "nfs nfs_host",
 }
@@ -39,13 +40,15 @@ def group_problems(answer: Mapping[str, Any], path: Path) -> Iterator[Problem]:
             words = "is in both control_plane and workers"
             fix = "list it in control_plane only: a control plane with GPUs runs pods as well (cluster_gpu: auto)"
             yield Problem("group-conflict", words, fix, host["name"], _listed_at(answer, host["name"], WORKERS))
-        elif not groups & {*NODE_GROUPS, *SERVICE_GROUPS}:
+        elif not groups & {*NODE_GROUPS, *SERVICE_GROUPS, MINIKUBE}:
             own = sorted(groups - _ANSIBLES_OWN, key=lambda name: (nearest(name) is None, name)) or ["ungrouped"]
             homeless[own[0]].append(host["name"])
     guesses = {nearest(group) for group in homeless}
     for group, hosts in homeless.items():
         yield _homeless(group, hosts, places.get(group) or _listed_at(answer, hosts[0], group))
-    if not has_control_plane and CONTROL_PLANE not in guesses:
+    lane = [host for host in answer["hosts"] if MINIKUBE in host["groups"]]
+    yield from _minikube_problems(answer, [host["name"] for host in lane], places)
+    if not lane and not has_control_plane and not guesses & {CONTROL_PLANE, MINIKUBE}:
         words = f"{path.name} has no host in the group control_plane"
         fix = "list at least one host under [control_plane]; it may be the only one"
         yield Problem("control-plane-missing", words, fix, at=places.get(CONTROL_PLANE))
@@ -55,10 +58,24 @@ def group_problems(answer: Mapping[str, Any], path: Path) -> Iterator[Problem]:
         yield Problem("group-conflict", words, "leave one host in nfs_server", at=places.get(NFS_SERVER))
 
 
+def _minikube_problems(answer: Mapping[str, Any], lane: list[str], places: Mapping[str, str]) -> Iterator[Problem]:
+    """More than one minikube host, or a cluster of nodes beside it."""
+    if len(lane) > 1:
+        words = f"minikube holds {', '.join(lane)}: gpuctl makes a minikube cluster on one host"
+        yield Problem("group-conflict", words, "leave one host in minikube", at=places.get(MINIKUBE))
+    others = {*NODE_GROUPS, *SERVICE_GROUPS}
+    beside = sorted({group for host in answer["hosts"] for group in host["groups"] if group in others})
+    if lane and beside:
+        words = f"minikube stands beside {', '.join(beside)}: an inventory is one cluster, of minikube or of nodes"
+        yield Problem(
+            "group-conflict", words, "put the minikube host into an inventory of its own", at=places.get(MINIKUBE)
+        )
+
+
 def nearest(group: str) -> str | None:
     """The group that was probably meant, or None."""
     plain = group.lower().replace("-", "_")
-    close = difflib.get_close_matches(plain, [CONTROL_PLANE, WORKERS, *SERVICE_GROUPS, *_ALIASES], 1, 0.75)
+    close = difflib.get_close_matches(plain, [CONTROL_PLANE, WORKERS, MINIKUBE, *SERVICE_GROUPS, *_ALIASES], 1, 0.75)
     return _ALIASES.get(close[0], close[0]) if close else None
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 CONTROL_PLANE = "control_plane"
 WORKERS = "workers"
+# The one host of a cluster that minikube makes: it excludes the others.
+MINIKUBE = "minikube"
 NODE_GROUPS = frozenset({CONTROL_PLANE, WORKERS})
 # Groups whose hosts serve the cluster; they may be nodes as well, or stand beside it.
 NFS_SERVER = "nfs_server"
@@ -67,6 +69,11 @@ class Host:
         """Whether the host is a node of the cluster, or is to become one."""
         return bool(self.groups & NODE_GROUPS)
 
+    @property
+    def is_minikube(self) -> bool:
+        """Whether the host is to hold a minikube cluster."""
+        return MINIKUBE in self.groups
+
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
@@ -91,6 +98,11 @@ class Inventory:
     def nodes(self) -> tuple[Host, ...]:
         """The hosts that are, or are to become, nodes: control planes and workers."""
         return tuple(h for h in self.hosts if h.is_node)
+
+    @property
+    def minikube(self) -> Host | None:
+        """The host that minikube's cluster is on; None in an inventory of nodes."""
+        return next((h for h in self.hosts if h.is_minikube), None)
 
     def group(self, name: str) -> tuple[Host, ...]:
         """The hosts of a group; empty where the file has no such group."""

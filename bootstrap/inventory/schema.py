@@ -53,7 +53,7 @@ class Component:
 
     name: str
     scope: str  # host | cluster | settings
-    hosts: str  # all (nodes) | gpu | control_plane | nfs_server | launch_agent
+    hosts: str  # all (nodes) | gpu | control_plane | nfs_server | launch_agent | minikube
     order: int
     effect: str
     uses: tuple[str, ...]

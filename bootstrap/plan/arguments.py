@@ -14,11 +14,12 @@ from typing import Any
 
 from bootstrap.errors import Problem, settings_error
 from bootstrap.hostside.gpuctl_receipts import known_arguments
-from bootstrap.inventory.model import SERVICE_GROUPS, Host, Inventory
+from bootstrap.inventory.model import MINIKUBE, SERVICE_GROUPS, Host, Inventory
 from bootstrap.inventory.schema import Component, components
 from bootstrap.plan.addresses import node_address
 from bootstrap.plan.cluster_view import ClusterView, node_name, recorded_argument
 from bootstrap.plan.launch_arguments import LaunchFiles, launch_arguments
+from bootstrap.plan.minikube_plan import belongs_on_minikube, minikube_arguments
 from bootstrap.plan.model import Update, upgrade_command
 from bootstrap.plan.nfs_arguments import nfs_arguments
 from bootstrap.probe.facts import HostFacts
@@ -53,6 +54,7 @@ def resolve_arguments(
             updates.setdefault((update.component, update.variable), update)
         values.update(_derived(host, values, facts, view, inventory))
         values.update(nfs_arguments(host, values, facts, inventory))
+        values.update(minikube_arguments(host, facts[host.name]))
         values.update(launch_arguments(host, facts[host.name], inventory, launch or LaunchFiles()))
         values["cluster_ca_certificate"] = ca_text
         by_host[host.name] = values
@@ -69,6 +71,8 @@ def components_for(host: Host, values: Mapping[str, Any], view: ClusterView) -> 
 
 
 def _belongs(component: Component, host: Host, values: Mapping[str, Any], view: ClusterView) -> bool:
+    if host.is_minikube or component.hosts == MINIKUBE:
+        return belongs_on_minikube(component, host, values)
     if component.scope == "cluster":
         return host.name == view.seed and (component.hosts != "gpu" or bool(values["cluster_has_gpus"]))
     if component.hosts in SERVICE_GROUPS:
@@ -99,6 +103,8 @@ def _apply_pins(values: dict[str, Any], host: Host, facts: Mapping[str, HostFact
                 continue
             values[variable] = installed
             values.update(_following(component, variable, host, values))
+            if not default:  # whatever there is: nothing newer is known
+                continue
             updates.append(
                 Update(
                     component.name, variable, str(installed), str(default), upgrade_command(component.name, variable)
@@ -145,8 +151,8 @@ def _derived(
     mine = facts[host.name]
     seed_values = inventory.host(view.seed).settings
     gpu_mode = values["cluster_gpu"]
-    gpu_host = host.is_node and gpu_mode != "none" and is_gpu_host(mine)
-    nodes = [facts[node.name] for node in inventory.nodes if node.name in facts]
+    gpu_host = (host.is_node or host.is_minikube) and gpu_mode != "none" and is_gpu_host(mine)
+    nodes = [facts[h.name] for h in inventory.hosts if (h.is_node or h.is_minikube) and h.name in facts]
     return {
         "cluster_os": f"{mine.os.id}-{mine.os.version_id}",
         "cluster_gpu_host": gpu_host,

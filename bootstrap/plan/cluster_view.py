@@ -17,7 +17,8 @@ class ClusterView:
     """The live cluster as its own control plane reports it.
 
     `seed` is the control-plane host that has the live cluster, else the first of the inventory; `kube` is None while
-    no API answers; `exists` says whether any control-plane host shows a cluster that was ready once.
+    no API answers; `exists` says whether any control-plane host shows a cluster that was ready once. Of a minikube
+    inventory nothing is known here but its host: the cluster is minikube's.
     """
 
     seed: str
@@ -36,6 +37,8 @@ def view_cluster(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Cluste
     Raises:
         GpuctlError: two control-plane hosts hold different clusters (exit 4): joining either would be a guess.
     """
+    if inventory.minikube:
+        return ClusterView(seed=inventory.minikube.name, exists=False, kube=None)
     holders = [h.name for h in inventory.control_plane if h.name in facts and _holds_cluster(facts[h.name])]
     _refuse_two_clusters(holders, facts)
     holders.sort(key=lambda name: recorded_argument(facts[name], "kubeadm", "kubeadm_role") != "init")

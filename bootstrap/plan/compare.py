@@ -35,6 +35,8 @@ def changed_arguments(component: Component, receipt: Mapping[str, Any], values: 
         if option.name not in values:
             continue
         entry = recorded.get(option.name)
+        if entry is None and plain(values[option.name]) == plain(option.default):
+            continue  # an argument that the role did not have then, and that says what it did then
         if entry is None or not same(str(entry["digest"]), plain(values[option.name])):
             changed.append(option.name)
     return tuple(changed)

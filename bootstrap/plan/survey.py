@@ -65,7 +65,8 @@ def examine(
     problems = [problem_of(finding) for finding in findings if finding.severity is Severity.REFUSE]
     facts = {name: probe for name, probe in probes.items() if isinstance(probe, HostFacts)}
     decision = None
-    if any(host.name in facts for host in inventory.control_plane):
+    deciding = (inventory.minikube,) if inventory.minikube else inventory.control_plane
+    if any(host.name in facts for host in deciding):
         try:
             decision = decide(inventory, facts, limit=limit, disrupt=disrupt, reboot=reboot)
         except GpuctlError as error:

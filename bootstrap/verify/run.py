@@ -13,6 +13,7 @@ from bootstrap.inventory.model import Inventory
 from bootstrap.kube.client import ApiError, Cluster, cluster_api
 from bootstrap.plan.arguments import is_gpu_host
 from bootstrap.plan.cluster_view import node_name, view_cluster
+from bootstrap.plan.minikube_plan import refuse_minikube
 from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse, resolve_limit
 from bootstrap.probe.facts import HostFacts, NodeFacts, Unreachable
 from bootstrap.progress import Progress
@@ -33,6 +34,7 @@ def verify_gpus(request: VerifyRequest, view: Progress) -> VerifyResult:
     """
     begun = time.monotonic()
     inventory = load_inventory(request.inventory)
+    refuse_minikube(inventory, "verify-gpus")
     limit = resolve_limit(inventory, request.limit)
     probes = probe_hosts(inventory, request.access)
     refuse(Problem(p.code, p.message, p.fix, p.host) for p in probes.values() if isinstance(p, Unreachable))

@@ -1,0 +1,61 @@
+"""The host of a minikube cluster: is there a Docker that can stay, or room and a way for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bootstrap.checks.common import Say, begun, gib
+from bootstrap.checks.finding import Finding
+
+if TYPE_CHECKING:
+    from bootstrap.inventory.model import Host
+    from bootstrap.probe.facts import HostFacts
+
+AT_LEAST = 25  # the oldest engine with CDI (roles/docker)
+ENGINE_PACKAGES = ("docker-ce", "docker.io", "moby-engine")
+# minikube's node image, images of Kubernetes and of one framework for GPUs.
+ROOM_BYTES = 20 * 2**30
+DATA = "/var/lib/docker"
+
+
+def engine(facts: HostFacts) -> tuple[str, str]:
+    """Name and version of the package that holds Docker's engine; empty without one."""
+    return next(((name, facts.packages[name]) for name in ENGINE_PACKAGES if name in facts.packages), ("", ""))
+
+
+def major(version: str) -> int:
+    """The first number of upstream's version: 28 of 5:28.5.2-1."""
+    number = version.split(":")[-1].split(".")[0]
+    return int(number) if number.isdecimal() else 0
+
+
+def too_old(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """An engine without CDI: it is somebody's, so it is not replaced unasked."""
+    name, version = engine(facts)
+    if name and major(version) < AT_LEAST:
+        yield Say(host.name, "minikube-docker-old").refuse(
+            f"{name} {version} is too old: Docker {AT_LEAST} or newer is needed",
+            f"upgrade it there, or run there: apt-get remove {name} (its containers stop)",
+        )
+
+
+def rivals(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """What calls itself docker and is none, or is one that Debian's packages cannot stand beside."""
+    say = Say(host.name, "runtime-conflict")
+    if facts.units.get("snap.docker.dockerd.service", "").startswith("active"):
+        yield say.refuse(
+            "Docker is installed as a snap, which cannot give GPUs to containers", "run there: snap remove docker"
+        )
+    if "podman-docker" in facts.packages and not engine(facts)[0]:
+        yield say.refuse("its command docker is podman's", "run there: apt-get remove podman-docker")
+
+
+def room(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """Space for images: a warning, since many hosts have most of them already."""
+    free = facts.disk_free_bytes.get(DATA)
+    if free is not None and free < ROOM_BYTES and not begun(facts, "minikube"):
+        yield Say(host.name, "disk-low").warn(
+            f"{DATA} has {gib(free)} free; a node with images for GPUs takes {gib(ROOM_BYTES)}",
+            f"free space there (`docker system df` shows what images take), or enlarge the disk of {DATA}",
+        )

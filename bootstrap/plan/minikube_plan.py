@@ -1,0 +1,61 @@
+"""What belongs on the host of a minikube cluster, and what its roles are told about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bootstrap.checks.docker import AT_LEAST, engine, major
+from bootstrap.errors import Problem, settings_error
+from bootstrap.inventory.model import MINIKUBE, Host, Inventory
+from bootstrap.inventory.schema import Component
+from bootstrap.plan.cluster_view import recorded_argument
+from bootstrap.probe.facts import HostFacts
+
+_DOCKER_UNIT = "docker.service"
+# Of the components that nodes have, those that this host has as well; the GPU's only where there is one.
+_SHARED = frozenset({"kube_host"})
+_SHARED_GPU = frozenset({"nvidia_driver", "nvidia_container_toolkit"})
+
+
+def belongs_on_minikube(component: Component, host: Host, values: Mapping[str, Any]) -> bool:
+    """Whether a component belongs on the host, or would if it were the minikube host."""
+    if not host.is_minikube:
+        return False
+    return (
+        component.hosts == MINIKUBE
+        or component.name in _SHARED
+        or (component.name in _SHARED_GPU and bool(values["cluster_gpu_host"]))
+    )
+
+
+def minikube_arguments(host: Host, facts: HostFacts) -> dict[str, Any]:
+    """Derived arguments of the roles for one host, as a minikube host or as none."""
+    found: dict[str, Any] = {
+        "kube_host_minimal": host.is_minikube,
+        "nvidia_container_toolkit_engine": "docker" if host.is_minikube else "containerd",
+        "docker_adopt": adopts_docker(facts),
+    }
+    if host.is_minikube:
+        # The cluster has an endpoint of its own; an address that a lease may change must not make a receipt differ.
+        found["cluster_endpoint_address"] = ""
+        found["kube_host_time_service"] = False
+    return found
+
+
+def adopts_docker(facts: HostFacts) -> bool:
+    """Whether a Docker that gpuctl did not install stays: packages that are new enough, or a unit without packages."""
+    before = recorded_argument(facts, "docker", "docker_adopt")
+    if before is not None:
+        return bool(before)
+    version = engine(facts)[1]
+    return major(version) >= AT_LEAST if version else _DOCKER_UNIT in facts.units
+
+
+def refuse_minikube(inventory: Inventory, command: str) -> None:
+    """Raise GpuctlError (settings, exit 3) for an inventory whose cluster minikube makes."""
+    if host := inventory.minikube:
+        words = (
+            f"`gpuctl {command}` is about clusters of nodes, and {inventory.path} holds the minikube host {host.name}"
+        )
+        raise settings_error(Problem("minikube-inventory", words, "run `gpuctl minikube up`"))
