@@ -33,7 +33,7 @@ def test_meta_is_well_formed(role: str) -> None:
     assert set(found) >= REQUIRED
     assert found["component"] == role
     assert found["scope"] in {"host", "cluster", "settings"}
-    assert found["hosts"] in {"all", "gpu", "control_plane", "nfs_server", "launch_agent"}
+    assert found["hosts"] in {"all", "gpu", "control_plane", "nfs_server", "launch_agent", "minikube"}
     assert found["effect"] in set(Effect)
     assert set(found["evidence"]) <= EVIDENCE_KEYS
 
@@ -80,8 +80,16 @@ def test_evidence_names_files_with_a_mode(role: str) -> None:
 
 def test_components_come_in_the_order_of_their_dependencies() -> None:
     names = [component.name for component in components()]
-    hosts = ["kube_host", "nvidia_driver", "containerd", "nvidia_container_toolkit", "nfs_client", "nfs_server"]
-    cluster = ["kubeadm", "flannel", "nvidia_device_plugin", "nfs_volumes", "csi_driver_nfs"]
+    hosts = [
+        "kube_host",
+        "nvidia_driver",
+        "containerd",
+        "docker",
+        "nvidia_container_toolkit",
+        "nfs_client",
+        "nfs_server",
+    ]
+    cluster = ["kubeadm", "minikube", "flannel", "nvidia_device_plugin", "nfs_volumes", "csi_driver_nfs"]
     launch = ["launch_agent", "launch_agent_host"]
     assert names == [name for name in (*hosts, *cluster, *launch) if name in names]
     assert len({component.order for component in components()}) == len(names)

@@ -68,7 +68,7 @@ def test_text_and_back(tree: dict[str, Any]) -> None:
 
 
 def test_a_needed_key_with_another_value_is_refused() -> None:
-    with pytest.raises(ConflictError, match='default-runtime is "crun", needed is "nvidia"'):
+    with pytest.raises(ConflictError, match=r'default-runtime is "crun", needed is "nvidia"'):
         merge({"default-runtime": "crun"}, {"default-runtime": "nvidia"}, [], {})
     with pytest.raises(ConflictError, match=r'runtimes is \[\], needed is \{"nvidia": \{"path": "x"\}\}'):
         merge({"runtimes": []}, {"runtimes": {"nvidia": {"path": "x"}}}, [], {})
@@ -96,7 +96,7 @@ def test_defaults_give_way_as_a_group() -> None:
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', "[]", "{", '{"a": 1}}', '"x"'])
 def test_what_is_no_object_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         load(text)
 
 

@@ -1,0 +1,110 @@
+"""minikube's program on a host, and the bundle for sites without internet access. What minikube makes is not looked at.
+
+Standard library only, Python 3.8 and later: this code runs on the hosts.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import tempfile
+from typing import List, Mapping
+
+from . import gpuctl_receipts as receipts
+from .gpuctl_bundle import unpack, unpacked_sum
+from .gpuctl_fetch import fetch, sha256_of
+from .gpuctl_hostio import HostError, run
+
+PROGRAM = "/usr/local/bin/minikube"
+BUNDLE = "/var/lib/gpuctl/minikube-bundle"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def architecture() -> str:
+    """How minikube calls this machine's."""
+    machine = os.uname().machine
+    return _ARCHITECTURES.get(machine, machine)
+
+
+def sum_for(version: str, sha256: str, sums: Mapping[str, str]) -> str:
+    """The sum that the program must have: the one given, else that of the table; HostError variable-invalid."""
+    found = sha256 or sums.get(architecture(), "")
+    if not found:
+        raise HostError(
+            "variable-invalid",
+            f"gpuctl knows no sha256 of minikube {version} for {architecture()}",
+            "set minikube_sha256 to the one that the release publishes, or leave minikube_version as it is",
+        )
+    return found.lower()
+
+
+def have_program(component: str, url: str, version: str, sha256: str, ca_path: str, check: bool) -> List[str]:
+    """Have the program, by its sum; what was done."""
+    if sha256_of(PROGRAM) == sha256 and os.access(PROGRAM, os.X_OK):
+        return []
+    if not check:
+        address = url.replace("{version}", version).replace("{arch}", architecture())
+        folder = os.path.dirname(PROGRAM)
+        _sweep(folder)
+        arrived = fetch(address, sha256, folder, ca_path)
+        try:
+            receipts.remember_file(component, PROGRAM)
+            os.chmod(arrived, 0o755)  # noqa: S103 - a program for everybody
+            os.replace(arrived, PROGRAM)
+        finally:
+            if os.path.exists(arrived):
+                os.unlink(arrived)
+    return [f"minikube {version}"]
+
+
+def have_bundle(url: str, sha256: str, ca_path: str, check: bool) -> List[str]:
+    """Have the bundle unpacked, or none without an address; what was done."""
+    if not url:
+        return drop_bundle(check)
+    if not sha256:
+        fix = "set minikube_bundle_sha256 to the bundle's sha256"
+        raise HostError("variable-invalid", "minikube_bundle_url has no minikube_bundle_sha256 beside it", fix)
+    if unpacked_sum(BUNDLE) == sha256.lower():
+        return []
+    if not check:
+        folder = os.path.dirname(BUNDLE)
+        _sweep(folder)
+        arrived = fetch(url, sha256, folder, ca_path)
+        try:
+            unpack(arrived, BUNDLE, sha256.lower())
+        finally:
+            os.unlink(arrived)
+        # Users seed their caches from it; what is secret beside it has a mode of its own.
+        os.chmod(folder, os.stat(folder).st_mode & 0o7777 | 0o111)  # noqa: S103 - to pass through
+    return ["bundle"]
+
+
+def _sweep(folder: str) -> None:
+    """Remove what a run that was killed while it fetched has left: no other run of gpuctl is at work here."""
+    for path in glob.glob(os.path.join(glob.escape(folder), ".gpuctl-*")):
+        if os.path.isfile(path):
+            os.unlink(path)
+
+
+def drop_bundle(check: bool) -> List[str]:
+    """Remove the unpacked bundle; what was done."""
+    if not os.path.isdir(BUNDLE):
+        return []
+    if not check:
+        shutil.rmtree(BUNDLE)
+    return ["bundle removed"]
+
+
+def version_of_program() -> str:
+    """What the program calls itself; HostError step-failed when it does not run on this machine."""
+    with tempfile.TemporaryDirectory(prefix="gpuctl-") as home:  # it makes folders below it, even for this
+        done = run([PROGRAM, "version", "--short"], 60, {"MINIKUBE_HOME": home, "HOME": home})
+    if done.rc != 0:
+        raise HostError(
+            "step-failed",
+            f"{PROGRAM} does not run: {done.tail(1)}",
+            "give a minikube for this machine's processor (minikube_download_url, minikube_sha256)",
+            done.tail(),
+        )
+    return done.out.strip()

@@ -1,0 +1,5 @@
+"""Action plugin gpuctl_minikube: runs the module of that name on the host."""
+
+from bootstrap.apply.host_action import HostAction as ActionModule
+
+__all__ = ["ActionModule"]
