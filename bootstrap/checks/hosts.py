@@ -50,6 +50,8 @@ def architecture(host: Host, facts: HostFacts) -> Iterator[Finding]:
 
 def hostname(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """The host's name becomes the node's: RFC 1123, at most 253 characters."""
+    if host.is_minikube:  # which names its node after the profile
+        return
     name = facts.hostname.lower()
     good = all(LABEL.fullmatch(label) for label in name.split(".")) and len(name) <= 253
     if not good or name.split(".")[0] == "localhost":

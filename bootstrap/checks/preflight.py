@@ -17,6 +17,7 @@ HOST_CHECKS: tuple[HostCheck, ...] = (
     hosts.root,
     hosts.operating_system,
     hosts.architecture,
+    hosts.hostname,
     hosts.lock,
     hosts.package_lock,
     hosts.ssh_options,
@@ -89,4 +90,4 @@ def count_of_checks(inventory: Inventory, probes: Mapping[str, ProbeResult]) -> 
 def _checks_of(host: Host) -> tuple[HostCheck, ...]:
     if host.is_minikube:
         return (*HOST_CHECKS, *MINIKUBE_CHECKS)
-    return (*HOST_CHECKS, hosts.hostname, *(NODE_CHECKS if host.is_node else ()))
+    return (*HOST_CHECKS, *NODE_CHECKS) if host.is_node else HOST_CHECKS

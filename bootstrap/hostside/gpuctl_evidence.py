@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any, Iterable, Mapping
 
 from .gpuctl_base import GONE, read_text, run
+from .gpuctl_receipts import read_before
 
 UNKNOWN = "unknown"
 ABSENT = "absent"
@@ -142,8 +143,6 @@ def _swap_lines(text: str) -> str:
 
 def _json_keys(text: str, path: str, component: str) -> str:
     """Digest of the keys that a component set in a JSON file that others own as well."""
-    from .gpuctl_receipts import read_before
-
     head = path + "#"
     ours = [key[len(head) :] for key in read_before(component).get("json_keys", {}) if key.startswith(head)]
     try:

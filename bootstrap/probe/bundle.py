@@ -12,8 +12,8 @@ HOSTSIDE = Path(__file__).resolve().parent.parent / "hostside"
 # In the order in which they import each other.
 FILES = (
     "gpuctl_base",
-    "gpuctl_evidence",
     "gpuctl_receipts",
+    "gpuctl_evidence",
     "gpuctl_kube",
     "gpuctl_facts_os",
     "gpuctl_facts_network",
