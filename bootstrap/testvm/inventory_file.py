@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import Problem, settings_error
-from bootstrap.testvm import ssh, state
+from bootstrap.testvm import mirror, ssh, state
 from bootstrap.testvm.names import CONTROL_PLANE
 
 if TYPE_CHECKING:
     from bootstrap.testvm.names import LabPaths
-    from bootstrap.testvm.state import LabRecord
+    from bootstrap.testvm.state import HostRecord, LabRecord
 
 _MARK = "# Made by `gpuctl testvm up` for lab "
 # The upstream registries whose images a cluster of these roles pulls.
 REGISTRIES = ("registry.k8s.io", "ghcr.io", "nvcr.io", "docker.io")
 APT_SOURCES = ("containerd", "kubeadm", "nvidia_container_toolkit", "nvidia_driver")
+MINIKUBE_APT_SOURCES = ("nvidia_container_toolkit", "nvidia_driver")
+MINIKUBE_SETTINGS = {
+    "program": ("minikube_download_url", "minikube_sha256"),
+    "bundle": ("minikube_bundle_url", "minikube_bundle_sha256"),
+}
 # Free space is that of the whole machine's disk, so the default (a share of it) says nothing about a host.
 KUBELET = {
     "evictionHard": {
@@ -43,18 +48,33 @@ class Facts:
     ca: str
     cgroup_v1: bool
     wheels: bool = False  # whether the mirror has what W&B Launch needs
+    minikube: tuple[tuple[str, tuple[str, str]], ...] = ()  # what the mirror has for minikube, as mirror.py says it
 
 
 def render(facts: Facts) -> str:
     """The text of lab.ini; the same facts give the same bytes."""
     record = facts.record
-    lines = [f"{_MARK}{record.name}; an edited file is left alone.", "", "[control_plane]"]
-    lines += [f"{h.name} ansible_host={h.address}" for h in record.hosts if h.name == CONTROL_PLANE]
-    lines += ["", "[workers]"]
-    lines += [f"{h.name} ansible_host={h.address}" for h in record.hosts if h.name != CONTROL_PLANE]
+    lines = [f"{_MARK}{record.name}; an edited file is left alone."]
+    for group, members in _groups(record).items():
+        lines += ["", f"[{group}]", *(f"{host.name} ansible_host={host.address}" for host in members)]
     lines += ["", "[all:vars]", "ansible_user=root", f"ansible_ssh_private_key_file={facts.key}"]
     lines += ["# The lab's own host keys, and no others.", f"ansible_ssh_common_args={facts.common_arguments}"]
-    lines += ["", f"cluster_name={record.name}", f"cluster_endpoint={record.name}-api", ""]
+    lines += _minikube(facts) if record.lane == "minikube" else _kubeadm(facts)
+    return "\n".join(lines) + "\n"
+
+
+def _groups(record: LabRecord) -> dict[str, list[HostRecord]]:
+    """Group → its hosts."""
+    if record.lane == "minikube":
+        return {"minikube": list(record.hosts)}
+    first = [host for host in record.hosts if host.name == CONTROL_PLANE]
+    return {"control_plane": first, "workers": [host for host in record.hosts if host.name != CONTROL_PLANE]}
+
+
+def _kubeadm(facts: Facts) -> list[str]:
+    """Settings of a cluster by kubeadm."""
+    record = facts.record
+    lines = ["", f"cluster_name={record.name}", f"cluster_endpoint={record.name}-api", ""]
     if facts.cgroup_v1:
         lines += [
             "# This machine has cgroup v1, which kubelet and kubeadm refuse unless told.",
@@ -62,8 +82,7 @@ def render(facts: Facts) -> str:
         ]
     if record.backend == "nspawn":
         lines += _shared()
-    lines += _mirror(facts) if record.mirror_url else []
-    return "\n".join(lines) + "\n"
+    return lines + (_mirror(facts) if record.mirror_url else [])
 
 
 def _shared() -> list[str]:
@@ -74,15 +93,45 @@ def _shared() -> list[str]:
     return [*lines, f"kubeadm_kube_proxy_config={json.dumps(KUBE_PROXY)}"]
 
 
-def _mirror(facts: Facts) -> list[str]:
+def _minikube(facts: Facts) -> list[str]:
+    """Settings of a minikube on the one host."""
+    lines: list[str] = []
+    if facts.cgroup_v1:
+        lines += ["", "# This machine has cgroup v1, which kubelet refuses unless told."]
+        lines += [f"minikube_extra_config={json.dumps(['kubelet.fail-cgroupv1=false'])}"]
+    if not facts.record.mirror_url:
+        return lines
+    lines += _sources(facts, MINIKUBE_APT_SOURCES)
+    lines += [
+        "# Docker as Debian packages it, from a newer Debian: in a suite of its own.",
+        "docker_source=distribution",
+    ]
+    lines += [f"docker_apt_source={json.dumps(_source(facts, 'docker'))}"]
+    for name, (path, checksum) in facts.minikube:
+        url, sha256 = MINIKUBE_SETTINGS[name]
+        lines += [f"{url}={facts.record.mirror_url}/{path}", f"{sha256}={checksum}"]
+    return lines
+
+
+def _source(facts: Facts, suite: str) -> dict[str, str]:
+    """A suite of the mirror's apt repository, as roles take it."""
     url = facts.record.mirror_url
-    source = {
-        "url": f"{url}/apt", "suite": "stable", "components": "main",
+    return {
+        "url": f"{url}/apt", "suite": suite, "components": "main",
         "key_url": f"{url}/keys/gpuctl-mirror.asc", "key_fingerprint": facts.record.mirror_fingerprint,
     }  # fmt: skip
+
+
+def _sources(facts: Facts, components: tuple[str, ...]) -> list[str]:
+    """The mirror as the place that components come from."""
     lines = ["", "# Components come from the lab's own mirror, as at a site without internet access."]
     lines += [f"cluster_ca_file={facts.ca}"]
-    lines += [f"{name}_apt_source={json.dumps(source)}" for name in APT_SOURCES]
+    return lines + [f"{name}_apt_source={json.dumps(_source(facts, 'stable'))}" for name in components]
+
+
+def _mirror(facts: Facts) -> list[str]:
+    url = facts.record.mirror_url
+    lines = _sources(facts, APT_SOURCES)
     lines += [f"launch_agent_host_wheels_url={url}/wheels/"] if facts.wheels else []
     return [*lines, f"containerd_registry_mirrors={json.dumps(dict.fromkeys(REGISTRIES, url))}"]
 
@@ -112,7 +161,9 @@ def write(
 ) -> LabRecord:
     """Write the inventory, unless a person edited it; return the record that knows it (saved before the file is)."""
     wheels = bool(record.mirror_root) and (Path(record.mirror_root) / "wheels").is_dir()
-    facts = Facts(record, str(paths.key), ssh.common_arguments(paths), str(paths.ca), cgroup_v1, wheels)
+    parts = mirror.minikube_files(Path(record.mirror_root)) if record.mirror_root else {}
+    arguments = ssh.common_arguments(paths)
+    facts = Facts(record, str(paths.key), arguments, str(paths.ca), cgroup_v1, wheels, tuple(sorted(parts.items())))
     text = render(facts)
     known = dict(record.inventories)
     old = path.read_text(errors="replace") if path.is_file() else None

@@ -20,22 +20,17 @@ from bootstrap.testvm import (
     mirror,
     network,
     provision,
-    qemu,
     registry,
     requirements,
+    shapes,
     ssh,
     state,
     sweep,
 )
-from bootstrap.testvm.names import (
-    MAX_HOSTS,
-    RUNTIME_ROOT,
-    LabPaths,
-    check_name,
-    labs_root,
-)
+from bootstrap.testvm.names import RUNTIME_ROOT, LabPaths, check_name, labs_root
 from bootstrap.testvm.nspawn import NspawnBackend
 from bootstrap.testvm.qemu import QemuBackend
+from bootstrap.testvm.shapes import Machines as Machines
 from bootstrap.testvm.state import HostRecord, LabRecord
 from bootstrap.testvm.supervised import Supervised
 
@@ -43,12 +38,7 @@ if TYPE_CHECKING:
     from bootstrap.testvm.backend import Backend
 
 Report = Callable[[str, str], None]
-GPU_MODELS = ("a100", "h100", "t4", "none")
-COMPONENTS = ("mirror", "official")
-MAX_GPUS = 16  # the largest boards (HGX, DGX-2) carry 8 or 16
 BACKENDS: Mapping[str, Backend] = {"nspawn": NspawnBackend(), "qemu": QemuBackend()}
-MIN_MEMORY_MIB = 384  # below this Debian's kernel and package manager run out of memory
-GPUS = 8
 _REBOOT_WAIT_S = 90.0  # orderly shutdown; systemd itself gives a stuck unit 90 s
 
 
@@ -74,15 +64,7 @@ class Lab:
     components: str
     subnet: str
     backend: str = "nspawn"
-
-
-@dataclass(frozen=True, slots=True)
-class Machines:
-    """What kind of hosts a lab has; memory and CPUs are a virtual machine's, 0 stands for the default."""
-
-    backend: str = "nspawn"
-    memory_mib: int = 0
-    cpus: int = 0
+    lane: str = "kubeadm"
 
 
 CONTAINERS = Machines()
@@ -90,7 +72,7 @@ CONTAINERS = Machines()
 
 def up(
     name: str = "lab",
-    hosts: int = 3,
+    hosts: int | None = None,
     gpus: int | None = None,
     gpu_model: str = "a100",
     components: str = "mirror",
@@ -100,14 +82,13 @@ def up(
 ) -> Lab:
     """Bring a lab up until each host takes ssh, or complete, or confirm, what is there of it.
 
-    `gpus` is per worker (per host for a lab of one): 8 unless told, none on virtual machines. Raises GpuctlError:
-    wrong arguments (exit 2), an inventory that is not ours (3), a machine that cannot hold test hosts (4), a host that
-    does not start (5).
+    `hosts` is 3 unless told, 1 for minikube; `gpus` is per worker (per host for a lab of one): 8 unless told, none on
+    virtual machines. Raises GpuctlError: wrong arguments (exit 2), an inventory that is not ours (3), a machine that
+    cannot hold test hosts (4), a host that does not start (5).
     """
     check_name(name)
-    if not 1 <= hosts <= MAX_HOSTS:
-        raise usage_error(f"a lab has 1 to {MAX_HOSTS} hosts, not {hosts}")
-    shape = _shape(gpus, gpu_model, components, machines)
+    count = shapes.host_count(hosts, machines.lane)
+    shape = shapes.checked(gpus, gpu_model, components, machines)
     inventory = inventory.absolute()
     if not inventory.parent.is_dir():
         raise usage_error(f"{inventory.parent} is not a directory", "name a file in one that exists with --inventory")
@@ -120,7 +101,7 @@ def up(
             if record is None:
                 record = registry.new_record(paths, shape)
             registry.check_same(record, shape)
-            record = registry.grow(paths, record, hosts)
+            record = registry.grow(paths, record, count)
             record = _complete(paths, record, report)
             v1 = record.backend == "nspawn" and cgroups.uses_v1()  # a virtual machine has its own, which is v2
             record = inventory_file.write(paths, record, inventory, cgroup_v1=v1, report=report)
@@ -128,38 +109,6 @@ def up(
         finally:
             if not paths.record.exists():
                 sweep.forget(paths)  # refused before anything was made
-
-
-def _shape(gpus: int | None, gpu_model: str, components: str, machines: Machines) -> registry.Shape:
-    """What was asked for, checked and with its defaults. Raises GpuctlError (exit 2)."""
-    if machines.backend not in BACKENDS:
-        raise usage_error(f"unknown backend {machines.backend!r}", f"one of {', '.join(BACKENDS)}")
-    if gpus is not None and not 0 <= gpus <= MAX_GPUS:
-        raise usage_error(f"a test host has 0 to {MAX_GPUS} GPUs, not {gpus}")
-    if gpu_model not in GPU_MODELS:
-        raise usage_error(f"unknown GPU model {gpu_model!r}", f"one of {', '.join(GPU_MODELS)}")
-    if components not in COMPONENTS:
-        raise usage_error(f"unknown source of components {components!r}", f"one of {', '.join(COMPONENTS)}")
-    if machines.backend == "qemu":
-        return _shape_of_machines(gpus, components, machines)
-    if machines.memory_mib or machines.cpus:
-        raise usage_error("containers have the memory and the CPUs of this machine", "leave --memory and --cpus out")
-    count = 0 if gpu_model == "none" else GPUS if gpus is None else gpus
-    return registry.Shape(count, gpu_model if count else "none", components)
-
-
-def _shape_of_machines(gpus: int | None, components: str, machines: Machines) -> registry.Shape:
-    if gpus:
-        raise usage_error(
-            "virtual machines have no simulated GPUs: those need hosts that share this machine's kernel",
-            "leave --gpus out (or 0), or take --backend nspawn",
-        )
-    memory, cpus = machines.memory_mib or qemu.MEMORY_MIB, machines.cpus or qemu.CPUS
-    if memory < MIN_MEMORY_MIB:
-        raise usage_error(f"a virtual machine needs {MIN_MEMORY_MIB} MiB of memory or more, not {memory}")
-    if not 1 <= cpus <= 64:
-        raise usage_error(f"a virtual machine has 1 to 64 CPUs, not {cpus}")
-    return registry.Shape(0, "none", components, machines.backend, memory, cpus)
 
 
 def _complete(paths: LabPaths, record: LabRecord, report: Report) -> LabRecord:
@@ -219,8 +168,9 @@ def _lab(paths: LabPaths, record: LabRecord) -> Lab:
     pairs = zip(record.hosts, states, strict=True)
     hosts = tuple(LabHost(host.name, host.address, now, host.gpus, host.model) for host, now in pairs)
     return Lab(
-        record.name, hosts, Path(record.inventory), record.created, record.components, record.network, record.backend
-    )
+        record.name, hosts, Path(record.inventory), record.created, record.components, record.network, record.backend,
+        record.lane,
+    )  # fmt: skip
 
 
 def _host_state(paths: LabPaths, backend: Backend, host: HostRecord) -> str:

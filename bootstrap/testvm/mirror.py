@@ -25,24 +25,39 @@ _LOOKS = 3
 _START_WAIT_S = 15.0
 
 
-def current() -> tuple[Path, str]:
-    """Root and apt key fingerprint of the complete mirror; raises GpuctlError `components-missing` without one."""
+def current(lane: str = "kubeadm") -> tuple[Path, str]:
+    """Root and apt key fingerprint of the complete mirror; raises GpuctlError `components-missing` without one.
+
+    For hosts of the minikube lane it must have that lane's optional parts, too.
+    """
     from bootstrap.testvm import components
 
     found = components.current()
+    command = "gpuctl testvm components build"
     if found is None:
-        raise GpuctlError(
-            ExitCode.PREFLIGHT,
-            Problem(
-                "components-missing", "no complete mirror of the components is there", "gpuctl testvm components build"
-            ),
-        )
-    return found.path, found.apt_key_fingerprint
+        problem = Problem("components-missing", "no complete mirror of the components is there", command)
+    elif lane == "minikube" and not {"bundle", "program"} <= set(minikube_files(found.path)):
+        what = "the mirror of the components has no parts for minikube"
+        problem = Problem("components-missing", what, f"{command} --with minikube")
+    else:
+        return found.path, found.apt_key_fingerprint
+    raise GpuctlError(ExitCode.PREFLIGHT, problem)
+
+
+def minikube_files(root: Path) -> dict[str, tuple[str, str]]:
+    """What a mirror has for the minikube lane: `program` and `bundle` → (path below the mirror's address, SHA-256)."""
+    from bootstrap.testvm.components import mirror
+
+    found = mirror.load(root)
+    return {
+        "bundle" if name.endswith(".tar") else "program": (f"{mirror.MINIKUBE}/{name}", digest)
+        for name, digest in (found.minikube if found else {}).items()
+    }
 
 
 def ensure(paths: LabPaths, record: LabRecord) -> LabRecord:
     """Serve the current mirror on the lab's bridge; return the record that knows where (saved before the start)."""
-    root, fingerprint = current()
+    root, fingerprint = current(record.lane)
     address = str(record.subnet.gateway)
     certificates.make(paths.state / "mirror", record.name, address)
     alive = is_running(paths)

@@ -14,6 +14,8 @@ PREFIX = "gpuctl-"  # 7 characters: with a name of 8 a link name has the 15 that
 RUNTIME_ROOT = Path("/run/gpuctl-testvm")
 MAX_HOSTS = 100
 CONTROL_PLANE = "cp1"
+MINIKUBE_HOST = "mk1"
+LANES = ("kubeadm", "minikube")
 
 
 def check_name(name: str) -> str:
@@ -25,8 +27,10 @@ def check_name(name: str) -> str:
     return name
 
 
-def host_names(count: int) -> tuple[str, ...]:
-    """`cp1`, then `gpu1`, `gpu2` …: `count` names."""
+def host_names(count: int, lane: str = "kubeadm") -> tuple[str, ...]:
+    """`cp1`, then `gpu1`, `gpu2` …: `count` names; the one host of a minikube lane is `mk1`."""
+    if lane == "minikube":
+        return (MINIKUBE_HOST,)[:count]
     return (CONTROL_PLANE, *(f"gpu{i}" for i in range(1, count)))
 
 

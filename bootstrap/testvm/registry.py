@@ -22,12 +22,13 @@ class Shape:
     backend: str = "nspawn"
     memory_mib: int = 0
     cpus: int = 0
+    lane: str = "kubeadm"
 
 
 def new_record(paths: LabPaths, shape: Shape) -> LabRecord:
     """Choose the lab's subnet and write its record: from here on, `down` knows of it."""
     if shape.components == "mirror":
-        mirror.current()  # refuses where there is none, before anything is made
+        mirror.current(shape.lane)  # refuses where there is none, before anything is made
     with state.lock(RUNTIME_ROOT):
         taken = [*network.taken_here(), *(other.subnet.network for other in records())]
         record = LabRecord(
@@ -69,7 +70,8 @@ def known_names() -> tuple[str, ...]:
 def check_same(record: LabRecord, shape: Shape) -> None:
     """Raise GpuctlError `lab-differs` where a lab was asked for that is there in another shape."""
     names = {"backend": "backend", "gpus": "GPUs per host", "gpu_model": "GPU model", "components": "components",
-             "memory_mib": "MiB of memory per host", "cpus": "CPUs per host"}  # fmt: skip
+             "memory_mib": "MiB of memory per host", "cpus": "CPUs per host",
+             "lane": "lane"}  # fmt: skip
     asked = {text: getattr(shape, field) for field, text in names.items()}
     has = {text: getattr(record, field) for field, text in names.items()}
     differing = [f"{what} {has[what]}, not {asked[what]}" for what in asked if asked[what] != has[what]]
@@ -86,7 +88,7 @@ def check_same(record: LabRecord, shape: Shape) -> None:
 
 def grow(paths: LabPaths, record: LabRecord, count: int) -> LabRecord:
     """Record the hosts that are missing up to `count`; a lab never shrinks."""
-    names = host_names(count)[len(record.hosts) :]
+    names = host_names(count, record.lane)[len(record.hosts) :]
     if not names:
         return record
     added: list[HostRecord] = []

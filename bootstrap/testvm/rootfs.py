@@ -42,6 +42,11 @@ MASKED = (
     "e2scrub_reap.service", "console-getty.service", "getty@tty1.service", "systemd-pstore.service",
 )  # fmt: skip
 _REVISION = 1  # raise when `_finish` changes
+# A mount and process namespace of its own: if we are killed, the command and its mounts go with us.
+SHIELD = (
+    "setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--pid", "--fork",
+    "--kill-child=KILL", "--mount-proc",
+)  # fmt: skip
 _TIMEOUT_S = 1800  # about 60 s on two cores with a near archive; a slow line may take many times that
 
 
@@ -140,9 +145,7 @@ def clean_if_idle(cache: Path) -> None:
 
 
 def _command(part: Path, wanted: Recipe) -> list[str]:
-    """Run mmdebstrap in its own mount and process namespace: if we are killed, it and its mounts go with us."""
-    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--pid", "--fork"]
-    command += ["--kill-child=KILL", "--mount-proc", "mmdebstrap", "--mode=root", "--variant=minbase"]
+    command = [*SHIELD, "mmdebstrap", "--mode=root", "--variant=minbase"]
     command += ["--format=directory", "--skip=cleanup/apt/lists", f"--include={','.join(wanted.packages)}"]
     command += [f"--aptopt={option}" for option in wanted.apt_options]
     command += [f'--aptopt=Acquire::http::Proxy "{wanted.proxy}"'] if wanted.proxy else []

@@ -56,6 +56,7 @@ class LabRecord:
     backend: str = "nspawn"
     memory_mib: int = 0  # per host, of virtual machines only
     cpus: int = 0
+    lane: str = "kubeadm"  # or minikube: what the hosts are for
 
     @property
     def subnet(self) -> Subnet:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bootstrap.jsonform import plain
-from bootstrap.testvm.components.builder import Progress
 from bootstrap.testvm.components.mirror import Mirror
+from bootstrap.testvm.components.parts import Progress
 from bootstrap.ui.console import Console
 from bootstrap.ui.layout import clock as as_clock
 from bootstrap.ui.layout import columns, count
@@ -40,20 +40,23 @@ def component_line(progress: Progress) -> str:
 def build_screen(mirror: Mirror) -> list[str]:
     """The mirror that a build ended with."""
     held = f"{count(len(mirror.packages), 'package')}, {count(len(mirror.images), 'image')}"
+    held += ", minikube" if mirror.minikube else ""
     if not mirror.complete:
         return [f"built what was asked for: {held}; not the whole mirror: the current one stays as it was"]
     return [f"mirror: {held}", "next: gpuctl testvm up"]
 
 
 def mirror_screen(mirror: Mirror) -> list[str]:
-    """Packages and images with their versions."""
-    return [
+    """Packages and images with their versions, and the files for minikube."""
+    lines = [
         f"mirror: {mirror.path}",
         "packages",
         *columns(sorted(mirror.packages.items())),
         "images",
         *columns((name, digest[:19]) for name, digest in sorted(mirror.images.items())),
     ]
+    files = [(name, f"sha256:{digest[:12]}") for name, digest in sorted(mirror.minikube.items())]
+    return [*lines, "minikube", *columns(files)] if files else lines
 
 
 def mirror_data(mirror: Mirror) -> dict[str, Any]:

@@ -17,9 +17,20 @@ Only = Annotated[
         "--only", envvar="GPUCTL_COMPONENTS_ONLY", help="Build just these, separated by commas.", metavar="COMPONENTS"
     ),
 ]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        envvar="GPUCTL_COMPONENTS_WITH",
+        help="Build these optional parts, too: minikube (what test hosts of the minikube lane need).",
+        metavar="PARTS",
+    ),
+]
 
 
-def build(context: typer.Context, only: Only = None, output: options.OutputForm = Output.TEXT) -> int:
+def build(
+    context: typer.Context, only: Only = None, groups: With = None, output: options.OutputForm = Output.TEXT
+) -> int:
     """Build the mirror of packages and images from source.
 
     What did not change comes from the cache.
@@ -29,7 +40,8 @@ def build(context: typer.Context, only: Only = None, output: options.OutputForm 
         from bootstrap.testvm.components import builder
         from bootstrap.ui.components import build_screen, lines_of_components, mirror_data
 
-        made = builder.build(lines_of_components(session.console, session.run.log), only=options.names(only))
+        report = lines_of_components(session.console, session.run.log)
+        made = builder.build(report, only=options.names(only), groups=options.names(groups))
         return Answer(lines=build_screen(made), data=mirror_data(made))
 
     return options.session_of(context).execute("testvm components build", output, body)

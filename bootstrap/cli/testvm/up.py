@@ -15,7 +15,10 @@ from bootstrap.cli.session import Answer, Output, Session
 
 def up(
     context: typer.Context,
-    hosts: Annotated[int, typer.Option("--hosts", envvar="GPUCTL_TESTVM_HOSTS", help="Number of hosts.")] = 3,
+    hosts: Annotated[
+        int | None,
+        typer.Option("--hosts", envvar="GPUCTL_TESTVM_HOSTS", help="Number of hosts.  [default: 3; minikube: 1]"),
+    ] = None,
     gpus: Annotated[
         int | None,
         typer.Option(
@@ -69,6 +72,15 @@ def up(
             "--cpus", envvar="GPUCTL_TESTVM_CPUS", help="CPUs per virtual machine.  [default: 1]", show_default=False
         ),
     ] = 0,
+    lane: Annotated[
+        str,
+        typer.Option(
+            "--lane",
+            envvar="GPUCTL_TESTVM_LANE",
+            help="What the hosts are for: kubeadm (a cluster), minikube (one host).",
+            metavar="LANE",
+        ),
+    ] = "kubeadm",
     output: options.OutputForm = Output.TEXT,
 ) -> int:
     """Start test hosts with simulated GPUs; write their inventory.
@@ -83,9 +95,10 @@ def up(
         begun = time.monotonic()
         file = inventory or Path(f"{name}.ini")
         report = lines_of_hosts(session.console, session.run.log)
-        machines = lab.Machines(backend, memory, cpus)
+        machines = lab.Machines(backend, memory, cpus, lane)
         made = lab.up(name, hosts, gpus, gpu_model, components, file, machines, report)
-        next_command = shlex.join(["gpuctl", "bootstrap", "--inventory", str(file)])
+        verb = ["minikube", "up"] if lane == "minikube" else ["bootstrap"]
+        next_command = shlex.join(["gpuctl", *verb, "--inventory", str(file)])
         lines = [*lab_screen(made, time.monotonic() - begun), f"next: {next_command}"]
         return Answer(lines=lines, data=lab_data(made))
 

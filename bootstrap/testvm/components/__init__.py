@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bootstrap.testvm.components.builder import Progress, build, component_names
+from bootstrap.testvm.components.builder import build, component_names
 from bootstrap.testvm.components.mirror import Mirror, current, trim
+from bootstrap.testvm.components.parts import Progress
 
 __all__ = ["Mirror", "Progress", "build", "component_names", "current", "trim"]

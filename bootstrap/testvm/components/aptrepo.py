@@ -1,4 +1,4 @@
-"""Writes a signed apt repository: dists/stable/main for one architecture, packages under pool/."""
+"""Writes a signed apt repository: suites below dists/ for one architecture, packages under pool/."""
 
 from __future__ import annotations
 
@@ -42,13 +42,15 @@ def _is_newer(version: str, other: str) -> bool:
     return subprocess.run(argv, timeout=30, check=False).returncode == 0
 
 
-def write_repository(root: Path, packages: Iterable[Path], key: signing.SigningKey, when: datetime) -> dict[str, str]:
-    """Writes the repository below `root` and gives name → newest version of what is in it.
+def write_repository(
+    root: Path, packages: Iterable[Path], key: signing.SigningKey, when: datetime, suite: str = SUITE
+) -> dict[str, str]:
+    """Writes a suite of the repository below `root` and gives name → newest version of what is in the suite.
 
     GpuctlError "component-build-failed" when one version of a package is there twice: apt would have to guess.
     """
     pool = root / "pool"
-    pool.mkdir(parents=True)
+    pool.mkdir(parents=True, exist_ok=True)
     versions: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
     paragraphs: list[str] = []
@@ -62,23 +64,23 @@ def write_repository(root: Path, packages: Iterable[Path], key: signing.SigningK
         paragraphs.append(text)
         link_or_copy(deb, pool / deb.name)
     arch = debs.architecture()
-    dist = root / "dists" / SUITE
+    dist = root / "dists" / suite
     index = dist / COMPONENT / f"binary-{arch}"
     index.mkdir(parents=True)
     text = "\n".join(paragraphs)
     (index / "Packages").write_text(text, encoding="utf-8")
     (index / "Packages.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
-    (dist / "Release").write_text(_release(dist, arch, when), encoding="utf-8")
+    (dist / "Release").write_text(_release(dist, suite, arch, when), encoding="utf-8")
     signing.sign(key, dist / "Release", dist / "InRelease", dist / "Release.gpg")
     return versions
 
 
-def _release(dist: Path, arch: str, when: datetime) -> str:
+def _release(dist: Path, suite: str, arch: str, when: datetime) -> str:
     head = {
         "Origin": "gpuctl",
         "Label": "gpuctl component mirror",
-        "Suite": SUITE,
-        "Codename": SUITE,
+        "Suite": suite,
+        "Codename": suite,
         "Date": when.astimezone(UTC).strftime("%a, %d %b %Y %H:%M:%S UTC"),
         "Architectures": arch,
         "Components": COMPONENT,

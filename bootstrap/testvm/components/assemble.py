@@ -1,4 +1,4 @@
-"""Puts built components side by side as a mirror: apt repository, images, wheels and the key."""
+"""Puts built components side by side as a mirror: apt repository, images, wheels, minikube and the key."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bootstrap.testvm.components import aptrepo, images, launch, mirror
-from bootstrap.testvm.components.mirror import WHEELS, Mirror
+from bootstrap.testvm.components import aptrepo, images, launch, minikube, mirror
+from bootstrap.testvm.components.mirror import MINIKUBE, WHEELS, Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bootstrap.testvm.components.signing import SigningKey
 
 DRIVERS, PACKAGES, IMAGES = "gpu-drivers", "packages", "images"
-PARTS = (DRIVERS, PACKAGES, IMAGES, *launch.PARTS)
+PARTS = (DRIVERS, PACKAGES, IMAGES, *launch.PARTS, minikube.PROGRAM, minikube.DOCKER, minikube.BUNDLE)
 
 
 def assemble(
@@ -29,7 +29,11 @@ def assemble(
     shutil.copy(key.public, partial / "keys" / "gpuctl-mirror.asc")
     folders = [entries[name] for name in (PACKAGES, DRIVERS) if name in entries]
     found = [deb for folder in folders for deb in folder.glob("*.deb")]
-    versions = aptrepo.write_repository(partial / "apt", found, key, datetime.now(UTC))
+    now = datetime.now(UTC)
+    versions = aptrepo.write_repository(partial / "apt", found, key, now)
+    if minikube.DOCKER in entries:
+        docker = entries[minikube.DOCKER].glob("*.deb")
+        versions |= aptrepo.write_repository(partial / "apt", docker, key, now, minikube.SUITE)
     layouts = [entries[name] for name in (IMAGES, launch.IMAGE) if name in entries]
     references = images.unite(images.Layout(partial / "oci"), [images.Layout(folder) for folder in layouts])
     if launch.WHEELS in entries:
@@ -45,6 +49,7 @@ def assemble(
         versions,
         complete,
         tuple(sorted(str(entry.relative_to(root)) for entry in entries.values())),
+        minikube.lay(entries, partial / MINIKUBE),
     )
     mirror.save(made)
     shutil.rmtree(path, ignore_errors=True)

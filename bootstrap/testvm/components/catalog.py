@@ -89,18 +89,46 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """minikube's node image: Debian packages, programs and how it starts."""
+
+    ref: str
+    packages: tuple[str, ...]
+    programs: dict[str, str]
+    entrypoint: tuple[str, ...]
+    env: dict[str, str]
+    stop_signal: str
+    ports: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Minikube:
+    """What the mirror has for the minikube lane; `go` names those of the Go components that only it needs."""
+
+    disk_gib: int
+    go: tuple[str, ...]
+    docker_suite: str
+    docker_packages: tuple[str, ...]
+    node: Node
+    images: dict[str, str]  # name in minikube's cache → image of the catalogue
+    addons: dict[str, str]  # minikube's name → image of the catalogue
+    cni: str
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """All of catalog.yml."""
 
     disk_gib_cold: int
     disk_gib_warm: int
     go_fallback: str  # a pip requirement with its exact version
-    go: dict[str, GoComponent]
+    go: dict[str, GoComponent]  # with those of the minikube lane
     c: dict[str, CComponent]
     layers: dict[str, Layer]
     packages: dict[str, Package]
     images: dict[str, Image]
     launch: Launch
+    minikube: Minikube
 
 
 def _tuples(entry: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +142,10 @@ def parse(document: dict[str, Any]) -> Catalog:
         disk_gib_cold=document["disk_gib"]["cold"],
         disk_gib_warm=document["disk_gib"]["warm"],
         go_fallback=f"{fallback['package']}=={fallback['version']}",
-        go={name: GoComponent(name=name, **_tuples(entry)) for name, entry in document["go"].items()},
+        go={
+            name: GoComponent(name=name, **_tuples(entry))
+            for name, entry in (document["go"] | document["minikube"]["go"]).items()
+        },
         c={n: CComponent(name=n, source=FILES / e["source"], version=e["version"]) for n, e in document["c"].items()},
         layers={name: Layer(name=name, **_tuples(entry)) for name, entry in document["layers"].items()},
         packages={
@@ -123,12 +154,24 @@ def parse(document: dict[str, Any]) -> Catalog:
         },
         images={ref: Image(ref=ref, **{"programs": {}, **_tuples(entry)}) for ref, entry in document["images"].items()},
         launch=_launch(document["launch"]),
+        minikube=_minikube(document["minikube"]),
     )
 
 
 def _launch(entry: dict[str, Any]) -> Launch:
     image = Image(**{"programs": {}, **_tuples(entry["image"])})
     return Launch(**_tuples(entry) | {"image": image})
+
+
+def _minikube(entry: dict[str, Any]) -> Minikube:
+    docker = entry["docker"]
+    changed = {
+        "go": tuple(entry["go"]),
+        "docker_suite": docker["suite"],
+        "docker_packages": tuple(docker["packages"]),
+        "node": Node(**_tuples(entry["node"])),
+    }
+    return Minikube(**{name: value for name, value in entry.items() if name != "docker"} | changed)
 
 
 @cache

@@ -147,6 +147,14 @@ def build(component: GoComponent, chain: Toolchain, out: Path, log: Path) -> Non
     target.rmdir()
 
 
+def source(component: GoComponent, chain: Toolchain) -> Path:
+    """Folder of the component's own module with all its files, fetched where the cache has it not."""
+    name = f"{component.module}@{component.version}"
+    command = [chain.go, "-C", str(component.folder), "mod", "download", "-json", name]
+    found = json.loads(tools.output(command, timeout_s=600, env=environment(component)))
+    return Path(found["Dir"])
+
+
 def is_warm(chain: Toolchain) -> bool:
     """Whether Go's caches already hold the largest module: then a build takes far less disk than one from nothing."""
     places = json.loads(tools.output([chain.go, "env", "-json", "GOCACHE", "GOMODCACHE"]))

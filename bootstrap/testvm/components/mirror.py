@@ -7,23 +7,23 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bootstrap.testvm.components.cache import build_lock, cache_root, read_marker, write_marker
 
 DOCUMENT = "mirror.json"
-WHEELS = "wheels"
+WHEELS, MINIKUBE = "wheels", "minikube"
 IN_USE = ".in-use"  # whoever serves a mirror holds a shared lock on this file in it
 
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """A mirror on disk: apt/ (signed repository), oci/ (image layout), keys/gpuctl-mirror.asc, and perhaps wheels/.
+    """A mirror on disk: apt/ (signed repository), oci/ (image layout), keys/gpuctl-mirror.asc.
 
-    `images` maps name:tag to the manifest's digest, `packages` name to version. `complete` is false where it was
-    built of some components only.
+    Perhaps it has wheels/ and minikube/, too. `images` maps name:tag to the manifest's digest, `packages` name to
+    version, `minikube` file name to SHA-256. `complete` is false where it was built of some components only.
     """
 
     path: Path
@@ -34,6 +34,7 @@ class Mirror:
     packages: dict[str, str]
     complete: bool
     entries: tuple[str, ...]  # what of the cache it was made of, relative to the cache's root
+    minikube: dict[str, str] = field(default_factory=dict)
 
 
 def save(mirror: Mirror) -> None:

@@ -1,4 +1,4 @@
-"""Serves a mirror over HTTPS: /apt, /keys, /wheels, and /v2, the read-only part of the OCI distribution API.
+"""Serves a mirror over HTTPS: /apt, /keys, /wheels, /minikube, and /v2, the read-only part of the OCI distribution API.
 
 Images of all upstream registries lie side by side. A registry is named by `?ns=registry.k8s.io`, as containerd asks a
 mirror, or by the first part of the path (/v2/registry.k8s.io/kube-apiserver/…).
@@ -25,18 +25,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from bootstrap.testvm.components.images import MANIFEST, references
-from bootstrap.testvm.components.mirror import IN_USE, WHEELS
+from bootstrap.testvm.components.mirror import IN_USE, MINIKUBE, WHEELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CHUNK = 1 << 20  # bytes handed to TLS at once: far more than a record, small against memory
 IDLE_S = 60
-FOLDERS = ("apt", "keys", WHEELS)
+FOLDERS = ("apt", "keys", WHEELS, MINIKUBE)
 TYPES = {
     ".asc": "application/pgp-keys",
     ".deb": "application/vnd.debian.binary-package",
     ".gz": "application/gzip",
+    ".tar": "application/x-tar",
     ".whl": "application/zip",
 }
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

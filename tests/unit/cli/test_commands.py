@@ -18,8 +18,8 @@ import typer
 from bootstrap import __version__
 from bootstrap.cli.app import make_app
 from bootstrap.cli.main import main
-from bootstrap.testvm.components.builder import Progress
 from bootstrap.testvm.components.mirror import Mirror
+from bootstrap.testvm.components.parts import Progress
 from bootstrap.testvm.lab import Lab, LabHost, Machines
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "cli" / "help"
@@ -139,7 +139,7 @@ def test_testvm_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setattr("bootstrap.testvm.lab.list_labs", lambda: (LAB,))
     assert main(["testvm", "list", "--output", "json"]) == 0
     (lab,) = json.loads(capsys.readouterr().out)["data"]["labs"]
-    assert set(lab) == {"name", "hosts", "inventory", "created", "components", "subnet", "backend"}
+    assert set(lab) == {"name", "hosts", "inventory", "created", "components", "subnet", "backend", "lane"}
     assert lab["hosts"][1] == {"name": "gpu1", "address": "10.89.1.11", "state": "booting", "gpus": 8, "model": "a100"}
     monkeypatch.setattr("bootstrap.testvm.lab.list_labs", lambda: ())
     assert main(["testvm", "list"]) == 0
@@ -177,7 +177,8 @@ def test_ssh_in_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_components_build(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    def build(report: Callable[[Progress], None], *, only: tuple[str, ...]) -> Mirror:
+    def build(report: Callable[[Progress], None], *, only: tuple[str, ...], groups: tuple[str, ...]) -> Mirror:
+        assert groups == ()
         report(Progress("pause", "cached"))
         report(Progress("containerd", "started"))
         report(Progress("containerd", "done", 71.2))

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
-from bootstrap.testvm import cpio, lab, procs, qemu, requirements, seed, ssh, supervisor, vmimage
+from bootstrap.testvm import cpio, lab, procs, qemu, requirements, seed, shapes, ssh, supervisor, vmimage
 from bootstrap.testvm.backend import HostSpec
 from bootstrap.testvm.names import LabPaths
 from bootstrap.testvm.state import HostRecord
@@ -62,12 +62,12 @@ def test_what_no_lab_can_be_is_a_usage_error(gpus: int | None, machines: lab.Mac
 
 
 def test_what_is_left_out_has_defaults() -> None:
-    machines = lab._shape(None, "a100", "official", lab.Machines("qemu"))
+    machines = shapes.checked(None, "a100", "official", lab.Machines("qemu"))
     assert (machines.gpus, machines.gpu_model, machines.memory_mib, machines.cpus) == (0, "none", 640, 1)
-    assert lab._shape(0, "a100", "official", lab.Machines("qemu", 800, 2)).memory_mib == 800
-    containers = lab._shape(None, "t4", "mirror", lab.Machines())
+    assert shapes.checked(0, "a100", "official", lab.Machines("qemu", 800, 2)).memory_mib == 800
+    containers = shapes.checked(None, "t4", "mirror", lab.Machines())
     assert (containers.backend, containers.gpus, containers.gpu_model, containers.memory_mib) == ("nspawn", 8, "t4", 0)
-    assert lab._shape(None, "none", "mirror", lab.Machines()).gpus == 0
+    assert shapes.checked(None, "none", "mirror", lab.Machines()).gpus == 0
 
 
 @given(st.dictionaries(NAMES, st.tuples(st.binary(max_size=99), st.sampled_from([0o600, 0o644, 0o755])), max_size=5))

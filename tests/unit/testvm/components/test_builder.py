@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bootstrap.errors import GpuctlError
-from bootstrap.testvm.components import builder, catalog, component_names
-from bootstrap.testvm.components.builder import Progress
+from bootstrap.testvm.components import builder, catalog, component_names, parts
 from bootstrap.testvm.components.cache import Store
+from bootstrap.testvm.components.parts import Progress
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def said() -> list[Progress]:
     return []
 
 
-def make(tmp_path: Path, said: list[Progress], only: frozenset[str] = frozenset()) -> builder._Builder:
-    return builder._Builder(catalog.load(), Store(tmp_path), said.append, only)
+def make(tmp_path: Path, said: list[Progress], only: frozenset[str] = frozenset()) -> parts.Builder:
+    return parts.Builder(catalog.load(), Store(tmp_path), said.append, only)
 
 
 def fill(out: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bootstrap.errors import GpuctlError
-from bootstrap.testvm.components import assemble, builder, catalog, images, launch, tools
-from bootstrap.testvm.components.builder import Progress
+from bootstrap.testvm.components import assemble, catalog, images, launch, optional, parts, tools
 from bootstrap.testvm.components.cache import Store
 from bootstrap.testvm.components.catalog import Image
+from bootstrap.testvm.components.parts import Progress
 from bootstrap.testvm.components.tarlayer import LayerWriter
 
 KNOWN = catalog.load().launch
@@ -41,8 +41,8 @@ def site(root: Path) -> Path:
     return root
 
 
-def make(tmp_path: Path, said: list[Progress], only: frozenset[str] = frozenset()) -> builder._Builder:
-    built = builder._Builder(catalog.load(), Store(tmp_path), said.append, only)
+def make(tmp_path: Path, said: list[Progress], only: frozenset[str] = frozenset()) -> parts.Builder:
+    built = parts.Builder(catalog.load(), Store(tmp_path), said.append, only)
     for name in KNOWN.image.layers:
         built.entries[f"layer-{name}"] = layer(tmp_path / name / "layer.tar", name).parent
         built.digests[f"layer-{name}"] = name
@@ -91,7 +91,7 @@ def test_wheels_and_image_are_made_and_then_taken(tmp_path: Path, monkeypatch: p
     for _ in range(2):
         said: list[Progress] = []
         built = make(tmp_path, said)
-        builder._optional(built)
+        optional.add_launch(built)
     assert asked == [launch.WHEELS, launch.IMAGE, launch.IMAGE]
     assert [(one.component, one.state) for one in said] == [(launch.WHEELS, "cached"), (launch.IMAGE, "cached")]
     index = json.loads((built.entries[launch.IMAGE] / "index.json").read_text())
@@ -109,8 +109,8 @@ def test_a_machine_without_a_registry_gets_its_mirror_all_the_same(
     monkeypatch.setattr(tools, "run", run)
     said: list[Progress] = []
     built = make(tmp_path, said)
-    builder._optional(built)
+    optional.add_launch(built)
     assert [(one.component, one.state) for one in said] == [(launch.WHEELS, "started"), (launch.WHEELS, "failed")]
     assert not set(launch.PARTS) & set(built.entries)
     with pytest.raises(GpuctlError):  # who asks for just that part is told by the exit status, too
-        builder._optional(make(tmp_path, [], frozenset({launch.WHEELS})))
+        optional.add_launch(make(tmp_path, [], frozenset({launch.WHEELS})))
