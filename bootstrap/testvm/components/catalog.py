@@ -110,7 +110,8 @@ class Minikube:
     docker_suite: str
     docker_packages: tuple[str, ...]
     node: Node
-    images: dict[str, str]  # name in minikube's cache → image of the catalogue
+    images: tuple[str, ...]
+    stand_ins: dict[str, Image]
     addons: dict[str, str]  # minikube's name → image of the catalogue
     cni: str
 
@@ -169,7 +170,9 @@ def _minikube(entry: dict[str, Any]) -> Minikube:
         "go": tuple(entry["go"]),
         "docker_suite": docker["suite"],
         "docker_packages": tuple(docker["packages"]),
+        "images": tuple(entry["images"]),
         "node": Node(**_tuples(entry["node"])),
+        "stand_ins": {ref: Image(ref=ref, **_tuples(item)) for ref, item in entry["stand_ins"].items()},
     }
     return Minikube(**{name: value for name, value in entry.items() if name != "docker"} | changed)
 

@@ -29,12 +29,12 @@ def write(out: Path, ref: str, config: dict[str, Any], layers: Sequence[Path]) -
         add(tar, "manifest.json", json.dumps(manifest).encode())
 
 
-def of_layout(out: Path, layout: Path, ref: str, name: str) -> None:
-    """Writes the image `ref` of an OCI layout under the name `name`. Its layers must not be compressed."""
+def of_layout(out: Path, layout: Path, ref: str) -> None:
+    """Writes the image `ref` of an OCI layout. Its layers must not be compressed."""
     blobs = layout / "blobs" / "sha256"
     manifest = json.loads((blobs / references(layout)[ref][_DIGITS]).read_text(encoding="utf-8"))
     config = json.loads((blobs / manifest["config"]["digest"][_DIGITS]).read_text(encoding="utf-8"))
-    write(out, name, config, [blobs / layer["digest"][_DIGITS] for layer in manifest["layers"]])
+    write(out, ref, config, [blobs / layer["digest"][_DIGITS] for layer in manifest["layers"]])
 
 
 def add(tar: tarfile.TarFile, name: str, content: bytes | Path, mode: int = 0o644) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tarfile
 from dataclasses import asdict
 from pathlib import Path
@@ -50,35 +51,46 @@ def document(catalog: Catalog) -> dict[str, Any]:
 def bundle_digest(catalog: Catalog, made_of: Iterable[str]) -> str:
     """What the bundle is; `made_of` are the digests of what is in it."""
     here = Path(__file__)
-    code = digest_tree(here, here.with_name("dockerarchive.py"))
+    code = digest_tree(here, here.with_name("dockerarchive.py"), Path(images.__file__))
     return digest_of([asdict(catalog.minikube), document(catalog), architecture(), code, *made_of])
 
 
 def write_bundle(catalog: Catalog, entries: Mapping[str, Path], layout: Path, out: Path) -> None:
     """Writes the bundle of the components `entries` and of the images in `layout` into the folder `out`."""
     known, version = catalog.minikube, catalog.go["kubernetes"].version
+    own = _stand_ins(catalog, entries, out / "stand-ins")
     piece = out / "piece.tar"
     with tarfile.open(out / FILE, "w", format=tarfile.PAX_FORMAT) as tar:
         dockerarchive.add(tar, "bundle.json", (json.dumps(document(catalog), indent=1) + "\n").encode())
         for name in _TOOLS:
             place = f"cache/linux/{architecture()}/{version}/{name}"
             dockerarchive.add(tar, place, entries["kubernetes"] / name, 0o755)
-        for place, (name, ref) in _archives(known).items():
-            dockerarchive.of_layout(piece, layout, ref, name)
+        for place, ref in _archives(known).items():
+            dockerarchive.of_layout(piece, own if ref in known.stand_ins else layout, ref)
             dockerarchive.add(tar, place, piece)
         dockerarchive.add(tar, "node/kicbase.tar", entries[NODE] / node.IMAGE)
     piece.unlink()
+    shutil.rmtree(own)
 
 
-def _archives(known: Minikube) -> dict[str, tuple[str, str]]:
-    """Path in the bundle → name of the image there, and the image of the catalogue that it is."""
-    cached = {f"cache/images/{architecture()}/{_escaped(name)}": (name, ref) for name, ref in known.images.items()}
-    return cached | {f"addons/{addon}.tar": (ref, ref) for addon, ref in known.addons.items()}
+def _stand_ins(catalog: Catalog, entries: Mapping[str, Path], root: Path) -> Path:
+    """Makes an image layout at `root` with the images that only the bundle has."""
+    layout = images.Layout(root)
+    layout.start()
+    top, manifests = root / "top.tar", {}
+    for ref, image in catalog.minikube.stand_ins.items():
+        images.write_top_layer(image, catalog.go, dict(entries), top)
+        manifests[ref] = images.add_image(layout, image, [], top)
+        top.unlink()
+    layout.finish(manifests)
+    return root
 
 
-def _escaped(ref: str) -> str:
-    """The file name that minikube's cache has for an image."""
-    return ref.replace(":", "_")
+def _archives(known: Minikube) -> dict[str, str]:
+    """Path in the bundle → the image there; minikube's cache has `_` for `:` in file names."""
+    cached = (*known.images, *known.stand_ins)
+    found = {f"cache/images/{architecture()}/{ref.replace(':', '_')}": ref for ref in cached}
+    return found | {f"addons/{addon}.tar": ref for addon, ref in known.addons.items()}
 
 
 def lay(entries: Mapping[str, Path], folder: Path) -> dict[str, str]:

@@ -56,6 +56,7 @@ class Inputs:
     entries: Mapping[str, Path]
     docker: Iterable[Path]
     minikube: Path
+    version: str  # of minikube
     cri_dockerd: Path
     sources: Sources
     key: SigningKey
@@ -94,7 +95,8 @@ def _stage(node: Node, inputs: Inputs, stage: Path) -> None:
     for source, target in node.programs.items():
         component, program = source.split("/")
         _copy(inputs.entries[component] / program, stage / target.lstrip("/"), 0o755)
-    version = {"kicbase_version": node.ref.rpartition(":")[2], "made_by": "gpuctl testvm components build"}
+    # minikube compares it with its own.
+    version = {"kicbase_version": node.ref.rpartition(":")[2], "minikube_version": inputs.version}
     (stage / "version.json").write_text(json.dumps(version) + "\n", encoding="ascii")
 
 

@@ -56,6 +56,7 @@ def add_minikube(builder: Builder, chain: Toolchain) -> None:
             builder.entries,
             sorted(builder.entries[minikube.DOCKER].glob("*.deb")),
             golang.source(builder.catalog.go["minikube"], chain),
+            builder.catalog.go["minikube"].version,
             golang.source(builder.catalog.go["cri-dockerd"], chain),
             sources,
             signing.ensure_key(builder.store.root / "keys"),
@@ -70,7 +71,7 @@ def add_minikube(builder: Builder, chain: Toolchain) -> None:
     if builder.has(dict.fromkeys(names, "")):
         digest = node.digest(known.node, sources, [builder.digests[name] for name in names])
         builder.component(minikube.NODE, digest, make_node, minikube.GROUP)
-    names = [minikube.NODE, IMAGES, "kubernetes"]
+    names = [minikube.NODE, IMAGES, "kubernetes", "pause"]
     if builder.has(dict.fromkeys(names, "")):
         digest = minikube.bundle_digest(builder.catalog, [builder.digests[name] for name in names])
         builder.component(minikube.BUNDLE, digest, make_bundle, minikube.GROUP)

@@ -267,6 +267,13 @@ API nvmlDeviceGetUUID(nvmlDevice_t device, char *uuid, unsigned length) {
     return put_text(uuid, length, gpu->uuid);
 }
 
+/* The cards are never parted: the toolkit asks this of each card that a container names by its UUID. */
+API nvmlDeviceIsMigDeviceHandle(nvmlDevice_t device, unsigned *is_mig) {
+    RECALL(device, is_mig)
+    *is_mig = 0;
+    return NVML_SUCCESS;
+}
+
 API nvmlDeviceGetSerial(nvmlDevice_t device, char *serial, unsigned length) {
     RECALL(device, serial)
     return put_text(serial, length, gpu->serial);
