@@ -104,11 +104,13 @@ def _programs(builder: Builder) -> golang.Toolchain:
 def _check_disk(builder: Builder, missing: set[str], chain: golang.Toolchain) -> None:
     """Refuses before the work what would not fit; `missing` are Go components."""
     known = builder.catalog
-    asked = missing & builder.only if builder.only else missing - set(known.minikube.go)
-    if asked:
-        check_disk(builder.store.root, known.disk_gib_warm if golang.is_warm(chain) else known.disk_gib_cold)
-    if minikube.GROUP in builder.groups and missing & set(known.minikube.go):
-        check_disk(builder.store.root, known.minikube.disk_gib)
+    lane = set(known.minikube.go)
+    asked = missing & builder.only if builder.only else missing - lane
+    need = (known.disk_gib_warm if golang.is_warm(chain) else known.disk_gib_cold) if asked else 0
+    if minikube.GROUP in builder.groups and missing & lane:
+        need += known.minikube.disk_gib
+    if need:
+        check_disk(builder.store.root, need)
 
 
 def _compiler(source: catalog.CComponent, out: Path) -> list[str]:

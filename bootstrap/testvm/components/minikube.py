@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bootstrap.testvm.components import dockerarchive, images, node
 from bootstrap.testvm.components.aptrepo import link_or_copy
 from bootstrap.testvm.components.cache import digest_of, digest_tree
+from bootstrap.testvm.components.mirror import SUMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,7 +29,7 @@ DOCKER, NODE, BUNDLE = "docker-packages", "minikube-node", "minikube-bundle"
 PARTS = (DOCKER, NODE, BUNDLE)
 PROGRAM = "minikube"  # the Go component
 SUITE = "docker"  # Docker's packages have a suite of their own: their containerd is no rival of the one in `stable`
-FILE, SUMS = "bundle.tar", "SHA256SUMS"
+FILE = "bundle.tar"
 _TOOLS = ("kubeadm", "kubectl", "kubelet")
 
 

@@ -15,6 +15,7 @@ from bootstrap.testvm.components.cache import build_lock, cache_root, read_marke
 
 DOCUMENT = "mirror.json"
 WHEELS, MINIKUBE = "wheels", "minikube"
+SUMS = "SHA256SUMS"  # of what is in minikube/
 IN_USE = ".in-use"  # whoever serves a mirror holds a shared lock on this file in it
 
 
@@ -40,6 +41,7 @@ class Mirror:
 def save(mirror: Mirror) -> None:
     """Writes the mirror's document and then its marker."""
     document: dict[str, Any] = asdict(mirror) | {"path": None, "apt_key_path": None}
+    del document["minikube"]  # is in the files' own sums, and a gpuctl that knows of none reads the rest
     (mirror.path / IN_USE).touch()
     (mirror.path / DOCUMENT).write_text(json.dumps(document, indent=1, sort_keys=True), encoding="utf-8")
     write_marker(mirror.path, mirror.digest)
@@ -55,7 +57,15 @@ def load(path: Path) -> Mirror | None:
     if digest is None or document.get("digest") != digest:
         return None
     fixed = {"path": path, "apt_key_path": path / "keys" / "gpuctl-mirror.asc", "entries": tuple(document["entries"])}
-    return Mirror(**document | fixed)
+    return Mirror(**document | fixed, minikube=_sums(path / MINIKUBE / SUMS))
+
+
+def _sums(file: Path) -> dict[str, str]:
+    """File name → SHA-256; none where there is no list."""
+    if not file.is_file():
+        return {}
+    rows = (line.split() for line in file.read_text(encoding="ascii").splitlines())
+    return {name: digest for digest, name in rows}
 
 
 def current(root: Path | None = None) -> Mirror | None:

@@ -181,6 +181,20 @@ def test_every_function_of_the_library_is_there_and_the_rest_is_not_supported(ho
     assert in_child(look) == {"missing": [], "mig": NOT_SUPPORTED}
 
 
+def test_a_card_found_by_its_uuid_is_a_whole_one(host: Host) -> None:
+    uuid = hardware.gpus(host.files)[1].uuid
+
+    def look() -> dict[str, Any]:
+        lib = ctypes.CDLL(host.nvml)
+        lib.nvmlInit_v2()
+        device, is_mig = ctypes.c_void_p(), ctypes.c_uint(7)
+        found = lib.nvmlDeviceGetHandleByUUID(uuid.encode(), ctypes.byref(device))
+        asked = lib.nvmlDeviceIsMigDeviceHandle(device, ctypes.byref(is_mig))
+        return {"found": found, "asked": asked, "mig": is_mig.value}
+
+    assert in_child(look) == {"found": 0, "asked": 0, "mig": 0}
+
+
 def test_smi_prints_from_the_same_state(host: Host) -> None:
     uuids = [gpu.uuid for gpu in hardware.gpus(host.files)]
     listing = host.smi("-L")

@@ -10,6 +10,8 @@ import pytest
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.testvm import inventory_file, registry, state
+from bootstrap.testvm import mirror as lab_mirror
+from bootstrap.testvm.components import mirror
 from bootstrap.testvm.inventory_file import Facts, render
 from bootstrap.testvm.names import LabPaths
 from bootstrap.testvm.state import HostRecord, LabRecord
@@ -156,3 +158,40 @@ def test_another_shape_is_refused() -> None:
     assert "GPUs per host 8, not 4" in problem.message
     assert "components official, not mirror" in problem.message
     assert "backend nspawn, not qemu" in problem.message
+
+
+def test_the_lane_of_minikube_has_one_host_and_its_own_settings(paths: LabPaths, tmp_path: Path) -> None:
+    empty = replace(MIRROR, hosts=(), lane="minikube", mirror_root=str(tmp_path / "mirror"))
+    record = registry.grow(paths, empty, 1)
+    assert [(host.name, host.gpus) for host in record.hosts] == [("mk1", 8)]
+    (tmp_path / "mirror" / "minikube").mkdir(parents=True)
+    sums = f"{'12' * 32}  bundle.tar\n{'ab' * 32}  minikube-linux-amd64\n"
+    (tmp_path / "mirror" / "minikube" / mirror.SUMS).write_text(sums)
+    mirror.save(mirror.Mirror(tmp_path / "mirror", "d", "f", tmp_path, {}, {}, complete=True, entries=()))
+    write(paths, record, tmp_path / "lab.ini")
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, allow_no_value=True)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(tmp_path / "lab.ini")
+    assert parser.sections() == ["minikube", "all:vars"]
+    assert dict(parser["minikube"]) == {"mk1 ansible_host": "10.206.55.11"}
+    found = parser["all:vars"]
+    url = "https://10.206.55.1:8443"
+    assert found["docker_source"] == "distribution"
+    assert json.loads(found["docker_apt_source"])["suite"] == "docker"
+    assert json.loads(found["nvidia_driver_apt_source"])["suite"] == "stable"
+    assert json.loads(found["minikube_extra_config"]) == ["kubelet.fail-cgroupv1=false"]
+    assert found["minikube_download_url"] == f"{url}/minikube/minikube-linux-amd64"
+    assert (found["minikube_sha256"], found["minikube_bundle_sha256"]) == ("ab" * 32, "12" * 32)
+    assert found["minikube_bundle_url"] == f"{url}/minikube/bundle.tar"
+    assert not [name for name in found if name.startswith(("kubeadm_", "containerd_", "cluster_endpoint"))]
+
+
+def test_a_mirror_without_the_parts_is_not_for_minikube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = mirror.Mirror(tmp_path, "d", "f", tmp_path, {}, {}, complete=True, entries=())
+    mirror.save(found)
+    monkeypatch.setattr("bootstrap.testvm.components.current", lambda: found)
+    assert lab_mirror.current() == (tmp_path, "f")
+    with pytest.raises(GpuctlError) as refused:
+        lab_mirror.current("minikube")
+    [problem] = refused.value.problems
+    assert (problem.code, problem.fix) == ("components-missing", "gpuctl testvm components build --with minikube")

@@ -23,7 +23,7 @@ from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.testvm import cpio, lab, procs, qemu, requirements, seed, shapes, ssh, supervisor, vmimage
 from bootstrap.testvm.backend import HostSpec
-from bootstrap.testvm.names import LabPaths
+from bootstrap.testvm.names import LANES, LabPaths
 from bootstrap.testvm.state import HostRecord
 
 HOST = HostRecord("gpu1", "10.206.55.12", 0, "none")
@@ -52,6 +52,8 @@ def spec(tmp_path: Path, memory_mib: int = 0, cpus: int = 0) -> HostSpec:
         (None, lab.Machines("qemu", cpus=-1), "1 to 64 CPUs, not -1"),
         (None, lab.Machines("vbox"), "unknown backend 'vbox'"),
         (None, lab.Machines("nspawn", memory_mib=640), "containers have the memory and the CPUs of this machine"),
+        (None, lab.Machines(lane="kind"), "unknown lane 'kind'"),
+        (None, lab.Machines("qemu", lane="minikube"), "the test host of minikube is a container"),
     ],
 )
 def test_what_no_lab_can_be_is_a_usage_error(gpus: int | None, machines: lab.Machines, words: str) -> None:
@@ -68,6 +70,9 @@ def test_what_is_left_out_has_defaults() -> None:
     containers = shapes.checked(None, "t4", "mirror", lab.Machines())
     assert (containers.backend, containers.gpus, containers.gpu_model, containers.memory_mib) == ("nspawn", 8, "t4", 0)
     assert shapes.checked(None, "none", "mirror", lab.Machines()).gpus == 0
+    assert [shapes.host_count(None, lane) for lane in LANES] == [3, 1]
+    with pytest.raises(GpuctlError, match="minikube runs on one host, not on 2"):
+        shapes.host_count(2, "minikube")
 
 
 @given(st.dictionaries(NAMES, st.tuples(st.binary(max_size=99), st.sampled_from([0o600, 0o644, 0o755])), max_size=5))

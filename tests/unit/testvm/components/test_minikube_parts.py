@@ -21,6 +21,7 @@ from bootstrap.testvm.components import (
     golang,
     images,
     minikube,
+    mirror,
     node,
     optional,
     parts,
@@ -158,7 +159,7 @@ def test_what_is_served_has_its_sums(tmp_path: Path) -> None:
         (tmp_path / name / file).write_text(name)
     sums = minikube.lay({"minikube": tmp_path / "program", minikube.BUNDLE: tmp_path / "bundle"}, tmp_path / "out")
     assert sums[minikube.FILE] == hashlib.sha256(b"bundle").hexdigest()
-    checked = subprocess.run(["sha256sum", "-c", minikube.SUMS], cwd=tmp_path / "out", check=False, capture_output=True)
+    checked = subprocess.run(["sha256sum", "-c", mirror.SUMS], cwd=tmp_path / "out", check=False, capture_output=True)
     assert checked.returncode == 0
     assert len(checked.stdout.splitlines()) == 2
 

@@ -234,3 +234,18 @@ def test_the_newest_of_several_versions_is_named(tmp_path: Path) -> None:
     assert aptrepo.write_repository(tmp_path / "apt", found, key, WHEN) == {"p": "1.10-1"}
     text = next(tmp_path.glob("apt/dists/stable/main/binary-*/Packages")).read_text()
     assert text.count("Package: p\n") == 3
+
+
+@needs_dpkg
+@needs_gpg
+def test_suites_share_a_pool_and_nothing_else(tmp_path: Path, programs: dict[str, Path]) -> None:
+    key = signing.ensure_key(tmp_path / "keys")
+    for name, suite in (("kubectl", "stable"), ("kubeadm", "docker")):
+        deb = build_deb(name, programs, tmp_path / name)
+        assert list(aptrepo.write_repository(tmp_path / "apt", [deb], key, WHEN, suite)) == [name]
+    assert len(list((tmp_path / "apt" / "pool").iterdir())) == 2
+    for name, suite in (("kubectl", "stable"), ("kubeadm", "docker")):
+        dist = tmp_path / "apt" / "dists" / suite
+        assert next(dist.glob("main/binary-*/Packages")).read_text().count("Package: ") == 1
+        assert f"Package: {name}\n" in next(dist.glob("main/binary-*/Packages")).read_text()
+        assert f"Suite: {suite}\n" in (dist / "InRelease").read_text()

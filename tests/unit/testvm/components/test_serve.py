@@ -45,6 +45,8 @@ def root(tmp_path: Path) -> Path:
     (root / "apt" / "empty").touch()
     (root / "keys" / "gpuctl-mirror.asc").write_text("KEY")
     (root / "secret").write_text("s")
+    (root / "minikube").mkdir()
+    (root / "minikube" / "bundle.tar").write_bytes(b"bundle")
     layout = images.Layout(root / "oci")
     layout.start()
     top = tmp_path / "top.tar"
@@ -174,3 +176,10 @@ def test_the_process_says_when_it_serves_and_ends_when_told(
     finally:
         child.kill()
         child.wait()
+
+
+def test_the_files_for_minikube_are_there(connection: http.client.HTTPSConnection) -> None:
+    connection.request("GET", "/minikube/bundle.tar")
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (200, b"bundle")
+    assert response.headers["Content-Type"] == "application/x-tar"
