@@ -7,16 +7,16 @@ from collections.abc import Collection
 
 from bootstrap.apply.access_kubeconfig import bring_kubeconfig
 from bootstrap.apply.disrupt import drained
-from bootstrap.apply.execute import Execution, execute, private_directory, sweep_private_directories
+from bootstrap.apply.execute import Execution, sweep_private_directories
 from bootstrap.apply.launch_check import check_launch_server, launch_secrets
 from bootstrap.apply.lock import hold_locks
 from bootstrap.apply.outcomes import exit_code_of, outcomes_of, unchanged
 from bootstrap.apply.requests import BootstrapRequest, PlanRequest
 from bootstrap.apply.results import BootstrapResult, PlanResult, Readiness
-from bootstrap.apply.run_inventory import write_run_inventory
+from bootstrap.apply.steps import file_plan, refuse_unallowed, run_steps
 from bootstrap.apply.view import ApplyView
 from bootstrap.apply.waiting import wait_for_leftovers, wait_until_ready
-from bootstrap.errors import GpuctlError, Problem
+from bootstrap.errors import Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import Inventory
@@ -80,10 +80,10 @@ def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
     survey = _look(inventory, request, limit, view, begun)
     decision = _decided(survey)
     view.planned(decision.plan)
-    request.run.write_json("plan.json", {"steps": [vars_of(step) for step in decision.plan.steps]})
+    file_plan(request.run, decision)
     if decision.plan.empty:
         return _nothing_to_do(request, inventory, survey, decision, begun)
-    _refuse_unallowed(decision)
+    refuse_unallowed(decision)
     check_launch_server(decision.plan.steps, decision.arguments.by_host[decision.view.seed])
     with hold_locks(inventory, request.access, request.run.id):
         if any(facts.unfinished for facts in survey.facts.values()):
@@ -96,20 +96,9 @@ def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
                 reboot=request.reboot,
             )
             decision = _decided(survey)
-            _refuse_unallowed(decision)
+            refuse_unallowed(decision)
         executions = _apply(request, inventory, survey, decision, view)
         return _finish(request, inventory, survey, decision, executions, view, begun)
-
-
-def vars_of(step: Step) -> dict[str, object]:
-    """A step as JSON."""
-    return {
-        "host": step.host,
-        "component": step.component,
-        "action": step.action,
-        "reasons": list(step.reasons),
-        "effect": str(step.effect),
-    }
 
 
 def _look(
@@ -135,22 +124,6 @@ def _decided(survey: Survey) -> Decision:
         refuse([Problem("unreachable", "no control plane host could be probed", "see the findings above")])
         raise AssertionError("unreachable")
     return survey.decision
-
-
-def _refuse_unallowed(decision: Decision) -> None:
-    """Exit 8 when a step needs a flag that was not given; nothing was changed."""
-    problems = [
-        Problem(
-            "disruption-needed",
-            f"step {step.component} {step.effect}: {'; '.join(step.reasons)}",
-            f"run again with {step.needs}",
-            step.host,
-        )
-        for step in decision.plan.steps
-        if step.needs
-    ]
-    if problems:
-        raise GpuctlError(ExitCode.DISRUPTION_NEEDED, *problems)
 
 
 def _nothing_to_do(
@@ -198,23 +171,8 @@ def _apply(
 def _execute(
     request: BootstrapRequest, inventory: Inventory, decision: Decision, steps: list[Step], view: ApplyView
 ) -> Execution:
-    with private_directory() as private:
-        inventory_file, stop_file = private / "inventory.yml", private / "stop"
-        write_run_inventory(
-            inventory_file,
-            inventory,
-            decision.arguments.by_host,
-            steps,
-            seed=decision.view.seed,
-            run_id=request.run.id,
-            stop_file=stop_file,
-            extra={
-                "gpuctl_force_conflicts": request.force_conflicts,
-                "gpuctl_reboot_ok": request.reboot,
-            },
-            become_password=request.access.become_password,
-        )
-        return execute("site.yml", private, inventory_file, stop_file, request.run, view, forks=len(inventory.hosts))
+    extra = {"gpuctl_force_conflicts": request.force_conflicts, "gpuctl_reboot_ok": request.reboot}
+    return run_steps("site.yml", inventory, decision, steps, request.run, request.access, view, extra)
 
 
 def _finish(

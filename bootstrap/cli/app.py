@@ -13,6 +13,8 @@ from bootstrap.cli.init import init
 from bootstrap.cli.launch import agent as launch_agent
 from bootstrap.cli.launch import queue as launch_queue
 from bootstrap.cli.launch.test import launch_test
+from bootstrap.cli.minikube import down as minikube_down
+from bootstrap.cli.minikube import up as minikube_up
 from bootstrap.cli.plan import plan
 from bootstrap.cli.reset import reset
 from bootstrap.cli.testvm import components, down, listing, reboot, ssh, up
@@ -72,6 +74,13 @@ def make_app() -> typer.Typer:
     launch.add_typer(queue, name="queue", help="Queues that agents take jobs from.")
     launch.command("test")(launch_test)
     app.add_typer(launch, name="launch", help="W&B Launch: jobs that come from queues.")
+    minikube = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    minikube.command("up")(minikube_up.up)
+    minikube.command("status")(minikube_down.status)
+    minikube.command("stop")(minikube_down.stop)
+    minikube.command("start")(minikube_up.start)
+    minikube.command("down")(minikube_down.down)
+    app.add_typer(minikube, name="minikube", help="A cluster of one node on one machine.")
     testvm = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     testvm.command("up")(up.up)
     testvm.command("list")(listing.list_labs)

@@ -59,3 +59,10 @@ def refuse_minikube(inventory: Inventory, command: str) -> None:
             f"`gpuctl {command}` is about clusters of nodes, and {inventory.path} holds the minikube host {host.name}"
         )
         raise settings_error(Problem("minikube-inventory", words, "run `gpuctl minikube up`"))
+
+
+def require_minikube(inventory: Inventory) -> None:
+    """Raise GpuctlError (settings, exit 3) for an inventory without a minikube host."""
+    if inventory.minikube is None:
+        words = f"{inventory.path} has no host in the group minikube"
+        raise settings_error(Problem("minikube-inventory", words, "list the machine under [minikube]"))

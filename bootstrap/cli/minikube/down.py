@@ -1,0 +1,119 @@
+"""gpuctl minikube status, stop and down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from bootstrap.cli import options
+from bootstrap.cli.minikube import place
+from bootstrap.cli.session import Answer, Output, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bootstrap.minikube.model import DownResult, MinikubeRequest
+    from bootstrap.progress import Progress
+
+
+def status(
+    context: typer.Context,
+    profile: place.Profile = "gpuctl",
+    inventory: place.Inventory = None,
+    host: place.Host = "",
+    accept_new_host_keys: options.AcceptKeys = False,
+    output: options.OutputForm = Output.TEXT,
+) -> int:
+    """Show a profile as it is. Exits 6 unless it runs and its node is Ready."""
+
+    def body(session: Session) -> Answer:
+        from bootstrap.minikube.down import status as ask
+        from bootstrap.ui.minikube import status_screen
+
+        result = ask(_request(session, inventory, host, profile, accept_keys=accept_new_host_keys))
+        return Answer(result.exit_code, status_screen(result), result.as_dict(), result.problems)
+
+    return options.session_of(context).execute("minikube status", output, body)
+
+
+def stop(
+    context: typer.Context,
+    profile: place.Profile = "gpuctl",
+    inventory: place.Inventory = None,
+    host: place.Host = "",
+    accept_new_host_keys: options.AcceptKeys = False,
+    output: options.OutputForm = Output.TEXT,
+) -> int:
+    """Halt a profile; what it holds stays."""
+
+    def body(session: Session) -> Answer:
+        from bootstrap.minikube.down import stop as halt
+
+        request = _request(session, inventory, host, profile, accept_keys=accept_new_host_keys)
+        return _ended(session, output, request, halt)
+
+    return options.session_of(context).execute("minikube stop", output, body)
+
+
+def down(
+    context: typer.Context,
+    profile: place.Profile = "gpuctl",
+    yes: options.Yes = False,
+    inventory: place.Inventory = None,
+    host: place.Host = "",
+    accept_new_host_keys: options.AcceptKeys = False,
+    output: options.OutputForm = Output.TEXT,
+) -> int:
+    """Delete a profile with its container, volume, network and context; nothing else is touched."""
+
+    def body(session: Session) -> Answer:
+        from bootstrap.errors import Problem
+        from bootstrap.exit_codes import ExitCode
+        from bootstrap.minikube.down import down as delete
+        from bootstrap.ui.view import JsonView, view_for
+
+        request = _request(session, inventory, host, profile, accept_keys=accept_new_host_keys)
+        question = f"Delete profile {profile} and all that runs in it. Continue?"
+        if not yes:
+            if output is Output.JSON:
+                agreed = JsonView().confirm(question)
+            else:
+                with view_for(session.console) as view:
+                    agreed = view.confirm(question)
+            if not agreed:
+                problem = Problem("not-confirmed", "not confirmed; nothing was changed", "answer yes, or give --yes")
+                return Answer(ExitCode.USAGE, problems=(problem,))
+        return _ended(session, output, request, delete)
+
+    return options.session_of(context).execute("minikube down", output, body)
+
+
+def _ended(
+    session: Session,
+    output: Output,
+    request: MinikubeRequest,
+    verb: Callable[[MinikubeRequest, Progress], DownResult],
+) -> Answer:
+    from bootstrap.ui.minikube import down_screen
+    from bootstrap.ui.view import JsonView, view_for
+
+    if output is Output.JSON:
+        result = verb(request, JsonView())
+    else:
+        with view_for(session.console) as view:
+            result = verb(request, view)
+    return Answer(result.exit_code, down_screen(result, verb.__name__), result.as_dict(), result.problems)
+
+
+def _request(
+    session: Session, inventory: Path | None, host: str, profile: str, *, accept_keys: bool
+) -> MinikubeRequest:
+    from bootstrap.minikube.model import MinikubeRequest
+    from bootstrap.minikube.options import ProfileOptions, check_options
+
+    check_options(ProfileOptions(profile=profile))
+    found = place.inventory_of(session, inventory, host)
+    access = options.access(session, accept_keys=accept_keys, ask=False, password_file=None)
+    return MinikubeRequest(found, session.run, access, profile)

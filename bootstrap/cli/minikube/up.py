@@ -1,0 +1,173 @@
+"""gpuctl minikube up and start."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from bootstrap.cli import options
+from bootstrap.cli.minikube import place
+from bootstrap.cli.session import Answer, Output, Session
+
+
+class Gpus(StrEnum):
+    """How the node gets the machine's GPUs."""
+
+    ALL = "all"
+    CDI = "nvidia.com"
+    NONE = "none"
+
+
+class Runtime(StrEnum):
+    """Container runtimes of the node."""
+
+    DOCKER = "docker"
+    CONTAINERD = "containerd"
+
+
+def _text(name: str, words: str, metavar: str) -> typer.models.OptionInfo:
+    variable = "GPUCTL_MINIKUBE_" + name.removeprefix("--").replace("-", "_").upper()
+    option: typer.models.OptionInfo = typer.Option(name, envvar=variable, help=words, metavar=metavar)
+    return option
+
+
+def up(
+    context: typer.Context,
+    profile: place.Profile = "gpuctl",
+    gpus: Annotated[
+        Gpus, typer.Option("--gpus", envvar="GPUCTL_MINIKUBE_GPUS", help="Which GPUs, and by which way of Docker's.")
+    ] = Gpus.ALL,
+    kubernetes_version: Annotated[
+        str,
+        _text("--kubernetes-version", "Version of Kubernetes.  [default: the bundle's, else minikube's]", "VERSION"),
+    ] = "",
+    cpus: Annotated[str, _text("--cpus", "CPUs of the node.  [default: minikube's]", "N|max|no-limit")] = "",
+    memory: Annotated[str, _text("--memory", "Memory of the node.  [default: minikube's]", "SIZE")] = "",
+    disk_size: Annotated[str, _text("--disk-size", "Disk of the node.  [default: minikube's]", "SIZE")] = "",
+    container_runtime: Annotated[
+        Runtime,
+        typer.Option(
+            "--container-runtime",
+            envvar="GPUCTL_MINIKUBE_CONTAINER_RUNTIME",
+            help="Container runtime of the node; GPUs need docker.",
+        ),
+    ] = Runtime.DOCKER,
+    base_image: Annotated[
+        str, _text("--base-image", "Image of the node.  [default: the bundle's, else minikube's]", "IMAGE")
+    ] = "",
+    cni: Annotated[str, _text("--cni", "Network of the pods.  [default: the bundle's, else minikube's]", "NAME")] = "",
+    extra_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--extra-config",
+            envvar="GPUCTL_MINIKUBE_EXTRA_CONFIG",
+            help="Setting of a component; may be repeated.",
+            metavar="COMPONENT.KEY=VALUE",
+        ),
+    ] = None,
+    addons: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--addons",
+            envvar="GPUCTL_MINIKUBE_ADDONS",
+            help="Addons of minikube's, separated by commas.",
+            metavar="NAMES",
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", envvar="GPUCTL_MINIKUBE_FORCE", help="As root on this machine: do it all the same."),
+    ] = False,
+    use_context: Annotated[
+        bool, typer.Option("--use-context", envvar="GPUCTL_USE_CONTEXT", help="Make the profile the current context.")
+    ] = False,
+    inventory: place.Inventory = None,
+    host: place.Host = "",
+    ask_become_pass: options.AskPassword = False,
+    become_password_file: options.PasswordFile = None,
+    accept_new_host_keys: options.AcceptKeys = False,
+    output: options.OutputForm = Output.TEXT,
+) -> int:
+    """Make one machine a Kubernetes cluster with working GPUs, by minikube.
+
+    Driver, Docker, container toolkit and minikube are installed where they are missing. Safe to run again: a profile
+    that runs as asked for is left alone.
+    """
+
+    def body(session: Session) -> Answer:
+        from bootstrap.minikube.model import UpRequest
+        from bootstrap.minikube.options import ProfileOptions, check_options
+        from bootstrap.minikube.up import up as run_up
+        from bootstrap.ui.minikube import up_screen
+        from bootstrap.ui.view import JsonView, view_for
+
+        wanted = ProfileOptions(
+            profile=profile,
+            gpus=str(gpus),
+            kubernetes_version=kubernetes_version,
+            container_runtime=str(container_runtime),
+            cpus=cpus,
+            memory=memory,
+            disk_size=disk_size,
+            base_image=base_image,
+            cni=cni,
+            extra_config=tuple(extra_config or ()),
+            addons=options.names(addons),
+            force=force,
+        )
+        check_options(wanted)
+        found = place.inventory_of(session, inventory, host)
+        request = UpRequest(
+            inventory=found,
+            run=session.run,
+            options=wanted,
+            access=options.access(
+                session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
+            ),
+            use_context=use_context,
+        )
+        if output is Output.JSON:
+            result = run_up(request, JsonView())
+        else:
+            with view_for(session.console) as view:
+                result = run_up(request, view)
+        named = ["--inventory", str(inventory)] if inventory else ["--host", host] if host else []
+        return Answer(result.exit_code, up_screen(result, named), result.as_dict(), result.problems)
+
+    return options.session_of(context).execute("minikube up", output, body, refuses_unchanged=True)
+
+
+def start(
+    context: typer.Context,
+    profile: place.Profile = "gpuctl",
+    inventory: place.Inventory = None,
+    host: place.Host = "",
+    ask_become_pass: options.AskPassword = False,
+    become_password_file: options.PasswordFile = None,
+    accept_new_host_keys: options.AcceptKeys = False,
+    output: options.OutputForm = Output.TEXT,
+) -> int:
+    """Start a profile that was stopped, as it was made."""
+
+    def body(session: Session) -> Answer:
+        from bootstrap.minikube.model import MinikubeRequest
+        from bootstrap.minikube.up import start as run_start
+        from bootstrap.ui.minikube import up_screen
+        from bootstrap.ui.view import JsonView, view_for
+
+        found = place.inventory_of(session, inventory, host)
+        access = options.access(
+            session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
+        )
+        request = MinikubeRequest(found, session.run, access, profile)
+        if output is Output.JSON:
+            result = run_start(request, JsonView())
+        else:
+            with view_for(session.console) as view:
+                result = run_start(request, view)
+        named = ["--inventory", str(inventory)] if inventory else ["--host", host] if host else []
+        return Answer(result.exit_code, up_screen(result, named), result.as_dict(), result.problems)
+
+    return options.session_of(context).execute("minikube start", output, body, refuses_unchanged=True)

@@ -1,0 +1,95 @@
+"""What would make minikube fail, or do harm, seen beforehand. Pure."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.minikube.look import Seen
+from bootstrap.minikube.options import ProfileOptions
+from bootstrap.minikube.state import Phase, differences, phase_of
+
+OLDEST_DOCKER = 25  # the first with CDI, by which --gpus nvidia.com gives devices
+_MISSING = 127
+
+
+def check_host(seen: Seen, host: str) -> None:
+    """Refuse when Docker or minikube is not there for this user.
+
+    Raises:
+        GpuctlError: exit 4.
+    """
+    if problem := _docker_problem(seen, host):
+        raise GpuctlError(ExitCode.PREFLIGHT, problem)
+    if not seen.version:
+        words = "minikube is not there, or does not run"
+        raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-missing", words, "run `gpuctl minikube up`", host))
+
+
+def _docker_problem(seen: Seen, host: str) -> Problem | None:
+    if seen.docker.rc == _MISSING:
+        return Problem("minikube-docker-away", "there is no docker program", "run `gpuctl minikube up`", host)
+    if "permission denied" in seen.docker.err:
+        fix = "`docker_group_users` in the inventory, or `usermod -aG docker USER` and a new login"
+        return Problem("minikube-docker-denied", "this user may not use Docker", fix, host, details=seen.docker.err)
+    version = seen.docker_version
+    if not version:
+        fix = "`systemctl status docker`; `journalctl -u docker` says why it is down"
+        return Problem("minikube-docker-away", "Docker does not answer", fix, host, details=seen.docker.err)
+    major = re.match(r"\d+", version)
+    if major and int(major[0]) < OLDEST_DOCKER:
+        words = f"Docker {version} is older than {OLDEST_DOCKER}, the first that knows CDI devices"
+        return Problem("minikube-docker-old", words, "upgrade it, or let gpuctl install one", host)
+    return None
+
+
+def check_profile(seen: Seen, options: ProfileOptions, host: str, *, local: bool) -> None:
+    """Refuse a profile that cannot become what is asked for without losing what runs in it.
+
+    Raises:
+        GpuctlError: exit 4; nothing was changed.
+    """
+    phase = phase_of(seen)
+    if phase is Phase.BROKEN:
+        words = f"profile {options.profile} is half there: {_halves(seen)}"
+        fix = f"`gpuctl minikube down --profile {options.profile}` takes the rest away"
+        raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-profile-broken", words, fix, host))
+    if found := differences(seen, options):
+        words = f"profile {options.profile} was made otherwise: {'; '.join(map(str, found))}"
+        fix = (
+            f"leave these options out, or `gpuctl minikube down --profile {options.profile}` first: "
+            "what runs in it goes with it"
+        )
+        raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-differs", words, fix, host))
+    if phase is Phase.ABSENT and (server := foreign_context(seen, options.profile)):
+        words = f"the kubeconfig has a context {options.profile} already, of the cluster at {server}"
+        fix = "choose another --profile, or rename that context"
+        raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-context-taken", words, fix, host))
+    if seen.root and local and not options.force and phase is Phase.ABSENT:
+        words = "root on this machine: minikube refuses root, since a profile of root's is of no use to its users"
+        fix = "run gpuctl as the user who will work with the cluster, or give --force"
+        raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-root", words, fix, host))
+
+
+def _halves(seen: Seen) -> str:
+    record = "minikube's record" if seen.config is not None else "no record of minikube's"
+    container = f"a container that is {seen.container}" if seen.container else "no container"
+    return f"{record}, {container}"
+
+
+def foreign_context(seen: Seen, profile: str) -> str:
+    """The server of a context of the profile's name that is not minikube's; empty when there is none."""
+    try:
+        found = yaml.safe_load(seen.kubeconfig) or {}
+        clusters = {str(item.get("name")): item.get("cluster") or {} for item in found.get("clusters") or []}
+        contexts = {str(item.get("name")): item.get("context") or {} for item in found.get("contexts") or []}
+    except (yaml.YAMLError, AttributeError, TypeError):
+        return ""
+    named = clusters.get(str(contexts.get(profile, {}).get("cluster") or ""), clusters.get(profile))
+    if named is None:
+        return ""
+    ours = any(item.get("name") == "cluster_info" for item in named.get("extensions") or [])
+    return "" if ours else str(named.get("server") or "an unnamed server")

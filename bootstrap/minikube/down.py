@@ -1,0 +1,148 @@
+"""`gpuctl minikube status`, `stop` and `down`: look at a profile, halt it, take it away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.minikube.command import MINIKUBE
+from bootstrap.minikube.events import Step
+from bootstrap.minikube.failures import problem_of
+from bootstrap.minikube.look import Seen, look
+from bootstrap.minikube.model import DownResult, MinikubeRequest, StatusResult
+from bootstrap.minikube.process import run_minikube
+from bootstrap.minikube.state import Phase, parts_of, phase_of
+from bootstrap.probe.remote import reach
+from bootstrap.probe.session import Session
+from bootstrap.probe.ssh_errors import ConnectFailure
+from bootstrap.progress import Progress
+
+_TIMEOUT_S = 300.0
+_STEP = "minikube"
+# What bears a profile's name, whoever made it: minikube labels all that it makes.
+_LABEL = "name.minikube.sigs.k8s.io="
+
+
+def status(request: MinikubeRequest) -> StatusResult:
+    """The profile as it is; exit 6 unless it runs and its node is Ready.
+
+    Raises:
+        GpuctlError: the host cannot be asked (exit 4), or there is no such profile (exit 6).
+    """
+    begun = time.monotonic()
+    host = request.inventory.hosts[0].name
+    with _session(request) as session:
+        seen = look(session, host, request.profile)
+    phase = phase_of(seen)
+    if phase is Phase.ABSENT:
+        raise GpuctlError(ExitCode.NOT_READY, _unknown(request.profile, host))
+    ready = phase is Phase.RUNNING and seen.node is not None and seen.node.ready
+    return StatusResult(
+        exit_code=ExitCode.OK if ready else ExitCode.NOT_READY,
+        profile=request.profile,
+        host=host,
+        phase=str(phase),
+        parts=parts_of(seen),
+        elapsed_s=time.monotonic() - begun,
+        node=seen.node.name if seen.node else "",
+        ready=ready,
+        kubernetes_version=str(((seen.config or {}).get("KubernetesConfig") or {}).get("KubernetesVersion") or ""),
+        gpus=seen.node.gpus if seen.node else 0,
+        docker_version=seen.docker_version,
+        minikube_version=seen.version,
+    )
+
+
+def stop(request: MinikubeRequest, progress: Progress) -> DownResult:
+    """Halt the profile; what it holds stays.
+
+    Raises:
+        GpuctlError: the host cannot be asked (exit 4), or there is no such profile (exit 6).
+    """
+    return _ended(request, progress, "stop", missing_ok=False)
+
+
+def down(request: MinikubeRequest, progress: Progress) -> DownResult:
+    """Delete the profile with its container, volume, network and context, and see that they are gone.
+
+    Other profiles, containers and contexts are not touched. A profile of which only a part is there goes likewise.
+
+    Raises:
+        GpuctlError: the host cannot be asked (exit 4).
+    """
+    return _ended(request, progress, "delete", missing_ok=True)
+
+
+def _ended(request: MinikubeRequest, progress: Progress, verb: str, *, missing_ok: bool) -> DownResult:
+    begun = time.monotonic()
+    host = request.inventory.hosts[0].name
+    with _session(request) as session:
+        before = phase_of(look(session, host, request.profile))
+        if before is Phase.ABSENT and not missing_ok:
+            raise GpuctlError(ExitCode.NOT_READY, _unknown(request.profile, host))
+        problem = None if before is Phase.ABSENT else _run(session, request.profile, host, verb, progress)
+        left: tuple[str, ...] = ()
+        if verb == "delete" and before is not Phase.ABSENT:
+            left = tuple(_left(session, look(session, host, request.profile), request.profile))
+            problem = problem if left else None
+    if left and problem is None:
+        words = f"profile {request.profile} was deleted, and this is still there: {', '.join(left)}"
+        problem = Problem("minikube-profile-broken", words, "run the same command again", host)
+    return DownResult(
+        exit_code=ExitCode.STEP_FAILED if problem else ExitCode.OK,
+        profile=request.profile,
+        host=host,
+        was=str(before),
+        elapsed_s=time.monotonic() - begun,
+        left=left,
+        problems=(problem,) if problem else (),
+    )
+
+
+def _run(session: Session, profile: str, host: str, verb: str, progress: Progress) -> Problem | None:
+    progress.started(host, _STEP)
+    begun = time.monotonic()
+    title = {"stop": "Stop", "delete": "Delete"}[verb]
+
+    def tell(event: object) -> None:
+        if isinstance(event, Step):
+            progress.task(host, _STEP, f"{title} | {event.message}")
+
+    argv = [MINIKUBE, verb, "--profile", profile, "--output=json"]
+    done = run_minikube(session, argv, timeout_s=_TIMEOUT_S, heard=tell)
+    if done.rc:
+        problem = problem_of(done.rc, done.events, done.said, host)
+        progress.failed(host, _STEP, problem.message)
+        return problem
+    progress.done(host, _STEP, time.monotonic() - begun)
+    return None
+
+
+def _left(session: Session, seen: Seen, profile: str) -> Iterator[str]:
+    """What is still there of a profile: minikube's record, and what Docker has under its name."""
+    if seen.config is not None or seen.folder:
+        yield f"its record in {seen.home}/.minikube/profiles"
+    for kind in ("container", "volume", "network"):
+        argv = ["docker", kind, "ls", "--quiet", "--filter", f"label={_LABEL}{profile}"]
+        found = session.run([*argv, "--all"] if kind == "container" else argv, timeout_s=30.0)
+        if found.rc == 0 and found.out.strip():
+            yield f"a {kind}"
+
+
+def _unknown(profile: str, host: str) -> Problem:
+    fix = f"`gpuctl minikube up --profile {profile}` makes it"
+    return Problem("minikube-profile-unknown", f"there is no profile {profile}", fix, host)
+
+
+@contextmanager
+def _session(request: MinikubeRequest) -> Iterator[Session]:
+    host = request.inventory.hosts[0]
+    with reach(host, request.access) as session:
+        try:
+            yield session
+        except ConnectFailure as failure:
+            problem = Problem(failure.code, str(failure), failure.fix, host.name)
+            raise GpuctlError(ExitCode.PREFLIGHT, problem) from failure

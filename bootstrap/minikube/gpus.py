@@ -1,0 +1,76 @@
+"""Wait until the node offers its GPUs. That minikube ended well says nothing of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bootstrap.errors import Problem
+from bootstrap.minikube.look import Seen
+from bootstrap.probe.session import Session
+
+DEADLINE_S = 180.0
+_PAUSE_S = 1.0
+_SELECTOR = "name=nvidia-device-plugin-ds"
+_PULLING = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
+
+
+def wait_for_gpus(
+    session: Session,
+    profile: str,
+    host: str,
+    expected: int,
+    look: Callable[[], Seen],
+    said: Callable[[str], None],
+    *,
+    deadline_s: float = DEADLINE_S,
+) -> tuple[int, Problem | None]:
+    """How many GPUs are allocatable, and what is wrong if that is fewer than `expected` after `deadline_s` seconds."""
+    end = time.monotonic() + deadline_s
+    while True:
+        seen = look()
+        gpus = seen.node.gpus if seen.node else 0
+        if gpus >= expected:
+            return gpus, None
+        plugin = _plugin(session, profile, seen)
+        said(f"{gpus} of {expected} GPUs allocatable; device plugin: {plugin}")
+        if time.monotonic() >= end:
+            return gpus, _short(gpus, expected, plugin, host, deadline_s)
+        time.sleep(_PAUSE_S)
+
+
+def _short(gpus: int, expected: int, plugin: str, host: str, waited_s: float) -> Problem:
+    if plugin.split(":")[0] in _PULLING:
+        words = f"the device plugin's image cannot be pulled ({plugin}); minikube names it by its digest"
+        fix = "reach its registry, or bring the image in a bundle with addon_images in bundle.json"
+        return Problem("minikube-addon-image", words, fix, host)
+    words = f"{gpus} of {expected} GPUs are allocatable after {waited_s:.0f} s; device plugin: {plugin}"
+    fix = "`gpuctl verify-gpus` names the first broken layer; `minikube kubectl -- logs -n kube-system -l " + _SELECTOR
+    return Problem("minikube-gpus-missing", words, fix + "` has the plugin's own words", host)
+
+
+def _plugin(session: Session, profile: str, seen: Seen) -> str:
+    """The device plugin's pod in a word: its phase, or why it waits."""
+    argv = [*kubectl(seen, profile), "get", "pods", "-n", "kube-system", "-l", _SELECTOR, "-o", "json"]
+    done = session.run(argv, timeout_s=30.0)
+    try:
+        pods: list[Mapping[str, Any]] = json.loads(done.out)["items"] if done.rc == 0 else []
+    except (ValueError, KeyError):
+        pods = []
+    if not pods:
+        return "no pod yet"
+    status = pods[0].get("status") or {}
+    for container in status.get("containerStatuses") or []:
+        waiting = (container.get("state") or {}).get("waiting")
+        if waiting:
+            return f"{waiting.get('reason')}: {waiting.get('message', '')}".rstrip(": ")[:300]
+    return str(status.get("phase") or "Unknown")
+
+
+def kubectl(seen: Seen, profile: str) -> list[str]:
+    """Kubectl as the node itself has it: neither the host nor its user needs one."""
+    version = str(((seen.config or {}).get("KubernetesConfig") or {}).get("KubernetesVersion") or "")
+    program = f"/var/lib/minikube/binaries/{version}/kubectl"
+    return ["docker", "exec", profile, program, "--kubeconfig=/var/lib/minikube/kubeconfig", "--request-timeout=10s"]

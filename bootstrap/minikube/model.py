@@ -1,0 +1,106 @@
+"""What the verbs of `gpuctl minikube` are asked to do, and what they came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bootstrap.access import Access
+from bootstrap.apply.results import HostOutcome
+from bootstrap.errors import Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.model import Inventory
+from bootstrap.jsonform import plain
+from bootstrap.minikube.options import DEFAULT_PROFILE, ProfileOptions
+from bootstrap.rundir import RunDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class MinikubeRequest:
+    """Whose profile: on the minikube host of `inventory`."""
+
+    inventory: Inventory
+    run: RunDirectory
+    access: Access = field(default_factory=Access)
+    profile: str = DEFAULT_PROFILE
+
+
+@dataclass(frozen=True, slots=True)
+class UpRequest:
+    """`gpuctl minikube up`. `use_context`: make the profile the current context, also if there is another."""
+
+    inventory: Inventory
+    run: RunDirectory
+    options: ProfileOptions
+    access: Access = field(default_factory=Access)
+    use_context: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpResult:
+    """What `up` and `start` came to. `started` is whether minikube was called; `gpus` are allocatable ones."""
+
+    exit_code: ExitCode
+    profile: str
+    host: str
+    started: bool
+    elapsed_s: float
+    node: str = ""
+    kubernetes_version: str = ""
+    gpus: int = 0
+    gpus_expected: int = 0
+    simulated: bool = False
+    context: str = ""
+    outcomes: tuple[HostOutcome, ...] = ()
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `data` of the JSON document (problems go into its `errors`)."""
+        return _data(self)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusResult:
+    """`gpuctl minikube status`: the profile as it is; `parts` is what minikube says of each."""
+
+    exit_code: ExitCode
+    profile: str
+    host: str
+    phase: str
+    parts: dict[str, str]
+    elapsed_s: float
+    node: str = ""
+    ready: bool = False
+    kubernetes_version: str = ""
+    gpus: int = 0
+    docker_version: str = ""
+    minikube_version: str = ""
+    problems: tuple[Problem, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `data` of the JSON document."""
+        return _data(self)
+
+
+@dataclass(frozen=True, slots=True)
+class DownResult:
+    """`gpuctl minikube down` and `stop`. `was` is the phase before; `left` is what of the profile is still there."""
+
+    exit_code: ExitCode
+    profile: str
+    host: str
+    was: str
+    elapsed_s: float
+    left: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `data` of the JSON document."""
+        return _data(self)
+
+
+def _data(result: Any) -> dict[str, Any]:
+    data: dict[str, Any] = plain(result)
+    del data["exit_code"], data["problems"]
+    return data

@@ -1,0 +1,130 @@
+"""What a look at a profile means: whether it runs, and in what it differs from what is asked for. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from bootstrap.minikube.look import Seen
+from bootstrap.minikube.options import ProfileOptions
+
+_STOPPED_RC = 7  # host, kubelet and API server are down: one bit each
+_UNITS = {"": 1, "m": 1, "mb": 1, "g": 1024, "gb": 1024, "k": 1 / 1024, "kb": 1 / 1024, "b": 1 / (1 << 20)}
+
+
+class Phase(StrEnum):
+    """Where a profile is in its life."""
+
+    ABSENT = "absent"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    BROKEN = "broken"  # some of it is there
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A setting that the profile was made with, against what is asked for; `cost` is what changing it takes."""
+
+    setting: str
+    is_now: str
+    wanted: str
+    cost: str = "down and up: all that runs in it goes"
+
+    def __str__(self) -> str:
+        """As a plan shows it."""
+        return f"{self.setting} {self.is_now or 'unset'} → {self.wanted}"
+
+
+def phase_of(seen: Seen) -> Phase:
+    """The phase; a container without a record, or a record without a container, is broken."""
+    parts = parts_of(seen)
+    if seen.config is None and not seen.container and not seen.folder:
+        return Phase.ABSENT
+    if seen.config is None or not seen.container:
+        return Phase.BROKEN
+    if seen.container != "running":
+        return Phase.STOPPED
+    if all(parts.get(name) == "Running" for name in ("Host", "Kubelet", "APIServer")):
+        return Phase.RUNNING
+    return Phase.STOPPED if seen.status.rc == _STOPPED_RC else Phase.BROKEN
+
+
+def parts_of(seen: Seen) -> dict[str, str]:
+    """What minikube says of the profile's parts: Host, Kubelet, APIServer, Kubeconfig."""
+    try:
+        found = json.loads(seen.status.out)
+    except ValueError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: str(found[name]) for name in ("Host", "Kubelet", "APIServer", "Kubeconfig") if name in found}
+
+
+def differences(seen: Seen, options: ProfileOptions) -> tuple[Difference, ...]:
+    """In what an existing profile is not as asked for; a setting that nobody gave is as it should be."""
+    return tuple(_differences(seen.config or {}, options)) if seen.config is not None else ()
+
+
+def _differences(config: Mapping[str, Any], options: ProfileOptions) -> Iterator[Difference]:
+    kubernetes = config.get("KubernetesConfig") or {}
+    pairs = {
+        "driver": (str(config.get("Driver") or ""), "docker"),
+        "container runtime": (str(kubernetes.get("ContainerRuntime") or ""), options.container_runtime),
+        "GPUs": (_gpus(str(config.get("GPUs") or "")), options.gpus),
+        "Kubernetes": (_version(kubernetes.get("KubernetesVersion")), _version(options.kubernetes_version)),
+        "base image": (str(config.get("KicBaseImage") or ""), options.base_image),
+        "CNI": (str(kubernetes.get("CNI") or ""), options.cni),
+        "CPUs": (str(config.get("CPUs") or ""), options.cpus if options.cpus.isdecimal() else ""),
+    }
+    for setting, (now, wanted) in pairs.items():
+        if wanted and now != wanted:
+            yield Difference(setting, now, wanted)
+    for setting, name, given in (("memory", "Memory", options.memory), ("disk", "DiskSize", options.disk_size)):
+        wanted_mb = megabytes(given)
+        now_mb = config.get(name)
+        if wanted_mb is not None and isinstance(now_mb, int) and now_mb != wanted_mb:
+            yield Difference(setting, f"{now_mb} MB", f"{wanted_mb} MB")
+    extra = kubernetes.get("ExtraOptions") or []
+    made_with = {f"{item.get('Component')}.{item.get('Key')}={item.get('Value')}" for item in extra}
+    for item in options.extra_config:
+        if item not in made_with:
+            yield Difference("extra config", "", item)
+
+
+def megabytes(text: str) -> int | None:
+    """An amount as minikube takes it (8g, 4096m, 4096) in MB; None for none and for words (max, no-limit)."""
+    digits = text.rstrip("bkmgBKMG")
+    unit = text[len(digits) :].lower()
+    if not digits.isdecimal() or unit not in _UNITS:
+        return None
+    return round(int(digits) * _UNITS[unit])
+
+
+def _gpus(text: str) -> str:
+    """Minikube keeps `all` and `nvidia` as they were given; both are the same."""
+    return {"": "none", "nvidia": "all"}.get(text, text)
+
+
+def _version(value: Any) -> str:
+    text = str(value or "")
+    return text if not text or text.startswith("v") else f"v{text}"
+
+
+def made_with(seen: Seen, profile: str) -> ProfileOptions:
+    """The options that an existing profile was made with, as far as minikube needs to hear them again."""
+    config = seen.config or {}
+    kubernetes = config.get("KubernetesConfig") or {}
+    extra = kubernetes.get("ExtraOptions") or []
+    return ProfileOptions(
+        profile=profile,
+        gpus=_gpus(str(config.get("GPUs") or "")),
+        kubernetes_version=_version(kubernetes.get("KubernetesVersion")),
+        container_runtime=str(kubernetes.get("ContainerRuntime") or "docker"),
+        base_image=str(config.get("KicBaseImage") or ""),
+        cni=str(kubernetes.get("CNI") or ""),
+        extra_config=tuple(f"{item.get('Component')}.{item.get('Key')}={item.get('Value')}" for item in extra),
+        force=seen.root,
+    )
