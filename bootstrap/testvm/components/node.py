@@ -98,6 +98,9 @@ def _stage(node: Node, inputs: Inputs, stage: Path) -> None:
     # minikube compares it with its own.
     version = {"kicbase_version": node.ref.rpartition(":")[2], "minikube_version": inputs.version}
     (stage / "version.json").write_text(json.dumps(version) + "\n", encoding="ascii")
+    # These become the modes of the node's own folders, whatever umask this machine has.
+    for path in (stage, *stage.rglob("*")):
+        path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
 
 
 def _copy(source: Path, target: Path, mode: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import tarfile
 from pathlib import Path
@@ -275,3 +276,36 @@ def test_the_double_of_runc_asks_for_no_more_than_is_allowed(tmp_path: Path, opt
         "process": {"rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1000, "soft": 1000}], "oomScoreAdj": 0},
         "x": -1,
     }
+
+
+def test_what_is_laid_over_the_node_has_fixed_modes(tmp_path: Path) -> None:
+    kicbase, units = tmp_path / "minikube/deploy/kicbase", tmp_path / "cri/packaging/systemd"
+    for place in (*(kicbase / name for name in node._KICBASE), *(units / name for name in node._CRI_UNITS)):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(place.name)
+        place.chmod(0o400)
+    entries = {}
+    for source in KNOWN.node.programs:
+        component, program = source.split("/")
+        entries[component] = tmp_path / component
+        entries[component].mkdir(exist_ok=True)
+        (entries[component] / program).touch(0o700)
+    key = signing.SigningKey(tmp_path, tmp_path, "AB" * 20)
+    old = os.umask(0o077)
+    try:
+        node._stage(
+            KNOWN.node,
+            node.Inputs(entries, [], tmp_path / "minikube", "v1.38.1", tmp_path / "cri", SOURCES, key),
+            tmp_path / "stage",
+        )
+    finally:
+        os.umask(old)
+    modes = {
+        str(path.relative_to(tmp_path / "stage")): path.stat().st_mode & 0o777
+        for path in (tmp_path / "stage").rglob("*")
+    }
+    assert modes["usr"] == modes["usr/sbin/runc"] == modes["usr/bin/cri-dockerd"] == 0o755
+    assert modes["usr/local/bin/entrypoint"] == 0o755
+    assert modes["etc/containerd/config.toml"] == modes["usr/lib/systemd/system/cri-docker.socket"] == 0o644
+    assert set(modes.values()) == {0o755, 0o644}
+    assert json.loads((tmp_path / "stage/version.json").read_text())["minikube_version"] == "v1.38.1"
