@@ -207,6 +207,26 @@ def _keep_containers() -> None:
         systemd.control("reload", [UNIT])
 
 
+def stop_containers(runtime: str, check: bool) -> List[str]:
+    """End the running containers of a runtime, which nothing can end once its program is gone; what was done."""
+    listed = run(["docker", "ps", "--quiet", "--no-trunc"], _TOOL_S)
+    if listed.rc != 0 or not listed.out.split():
+        return []
+    form = "{{.Id}} {{.HostConfig.Runtime}} {{.Name}}"
+    rows = [
+        line.split(" ", 2)
+        for line in run(["docker", "inspect", "--format", form, *listed.out.split()]).out.splitlines()
+    ]
+    mine = {row[0]: row[2].lstrip("/") for row in rows if len(row) == 3 and row[1] == runtime}
+    if mine and not check:
+        done = run(["docker", "stop", *mine], RESTART_TIMEOUT_S)
+        if done.rc != 0:
+            raise HostError(
+                "step-failed", f"docker stop failed: {done.tail(1)}", "stop the containers by hand", done.tail()
+            )
+    return [f"stop container {name}" for name in mine.values()]
+
+
 def names(changed: Sequence[KeyPath]) -> List[str]:
     """Keys as people write them."""
     return [name_of(path) for path in changed]

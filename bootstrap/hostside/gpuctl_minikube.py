@@ -14,7 +14,7 @@ from typing import List, Mapping
 from . import gpuctl_receipts as receipts
 from .gpuctl_bundle import unpack, unpacked_sum
 from .gpuctl_fetch import fetch, sha256_of
-from .gpuctl_hostio import HostError, run
+from .gpuctl_hostio import HostError, Ran, run
 
 PROGRAM = "/usr/local/bin/minikube"
 BUNDLE = "/var/lib/gpuctl/minikube-bundle"
@@ -99,7 +99,10 @@ def drop_bundle(check: bool) -> List[str]:
 def version_of_program() -> str:
     """What the program calls itself; HostError step-failed when it does not run on this machine."""
     with tempfile.TemporaryDirectory(prefix="gpuctl-") as home:  # it makes folders below it, even for this
-        done = run([PROGRAM, "version", "--short"], 60, {"MINIKUBE_HOME": home, "HOME": home})
+        try:
+            done = run([PROGRAM, "version", "--short"], 60, {"MINIKUBE_HOME": home, "HOME": home})
+        except OSError as error:  # a program of another processor, or none at all
+            done = Ran(126, "", error.strerror or str(error))
     if done.rc != 0:
         raise HostError(
             "step-failed",

@@ -39,6 +39,10 @@ options:
     type: list
     elements: dict
     default: []
+  runtime:
+    description: With O(state=restored), running containers of this runtime end first, since nothing can end them later.
+    type: str
+    default: ""
   users:
     description: Users of the group docker; those that this component added earlier and that are not named leave it.
     type: list
@@ -88,7 +92,8 @@ def main(module: HostModule) -> dict[str, Any]:
     elif state == "configured":
         actions = docker.names(docker.configure(component, given["keys"], given["defaults"], check))
     elif state == "restored":
-        actions = docker.names(docker.take_out(component, check))
+        actions = docker.stop_containers(given["runtime"], check) if given["runtime"] else []
+        actions += docker.names(docker.take_out(component, check))
     elif state == "members":
         actions = group.have(component, "docker", given["users"], check)
     elif state == "running" or docker.engine_version():
