@@ -43,6 +43,13 @@ def minikube_arguments(host: Host, facts: HostFacts) -> dict[str, Any]:
     return found
 
 
+def restarts_docker(component: Component, values: Mapping[str, Any], facts: HostFacts) -> bool:
+    """Whether installing the component restarts a Docker that runs already, with containers of others perhaps."""
+    concerned = component.name in {"docker", "nvidia_container_toolkit"}
+    on_docker = values["nvidia_container_toolkit_engine"] == "docker"
+    return concerned and on_docker and facts.units.get(_DOCKER_UNIT, "").startswith("active")
+
+
 def adopts_docker(facts: HostFacts) -> bool:
     """Whether a Docker that gpuctl did not install stays: packages that are new enough, or a unit without packages."""
     before = recorded_argument(facts, "docker", "docker_adopt")

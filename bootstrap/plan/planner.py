@@ -18,6 +18,7 @@ from bootstrap.plan.arguments import Arguments, components_for, resolve_argument
 from bootstrap.plan.cluster_view import ClusterView, extra_nodes, node_name, view_cluster
 from bootstrap.plan.compare import changed_arguments, describe_argument, reasons_to_change, receipt_trouble
 from bootstrap.plan.launch_arguments import launch_problems, read_launch_files
+from bootstrap.plan.minikube_plan import restarts_docker
 from bootstrap.plan.model import CLUSTER, UPGRADES, Effect, Plan, Step, upgrade_command
 from bootstrap.probe.facts import Drift, HostFacts
 
@@ -143,6 +144,7 @@ def _step(
     if receipt is None:
         # A living node without receipts is disturbed like any other; a new host is not.
         living = component.scope == "host" and node_name(facts) in view.nodes
+        living = living or restarts_docker(component, values, facts)
         effect = Effect(component.effect) if living else Effect.NONE
         return Step(place, component.name, "install", ("not installed by gpuctl yet",), effect)
     trouble = receipt_trouble(receipt, facts.machine_id if component.scope == "host" else receipt.get("machine_id"))

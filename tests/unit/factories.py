@@ -107,6 +107,23 @@ def default_settings(**changes: Any) -> dict[str, Any]:
     return {name: rendered(value, values) for name, value in values.items()}
 
 
+def minikube_inventory(
+    name: str = "box", address: str = "198.51.100.20", *, explicit: dict[str, Any] | None = None
+) -> Inventory:
+    """The one host of a minikube cluster."""
+    chosen = explicit or {}
+    host = Host(
+        name=name,
+        groups=frozenset({"minikube"}),
+        connection=Connection(address=address, user="root"),
+        settings=default_settings(**chosen),
+        explicit=frozenset(chosen),
+        origins=dict.fromkeys(chosen, "minikube.ini:9"),
+        connection_vars={"ansible_host": address},
+    )
+    return Inventory(Path("minikube.ini"), (host,))
+
+
 def inventory(
     control_plane: dict[str, str], workers: dict[str, str], *, explicit: dict[str, Any] | None = None
 ) -> Inventory:

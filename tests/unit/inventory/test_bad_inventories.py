@@ -47,6 +47,33 @@ BAD: dict[str, tuple[dict[str, str], list[tuple[str, str, str | None, str | None
         ini(GOOD + "[nfs_server]\nnas1 ansible_host=192.0.2.8\nnas2 ansible_host=192.0.2.9\n"),
         [("group-conflict", "nfs_server holds nas1, nas2: one export has one server", "lab.ini:6", None)],
     ),
+    "two-minikube-hosts": (
+        ini("[minikube]\nbox1\nbox2\n"),
+        [
+            (
+                "group-conflict",
+                "minikube holds box1, box2: gpuctl makes a minikube cluster on one host",
+                "lab.ini:1",
+                None,
+            )
+        ],
+    ),
+    "minikube-beside-nodes": (
+        ini(GOOD + "[minikube]\nbox1\n"),
+        [("group-conflict", "minikube stands beside control_plane, workers", "lab.ini:6", None)],
+    ),
+    "minikube-and-control-plane": (
+        ini("[minikube]\nbox1\n[control_plane]\nbox1\n"),
+        [("group-conflict", "minikube stands beside control_plane", "lab.ini:1", None)],
+    ),
+    "minikube-and-its-server": (
+        ini("[minikube]\nbox1\n[nfs_server]\nnas1\n"),
+        [("group-conflict", "minikube stands beside nfs_server", "lab.ini:1", None)],
+    ),
+    "minikube-typo": (
+        ini("[mini-kube]\nbox1\n"),
+        [("group-unknown", "did you mean `minikube`? (hosts: box1)", "lab.ini:1", "box1")],
+    ),
     "launch-agent-typo": (
         ini(GOOD + "[launch_agents]\nbox1 ansible_host=192.0.2.8\n"),
         [("group-unknown", "did you mean `launch_agent`? (hosts: box1)", "lab.ini:6", "box1")],

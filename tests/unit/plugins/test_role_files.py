@@ -21,6 +21,7 @@ from tests.unit.plugins_cluster.rendering import GOLDEN, ROLES, render, value
 
 SYSTEMS = sorted(versions().systems)
 HOST_ROLES = ("kube_host", "nvidia_driver", "containerd", "nvidia_container_toolkit")
+ENGINE_IN_DOCKER = {"nvidia_container_toolkit_engine": "docker"}
 CA = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 MIRRORS = {"docker.io": "https://mirror.example:5000", "ghcr.io": "https://mirror.example/v2/ghcr"}
 TEMPLATES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -30,6 +31,11 @@ TEMPLATES: dict[str, tuple[str, str, dict[str, Any]]] = {
         "kube_host",
         "sysctl-exact.conf.j2",
         {"kube_host_sysctls": {"vm.max_map_count": 262144}},
+    ),
+    "kube_host/sysctl-exact-minikube.conf": (
+        "kube_host",
+        "sysctl-exact.conf.j2",
+        {"kube_host_minimal": True, "kube_host_bpf_jit_harden_off": True},
     ),
     "containerd/config.toml": ("containerd", "config.toml.j2", {}),
     "containerd/crictl.yaml": ("containerd", "crictl.yaml.j2", {}),
@@ -74,9 +80,37 @@ TEMPLATES: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 # What a role asks of each distribution: variables, for each set of arguments.
 ASKED: dict[str, tuple[tuple[str, ...], dict[str, dict[str, Any]]]] = {
-    "kube_host": (("__kube_host_packages", "__kube_host_time_package", "__kube_host_time_unit"), {"default": {}}),
+    "kube_host": (
+        ("__kube_host_packages", "__kube_host_time_package", "__kube_host_time_unit", "__kube_host_evidence_files"),
+        {"default": {}, "minikube": {"kube_host_minimal": True}},
+    ),
+    "docker": (
+        ("__docker_source", "__docker_wanted", "__docker_evidence_files", "__docker_evidence_packages"),
+        {
+            "default": {},
+            "distribution": {"docker_source": "distribution"},
+            "distribution, from a mirror": {
+                "docker_source": "distribution",
+                "docker_apt_source": {
+                    "url": "https://m/apt",
+                    "suite": "s",
+                    "key_url": "https://m/k",
+                    "key_fingerprint": "ab",
+                },
+            },
+            "one version": {"docker_version": "28.5.2"},
+            "kept": {"docker_adopt": True},
+        },
+    ),
     "containerd": (("__containerd_source", "__containerd_evidence_files"), {"default": {}}),
-    "nvidia_container_toolkit": (("__nvidia_container_toolkit_source",), {"default": {}}),
+    "nvidia_container_toolkit": (
+        (
+            "__nvidia_container_toolkit_source",
+            "__nvidia_container_toolkit_files",
+            "__nvidia_container_toolkit_evidence",
+        ),
+        {"default": {}, "docker": ENGINE_IN_DOCKER},
+    ),
     "nvidia_driver": (
         (
             "__nvidia_driver_source",
@@ -143,7 +177,7 @@ def test_what_each_distribution_is_asked_for(role: str) -> None:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-@pytest.mark.parametrize("role", ["containerd", "nvidia_driver", "nvidia_container_toolkit"])
+@pytest.mark.parametrize("role", ["containerd", "docker", "nvidia_driver", "nvidia_container_toolkit"])
 def test_official_sources_are_signed_and_reached_by_tls(role: str, system: str) -> None:
     source = value(role, f"__{role}_source", **system_vars(role, system))
     assert str(source["url"]).startswith("https://")
@@ -184,3 +218,46 @@ def test_the_ca_is_written_when_there_is_one() -> None:
         "kube_host", "__kube_host_all_files", cluster_endpoint_address="10.0.0.1", cluster_ca_certificate=CA
     )
     assert [entry["dest"] for entry in with_ca if entry not in without] == ["/etc/gpuctl/ca.crt"]
+
+
+def test_docker_is_told_of_the_runtime_and_of_our_defaults() -> None:
+    assert plain(value("nvidia_container_toolkit", "__nvidia_container_toolkit_docker_keys")) == {
+        "default-runtime": "nvidia"
+    }
+    logs = {"log-driver": "json-file", "log-opts": {"max-size": "100m"}}
+    assert plain(value("docker", "__docker_defaults")) == [{"live-restore": True}, logs]
+    assert plain(value("docker", "__docker_defaults", docker_live_restore=False, docker_log_max_size="")) == []
+
+
+@pytest.mark.parametrize(
+    ("adopted", "purge", "goes"), [(False, True, True), (False, False, False), (True, True, False)]
+)
+def test_images_go_only_where_that_is_asked_for(adopted: bool, purge: bool, goes: bool) -> None:
+    assert value("docker", "__docker_purge", docker_adopt=adopted, gpuctl_purge=purge) is goes
+
+
+def test_the_default_minikube_has_its_sum() -> None:
+    version = value("minikube", "minikube_version")
+    for sums in value("minikube", "__minikube_sums").values():
+        for architecture, found in sums.items():
+            assert architecture in {"amd64", "arm64"}
+            assert len(bytes.fromhex(found)) == 32
+    assert version in value("minikube", "__minikube_sums")
+
+
+def test_a_minikube_host_is_left_alone_but_for_what_its_node_needs() -> None:
+    quiet = {"kube_host_minimal": True}
+    assert value("kube_host", "__kube_host_modules", **quiet) == []
+    assert value("kube_host", "__kube_host_swap", **quiet) == "keep"
+    assert plain(value("kube_host", "__kube_host_sysctls_exact", **quiet)) == {}
+    assert plain(value("kube_host", "__kube_host_sysctls_exact", kube_host_bpf_jit_harden_off=True, **quiet)) == {
+        "net.core.bpf_jit_harden": "0"
+    }
+    assert value("kube_host", "__kube_host_bpf_refused", **quiet) is True
+    assert value("kube_host", "__kube_host_bpf_refused") is False
+    found = value("kube_host", "__kube_host_all_files", cluster_ca_certificate=CA, **quiet)
+    assert [entry["dest"] for entry in found] == [
+        "/etc/sysctl.d/99-zz-gpuctl.conf",
+        "/etc/sysctl.d/60-gpuctl.conf",
+        "/etc/gpuctl/ca.crt",
+    ]
