@@ -10,7 +10,7 @@ import pytest
 
 from bootstrap.hostside import gpuctl_apt as apt
 from bootstrap.hostside import gpuctl_install as install
-from bootstrap.hostside.gpuctl_hostio import HostError
+from bootstrap.hostside.gpuctl_hostio import HostError, Ran
 
 
 class Host:
@@ -170,3 +170,50 @@ def test_a_source_that_lacks_something_is_a_setting_to_mend() -> None:
     with pytest.raises(HostError) as caught:
         install.Group({"component": "c", "source": {"name": "c", "url": "https://example.org"}})
     assert caught.value.code == "variable-invalid"
+
+
+DOCKER = {"wanted": [{"name": "docker.io", "at_least": 25, "code": "minikube-docker-old"}]}
+
+
+def test_what_apt_would_install_has_to_be_new_enough(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By apt's own choice, which pins decide, and after one look at renewed lists."""
+    monkeypatch.setattr(apt, "candidates", lambda names: {n: host.offers[n] for n in names if n in host.offers})
+    host.offers["docker.io"] = "20.10.24+dfsg1-1"
+    with pytest.raises(HostError) as caught:
+        install.have(groups(docker=DOCKER), 1, check=False)
+    assert caught.value.code == "minikube-docker-old"
+    assert "docker.io 25 or newer is needed, and the host's sources have 20.10.24+dfsg1-1" in caught.value.message
+    assert (host.updates, host.runs) == (1, [])
+    monkeypatch.setattr(apt, "update", lambda *_: host.offers.update({"docker.io": "5:28.5.2-1"}))
+    assert install.have(groups(docker=DOCKER), 1, check=False).installed == {"docker.io": "5:28.5.2-1"}
+    assert not install.have(groups(docker=DOCKER), 1, check=False).any
+
+
+def test_a_version_that_is_named_is_left_to_its_pattern(host: Host) -> None:
+    host.offers["docker.io"] = "28.5.2+dfsg4-5"
+    named = {"wanted": [{"name": "docker.io", "at_least": 25, "version": "28.5.2[-+]*"}]}
+    assert install.have(groups(docker=named), 1, check=False).installed == {"docker.io": "28.5.2+dfsg4-5"}
+
+
+@pytest.mark.parametrize(
+    ("version", "number"), [("5:28.5.2-1~debian", 28), ("20.10.24+dfsg1-1", 20), ("nonsense", 0), ("", 0)]
+)
+def test_major_versions(version: str, number: int) -> None:
+    assert apt.major(version) == number
+
+
+def test_candidates_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = """docker.io:
+  Installed: (none)
+  Candidate: 28.5.2+dfsg4-5
+  Version table:
+     28.5.2+dfsg4-5 600
+        600 http://deb.debian.org/debian sid/main amd64 Packages
+docker-cli:
+  Installed: (none)
+  Candidate: (none)
+  Version table:
+"""
+    monkeypatch.setattr(apt, "run", lambda *_: Ran(0, said, ""))
+    assert apt.candidates(["docker.io", "docker-cli"]) == {"docker.io": "28.5.2+dfsg4-5"}
+    assert apt.candidates([]) == {}
