@@ -22,7 +22,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
 from bootstrap.probe.facts import ClusterTraces, HostFacts, KubeFacts, ProbeResult, Unreachable
 from bootstrap.rundir import RunDirectory
-from tests.unit.factories import host_facts, inventory, node
+from tests.unit.factories import host_facts, inventory, minikube_inventory, node
 
 HA = inventory({"cp1": "198.51.100.1", "cp2": "198.51.100.2"}, {"gpu1": "198.51.100.11"})
 RECEIPTS = {"kubeadm": {"state": "complete"}}
@@ -176,3 +176,20 @@ def test_a_node_that_somebody_else_made_is_not(world: World) -> None:
     world.probes = [lab(gpu1=host_facts("gpu1", cluster=ClusterTraces(kubelet_conf=True)))]
     assert world.reset("gpu1").kept == ("gpu1: a cluster that gpuctl did not make; undo it with `kubeadm reset`",)
     assert world.inventory == {}, "Ansible was not started"
+
+
+def test_a_minikube_host_loses_its_roles_and_no_cluster_its_context(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The context of minikube's cluster is minikube's; that of the same name is another cluster's."""
+    receipts = {name: {"state": "complete"} for name in ("kube_host", "docker", "minikube")}
+    monkeypatch.setattr(module, "load_inventory", lambda _: minikube_inventory())
+    world.probes = [{"box": host_facts("box", receipts=receipts)}]
+    done = world.reset()
+    assert done.exit_code is ExitCode.OK
+    assert world.inventory["hosts"]["box"]["gpuctl_steps"] == ["minikube", "docker", "kube_host"]
+    assert list(world.inventory["children"]["minikube"]["hosts"]) == ["box"]
+    assert world.removed == []
+    world.probes = [{"box": host_facts("box")}]
+    assert world.reset().exit_code is ExitCode.OK
+    assert world.removed == []
