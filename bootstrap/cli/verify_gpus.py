@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bootstrap.cli import options
+from bootstrap.cli.minikube import place
 from bootstrap.cli.session import Answer, Output, Session
 
 
@@ -14,6 +15,7 @@ def verify_gpus(
     context: typer.Context,
     inventory: options.Inventory,
     limit: options.Limit = None,
+    profile: place.Profile = "gpuctl",
     timeout: Annotated[
         float,
         typer.Option(
@@ -35,10 +37,10 @@ def verify_gpus(
     """
 
     def body(session: Session) -> Answer:
+        from bootstrap.minikube.verify import verify_gpus as run_verify
         from bootstrap.ui.verification import verify_screen
         from bootstrap.ui.view import JsonView, view_for
         from bootstrap.verify.requests import VerifyRequest
-        from bootstrap.verify.run import verify_gpus as run_verify
 
         request = VerifyRequest(
             inventory=inventory,
@@ -48,6 +50,7 @@ def verify_gpus(
             ),
             limit=options.names(limit),
             timeout_s=timeout,
+            profile=profile,
         )
         if output is Output.JSON:
             result = run_verify(request, JsonView())

@@ -113,7 +113,7 @@ def cluster_api(seed: Host, access: Access) -> Iterator[Cluster]:
             config["clusters"][0]["cluster"].update(
                 {"server": f"https://{host}:{reached_port}", "tls-server-name": endpoint}
             )
-            yield _client(config)
+            yield client_of(config)
 
 
 @contextmanager
@@ -163,7 +163,8 @@ def _reach(session: Session, address: str, port: int) -> Iterator[tuple[str, int
         yield (f"[{address}]" if ":" in address else address), port
 
 
-def _client(config: dict[str, Any]) -> Cluster:
+def client_of(config: dict[str, Any]) -> Cluster:
+    """The API that the only cluster of a kubeconfig names, as its only user."""
     from kubernetes.config.kube_config import new_client_from_config_dict
 
     return Cluster(new_client_from_config_dict(config))  # type: ignore[no-untyped-call]

@@ -86,7 +86,7 @@ def _started(run: _Up, prepared: Prepared, begun: float) -> UpResult:
     if phase is Phase.RUNNING and seen.node and seen.node.ready and seen.node.gpus >= run.expected:
         return _result(run, seen, prepared, begun)
     problem = _start(run, seen, phase)
-    if problem is None and seen.bundle.addon_images and run.options.wants_gpus:
+    if problem is None and seen.bundle.path and phase is Phase.ABSENT:  # a profile that was stopped has them
         load_addons(run.session, seen.bundle, run.options.profile, MINIKUBE)
     if problem is None:
         run.view.task(run.host.name, _STEP, f"GPUs | Wait for {run.expected} of them")

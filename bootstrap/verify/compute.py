@@ -168,7 +168,7 @@ def pod_manifest(assignment: Assignment, image: str, runtime_class: str) -> dict
         "spec": {
             "restartPolicy": "Never",
             "activeDeadlineSeconds": POD_DEADLINE_S,
-            "runtimeClassName": runtime_class,
+            **({"runtimeClassName": runtime_class} if runtime_class else {}),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": 1,

@@ -25,6 +25,7 @@ class Evidence:
     plugin_pod: str  # phase of the device plugin's pod on the node: Running, a reason, or empty for none
     computed: Computed | None
     runtime_class: str
+    mended_by: str = "gpuctl bootstrap"  # the command that makes the host what it should be
 
 
 Judgement = tuple[LayerResult, Problem | None]
@@ -93,7 +94,7 @@ def _pci(evidence: Evidence) -> Judgement:
 def _driver(evidence: Evidence) -> Judgement:
     driver = evidence.facts.driver
     if driver.loaded_version is None:
-        fix = "run `gpuctl bootstrap`; if it has nothing to do, reboot the host and look at `dmesg`"
+        fix = f"run `{evidence.mended_by}`; if it has nothing to do, reboot the host and look at `dmesg`"
         return _failed(evidence, "driver-not-loaded", "the NVIDIA kernel module is not loaded", fix)
     if driver.library_version and driver.library_version != driver.loaded_version:
         words = f"the loaded module is {driver.loaded_version}, the libraries are {driver.library_version}"
@@ -129,15 +130,16 @@ def _nvml(evidence: Evidence) -> Judgement:
 def _runtime(evidence: Evidence) -> Judgement:
     runtime = evidence.runtime
     if runtime.error:
-        return _failed(evidence, "containerd-down", runtime.error, "`systemctl status containerd` on the host")
+        fix = f"`systemctl status {runtime.engine}` on the host"
+        return _failed(evidence, f"{runtime.engine}-down", runtime.error, fix)
     if runtime.cri_disabled:
-        return _failed(evidence, "cri-disabled", "containerd's CRI plugin is disabled", "run `gpuctl bootstrap`")
+        return _failed(evidence, "cri-disabled", "containerd's CRI plugin is disabled", f"run `{evidence.mended_by}`")
     if evidence.runtime_class not in runtime.handlers:
-        words = f"containerd has no runtime `{evidence.runtime_class}` (it has: {', '.join(runtime.handlers)})"
-        return _failed(evidence, "nvidia-runtime-missing", words, "run `gpuctl bootstrap`")
+        words = f"{runtime.engine} has no runtime `{evidence.runtime_class}` (it has: {', '.join(runtime.handlers)})"
+        return _failed(evidence, "nvidia-runtime-missing", words, f"run `{evidence.mended_by}`")
     if runtime.systemd_cgroup is False:
         words = "containerd's runtime does not use the systemd cgroup driver that the kubelet uses"
-        return _failed(evidence, "cgroup-driver-mismatch", words, "run `gpuctl bootstrap`")
+        return _failed(evidence, "cgroup-driver-mismatch", words, f"run `{evidence.mended_by}`")
     return LayerResult(LayerState.OK), None
 
 
@@ -161,7 +163,7 @@ def _cdi(evidence: Evidence) -> Judgement:
 def _node(evidence: Evidence) -> Judgement:
     if evidence.node is None:
         words = evidence.api_error or f"{node_name(evidence.facts)} is not a node of the cluster"
-        return _failed(evidence, "node-not-ready", words, "run `gpuctl bootstrap`")
+        return _failed(evidence, "node-not-ready", words, f"run `{evidence.mended_by}`")
     if not evidence.node.ready:
         fix = "`journalctl -u kubelet` on the host"
         return _failed(evidence, "node-not-ready", f"node is not Ready: {evidence.node.reason}", fix)
@@ -177,7 +179,7 @@ def _plugin(evidence: Evidence) -> Judgement:
             evidence,
             "plugin-absent",
             words,
-            "run `gpuctl bootstrap`; is the node labelled nvidia.com/gpu.present=true?",
+            f"run `{evidence.mended_by}`; is the node labelled nvidia.com/gpu.present=true?",
         )
     code = "image-pull-failed" if "Pull" in evidence.plugin_pod else "plugin-crashing"
     fix = "`kubectl -n kube-system logs -l app.kubernetes.io/name=nvidia-device-plugin`"

@@ -11,10 +11,14 @@ from bootstrap.rundir import RunDirectory
 
 @dataclass(frozen=True, slots=True)
 class VerifyRequest:
-    """`limit` names hosts or groups (empty: all GPU hosts). `timeout_s` bounds the compute layer."""
+    """`limit` names hosts or groups (empty: all GPU hosts). `timeout_s` bounds the compute layer.
+
+    `profile` counts where the inventory is that of a minikube host.
+    """
 
     inventory: Path
     run: RunDirectory
     access: Access = field(default_factory=Access)
     limit: tuple[str, ...] = ()
     timeout_s: float = 300.0
+    profile: str = ""

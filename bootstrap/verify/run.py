@@ -8,12 +8,10 @@ from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
-from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import Inventory
 from bootstrap.kube.client import ApiError, Cluster, cluster_api
 from bootstrap.plan.arguments import is_gpu_host
 from bootstrap.plan.cluster_view import node_name, view_cluster
-from bootstrap.plan.minikube_plan import refuse_minikube
 from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse, resolve_limit
 from bootstrap.probe.facts import HostFacts, NodeFacts, Unreachable
 from bootstrap.progress import Progress
@@ -26,15 +24,13 @@ from bootstrap.verify.runtime import RuntimeFacts, ask_runtimes
 _PLUGIN_SELECTOR = "app.kubernetes.io/name=nvidia-device-plugin"
 
 
-def verify_gpus(request: VerifyRequest, view: Progress) -> VerifyResult:
+def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -> VerifyResult:
     """Look at every GPU of every host and compute on it.
 
     Raises:
         GpuctlError: settings (3), a host that cannot be probed (4), no cluster to ask (6).
     """
     begun = time.monotonic()
-    inventory = load_inventory(request.inventory)
-    refuse_minikube(inventory, "verify-gpus")
     limit = resolve_limit(inventory, request.limit)
     probes = probe_hosts(inventory, request.access)
     refuse(Problem(p.code, p.message, p.fix, p.host) for p in probes.values() if isinstance(p, Unreachable))
@@ -109,10 +105,11 @@ def _runtime_class(inventory: Inventory) -> str:
 def _plugin_pods(cluster: Cluster) -> dict[str, str]:
     """Node → Running, or the reason why the device plugin's pod is not."""
     found = cluster.get("/api/v1/pods", {"labelSelector": _PLUGIN_SELECTOR}) or {}
-    return {str(pod["spec"].get("nodeName")): _pod_state(pod) for pod in found.get("items", [])}
+    return {str(pod["spec"].get("nodeName")): pod_state(pod) for pod in found.get("items", [])}
 
 
-def _pod_state(pod: Mapping[str, Any]) -> str:
+def pod_state(pod: Mapping[str, Any]) -> str:
+    """Its phase in a word, or why its container waits or has ended."""
     status = pod.get("status", {})
     for container in status.get("containerStatuses", []):
         for state in ("waiting", "terminated"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +21,9 @@ _RUNTIME_TABLES = ("io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri")
 
 @dataclass(frozen=True, slots=True)
 class RuntimeFacts:
-    """`handlers` are the CRI runtime handlers that containerd serves; `cdi_devices` the names nvidia.com/gpu=….
+    """`handlers` are the runtimes that the engine serves; `cdi_devices` the names nvidia.com/gpu=….
 
-    `error` is set when containerd could not be asked; `cdi_error` likewise for CDI.
+    `error` is set when the engine could not be asked; `cdi_error` likewise for CDI.
     """
 
     handlers: tuple[str, ...] = ()
@@ -31,6 +32,7 @@ class RuntimeFacts:
     cdi_devices: tuple[str, ...] = ()
     error: str = ""
     cdi_error: str = ""
+    engine: str = "containerd"
 
 
 def ask_runtimes(hosts: Sequence[Host], access: Access) -> dict[str, RuntimeFacts]:
@@ -39,6 +41,30 @@ def ask_runtimes(hosts: Sequence[Host], access: Access) -> dict[str, RuntimeFact
         return {}
     with ThreadPoolExecutor(len(hosts)) as pool:
         return dict(zip([h.name for h in hosts], pool.map(lambda host: _ask(host, access), hosts), strict=True))
+
+
+def ask_docker(host: Host, access: Access) -> RuntimeFacts:
+    """Likewise of Docker, on the host of a minikube cluster."""
+    try:
+        with reach(host, access) as session:
+            listed, error = _run(session, host, access, ["docker", "info", "--format", "{{json .Runtimes}}"])
+            cdi, cdi_error = _run(session, host, access, ["nvidia-ctk", "cdi", "list"])
+    except GpuctlError as failure:
+        return RuntimeFacts(error=failure.problems[0].message, engine="docker")
+    return parse_docker(listed, cdi, error=error, cdi_error=cdi_error)
+
+
+def parse_docker(listed: str, cdi: str, *, error: str = "", cdi_error: str = "") -> RuntimeFacts:
+    """Facts from Docker's runtimes (a JSON object by name) and `nvidia-ctk cdi list`."""
+    try:
+        runtimes = tuple(sorted(json.loads(listed or "{}") or {}))
+    except ValueError as failure:
+        runtimes, error = (), error or f"docker info: {failure}"
+    return RuntimeFacts(runtimes, cdi_devices=_devices(cdi), error=error, cdi_error=cdi_error, engine="docker")
+
+
+def _devices(cdi: str) -> tuple[str, ...]:
+    return tuple(sorted(line.strip() for line in cdi.splitlines() if "=" in line and "/" in line))
 
 
 def _ask(host: Host, access: Access) -> RuntimeFacts:
@@ -53,7 +79,7 @@ def _ask(host: Host, access: Access) -> RuntimeFacts:
 
 def parse_runtime(dump: str, cdi: str, *, error: str = "", cdi_error: str = "") -> RuntimeFacts:
     """Facts from `containerd config dump` (TOML) and `nvidia-ctk cdi list` (one device a line)."""
-    devices = tuple(sorted(line.strip() for line in cdi.splitlines() if "=" in line and "/" in line))
+    devices = _devices(cdi)
     try:
         config = tomllib.loads(dump)
     except tomllib.TOMLDecodeError as failure:

@@ -113,6 +113,7 @@ class Minikube:
     images: tuple[str, ...]
     stand_ins: dict[str, Image]
     addons: dict[str, str]  # minikube's name → image of the catalogue
+    jobs: tuple[str, ...]  # images that pods of jobs start from
     cni: str
 
 

@@ -91,7 +91,8 @@ def _archives(known: Minikube) -> dict[str, str]:
     """Path in the bundle → the image there; minikube's cache has `_` for `:` in file names."""
     cached = (*known.images, *known.stand_ins)
     found = {f"cache/images/{architecture()}/{ref.replace(':', '_')}": ref for ref in cached}
-    return found | {f"addons/{addon}.tar": ref for addon, ref in known.addons.items()}
+    loaded = {**known.addons, **{ref.rpartition("/")[2].replace(":", "_"): ref for ref in known.jobs}}
+    return found | {f"addons/{name}.tar": ref for name, ref in loaded.items()}
 
 
 def lay(entries: Mapping[str, Path], folder: Path) -> dict[str, str]:

@@ -121,7 +121,7 @@ def test_status(code: ExitCode, status: str, give: Give, capsys: pytest.CaptureF
     [
         ("bootstrap", RUN, "bootstrap", example.bootstrap_result()),
         ("plan", RUN, "plan", example.plan_result()),
-        ("verify-gpus", "bootstrap.verify.run", "verify_gpus", example.verify_result()),
+        ("verify-gpus", "bootstrap.minikube.verify", "verify_gpus", example.verify_result()),
     ],
 )
 def test_keys_of_the_data(
@@ -249,7 +249,7 @@ def test_plan_with_changes_is_no_failure_in_json(give: Give, capsys: pytest.Capt
 
 
 def test_verify_that_is_short_exits_6(give: Give, capsys: pytest.CaptureFixture[str]) -> None:
-    give("bootstrap.verify.run", "verify_gpus", example.verify_result(lost=True))
+    give("bootstrap.minikube.verify", "verify_gpus", example.verify_result(lost=True))
     code, out, _ = call(capsys, "verify-gpus", "-i", "lab.ini")
     assert code == 6
     assert out.splitlines()[-1] == "15 of 16 GPUs (simulated) passed in 11 s"

@@ -35,7 +35,7 @@ def _stations(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("bootstrap.apply.run.bootstrap", keeping(example.bootstrap_result()))
     monkeypatch.setattr("bootstrap.apply.run.plan", keeping(example.plan_result()))
-    monkeypatch.setattr("bootstrap.verify.run.verify_gpus", keeping(example.verify_result()))
+    monkeypatch.setattr("bootstrap.minikube.verify.verify_gpus", keeping(example.verify_result()))
 
 
 def requested(*words: str) -> Any:

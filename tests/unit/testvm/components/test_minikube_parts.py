@@ -95,7 +95,7 @@ def entries(tmp_path: Path) -> dict[str, Path]:
         place.write_text(name)
     (tmp_path / "in" / "node").mkdir()
     (tmp_path / "in" / "node" / node.IMAGE).write_text("the node")
-    layout(tmp_path / "in" / "images", {*KNOWN.images, *KNOWN.addons.values()})
+    layout(tmp_path / "in" / "images", {*KNOWN.images, *KNOWN.addons.values(), *KNOWN.jobs})
     (tmp_path / "in" / "pause").mkdir()
     (tmp_path / "in" / "pause" / "pause").write_text("does nothing")
     places = {"kubernetes": "kubernetes", "pause": "pause", minikube.NODE: "node", assemble.IMAGES: "images"}

@@ -1,0 +1,163 @@
+"""`gpuctl verify-gpus` on a minikube profile: the same layers, with Docker in containerd's place and one node."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.load import load_inventory
+from bootstrap.kube.client import ApiError, Cluster, client_of
+from bootstrap.minikube.look import Seen, look
+from bootstrap.minikube.model import MinikubeRequest
+from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse
+from bootstrap.probe.facts import HostFacts, NodeFacts, Unreachable
+from bootstrap.probe.remote import reach
+from bootstrap.probe.session import Session
+from bootstrap.probe.ssh_errors import ConnectFailure
+from bootstrap.progress import Progress
+from bootstrap.verify.compute import Computed, compute
+from bootstrap.verify.layers import Evidence, judge
+from bootstrap.verify.requests import VerifyRequest
+from bootstrap.verify.results import VerifyResult
+from bootstrap.verify.run import pod_state, verify_nodes
+from bootstrap.verify.runtime import ask_docker
+
+_PLUGIN = "/api/v1/namespaces/kube-system/pods"
+_SELECTOR = {"labelSelector": "name=nvidia-device-plugin-ds"}
+_RUNTIME = "nvidia"
+_API_PORT = "8443/tcp"
+
+
+def verify_gpus(request: VerifyRequest, view: Progress) -> VerifyResult:
+    """Look at every GPU of the inventory, and compute on it: on nodes, or on the minikube host and its profile.
+
+    Raises:
+        GpuctlError: settings (3), a host that cannot be probed (4), no cluster to ask or no GPU (6).
+    """
+    inventory = load_inventory(request.inventory)
+    if inventory.minikube:
+        of_profile = MinikubeRequest(inventory, request.run, request.access, request.profile)
+        return verify_profile(of_profile, request.timeout_s, view)
+    return verify_nodes(inventory, request, view)
+
+
+def verify_profile(request: MinikubeRequest, timeout_s: float, view: Progress) -> VerifyResult:
+    """Look at every GPU of the host and compute on it in pods of the profile.
+
+    Raises:
+        GpuctlError: the host cannot be asked (exit 4), or has no GPU (exit 6).
+    """
+    begun = time.monotonic()
+    host = request.inventory.hosts[0]
+    probe = probe_hosts(request.inventory, request.access)[host.name]
+    if isinstance(probe, Unreachable):
+        refuse([Problem(probe.code, probe.message, probe.fix, probe.host)])
+        raise AssertionError("unreachable")
+    expected = expected_gpus(probe)
+    if not expected:
+        words, fix = "there is no NVIDIA GPU on the PCI bus", "check the cards"
+        raise GpuctlError(ExitCode.NOT_READY, Problem("gpu-missing", words, fix, host.name))
+    runtime = ask_docker(host, request.access)
+    with reach(host, request.access) as session:
+        try:
+            seen = look(session, host.name, request.profile)
+            plugin, computed, error = _ask_cluster(request, session, seen, timeout_s, view)
+        except ConnectFailure as failure:
+            problem = Problem(failure.code, str(failure), failure.fix, host.name)
+            raise GpuctlError(ExitCode.PREFLIGHT, problem) from failure
+    evidence = Evidence(
+        facts=probe,
+        expected=expected,
+        runtime=runtime,
+        node=_node(seen, probe),
+        api_error=error or f"profile {request.profile} does not run",
+        plugin_pod=plugin,
+        computed=computed,
+        runtime_class=_RUNTIME,
+        mended_by=f"gpuctl minikube up --profile {request.profile}",
+    )
+    result, problems = judge(evidence)
+    passed = not problems and result.passed
+    return VerifyResult(
+        exit_code=ExitCode.OK if passed else ExitCode.NOT_READY,
+        cluster_name=request.profile,
+        nodes=(result,),
+        elapsed_s=time.monotonic() - begun,
+        problems=problems,
+    )
+
+
+def _node(seen: Seen, facts: HostFacts) -> NodeFacts | None:
+    if seen.node is None:
+        return None
+    ready = "" if seen.node.ready else "the kubelet does not say why"
+    address = next(iter(facts.address_list), "")
+    gpus = seen.node.gpus
+    return NodeFacts(seen.node.name, seen.node.ready, ready, "", "", address, gpus, gpus, False, {})
+
+
+def _ask_cluster(
+    request: MinikubeRequest, session: Session, seen: Seen, timeout_s: float, view: Progress
+) -> tuple[str, Computed | None, str]:
+    """(the device plugin's pod in a word, what was computed, why the API could not be asked)."""
+    if seen.node is None:
+        return "", None, ""
+    image = str(request.inventory.hosts[0].settings["cluster_python_image"])
+    try:
+        with profile_api(session, seen, request.profile) as cluster:
+            pods = (cluster.get(_PLUGIN, _SELECTOR) or {}).get("items", [])
+            plugin = pod_state(pods[0]) if pods else ""
+            found = compute(
+                cluster,
+                {seen.node.name: seen.node.gpus} if seen.node.ready else {},
+                run_id=request.run.id,
+                image=image,
+                runtime_class="",
+                timeout_s=timeout_s,
+                progress=view,
+            )
+            return plugin, found.get(seen.node.name), ""
+    except ApiError as error:
+        return "", None, error.message
+    except GpuctlError as error:
+        return "", None, error.problems[0].message
+
+
+@contextmanager
+def profile_api(session: Session, seen: Seen, profile: str) -> Iterator[Cluster]:
+    """The profile's API, through the session, as the user whose profile it is.
+
+    Raises:
+        GpuctlError: its credentials or its port cannot be read (exit 6).
+    """
+    folder = f"{seen.home}/.minikube"
+    files = (f"{folder}/ca.crt", f"{folder}/profiles/{profile}/client.crt", f"{folder}/profiles/{profile}/client.key")
+    texts = [session.run(["cat", path]) for path in files]
+    published = session.run(["docker", "port", profile, _API_PORT])
+    lines = published.out.splitlines()
+    if any(done.rc for done in texts) or not lines:
+        words = f"the credentials or the port of profile {profile} cannot be read"
+        fix = f"`gpuctl minikube status --profile {profile}`"
+        raise GpuctlError(ExitCode.NOT_READY, Problem("minikube-profile-broken", words, fix))
+    address, _, port = lines[0].rpartition(":")
+    reached = session.forward(address.strip("[]").replace("0.0.0.0", "127.0.0.1"), int(port))  # noqa: S104 - replaced
+    ca, certificate, key = (base64.b64encode(done.out.encode()).decode() for done in texts)
+    yield client_of(_config(f"https://127.0.0.1:{reached}", ca, certificate, key))
+
+
+def _config(server: str, ca: str, certificate: str, key: str) -> dict[str, Any]:
+    cluster = {"server": server, "certificate-authority-data": ca}
+    user = {"client-certificate-data": certificate, "client-key-data": key}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "profile", "cluster": cluster}],
+        "users": [{"name": "profile", "user": user}],
+        "contexts": [{"name": "profile", "context": {"cluster": "profile", "user": "profile"}}],
+        "current-context": "profile",
+    }

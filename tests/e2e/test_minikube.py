@@ -1,0 +1,169 @@
+"""One machine: from no Docker to pods that compute on its GPUs, with the real minikube on a test host.
+
+The node image is a stand-in made of Debian packages (components/kicbase), the GPUs are simulated; minikube, Docker,
+Kubernetes, the container toolkit and the device plugin are the real ones, without internet. The tests build on one
+another, in the order of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bootstrap.testvm import components
+from tests.e2e.conftest import made_lab
+from tests.e2e.tool import GPUCTL, Lab
+
+pytestmark = pytest.mark.e2e
+LANE_COST_S = 600  # two cores, everything built, another lane beside it
+COLD_COST_S = 1800  # minikube, cri-dockerd, Docker's packages and the node image come first
+PROFILE = "e2e"
+SIZE = ("--cpus", "2", "--memory", "4g")
+
+
+class Machine:
+    """The lab's one host, and the profile on it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def minikube(self, verb: str, *options: str, expect: int | None = 0) -> dict[str, Any]:
+        """`gpuctl minikube VERB`: its JSON document."""
+        return self.lab.json("minikube", verb, "--profile", PROFILE, *self.lab.named, *options, expect=expect)
+
+    def up(self, *options: str, expect: int | None = 0) -> dict[str, Any]:
+        return self.minikube("up", *SIZE, *options, expect=expect)
+
+    def ssh(self, *command: str, expect: int | None = 0, stdin: str = "") -> str:
+        return self.lab.ssh("mk1", *command, expect=expect, stdin=stdin)
+
+    def codes(self, document: dict[str, Any]) -> list[str]:
+        assert all(error["fix"] for error in document["errors"])
+        return [error["code"] for error in document["errors"]]
+
+    def started(self) -> str:
+        """When the node's container was started: what a second `up` must not change."""
+        return self.ssh("docker", "inspect", "-f", "{{.State.StartedAt}}", PROFILE)
+
+    def objects(self) -> list[str]:
+        """What Docker has under the profile's name."""
+        found = []
+        for kind, every in (("container", ["--all"]), ("volume", []), ("network", [])):
+            listed = self.ssh("docker", kind, "ls", *every, "--format", "{{.Name}}{{.Names}}", expect=None)
+            listed = listed or self.ssh("docker", kind, "ls", *every, "--format", "{{.Name}}", expect=None)
+            found += [f"{kind} {line}" for line in listed.split() if PROFILE in line]
+        return found
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A fresh host with eight simulated GPUs, without Docker."""
+    made = components.current()
+    left = float(os.environ.get("GPUCTL_TEST_UNTIL", "inf")) - time.time()
+    if (made is None or not made.minikube) and left < COLD_COST_S:
+        pytest.skip(f"SKIPPED for time: minikube is not built, which takes {COLD_COST_S} s; {left:.0f} s are left")
+    subprocess.run([GPUCTL, "testvm", "components", "build", "--with", "minikube"], check=True, timeout=COLD_COST_S)
+    with made_lab(tmp_path_factory.mktemp("lab"), "k", "--lane", "minikube") as lab:
+        yield Machine(lab)
+
+
+def test_what_cannot_work_is_refused_before_anything_is_changed(machine: Machine) -> None:
+    refused = machine.up("--container-runtime", "containerd", expect=2)
+    assert machine.codes(refused) == ["minikube-gpus-runtime"]
+    assert machine.codes(machine.minikube("status", expect=6)) == ["minikube-profile-unknown"]
+    assert machine.codes(machine.minikube("start", expect=6)) == ["minikube-profile-unknown"]
+    assert machine.ssh("ls", "/var/lib/gpuctl/receipts", expect=None).split() == []
+    bootstrap = machine.lab.json("bootstrap", *machine.lab.named, expect=3)
+    assert machine.codes(bootstrap) == ["minikube-inventory"]
+
+
+def test_from_no_docker_to_gpus(machine: Machine) -> None:
+    assert machine.ssh("sh", "-c", "command -v docker", expect=None) == ""
+    done = machine.up()["data"]
+    assert done["started"]
+    assert (done["node"], done["gpus"], done["gpus_expected"]) == (PROFILE, 8, 8)
+    assert set(done["outcomes"][0]["completed"]) == {
+        "kube_host", "nvidia_driver", "docker", "nvidia_container_toolkit", "minikube",
+    }  # fmt: skip
+
+
+def test_the_second_run_does_nothing(machine: Machine) -> None:
+    before = machine.started()
+    done = machine.up()["data"]
+    assert not done["started"]
+    assert [outcome["changed"] for outcome in done["outcomes"]] == [0]
+    assert machine.started() == before
+
+
+def test_pods_compute_on_every_gpu(machine: Machine) -> None:
+    found = machine.lab.json("verify-gpus", "--profile", PROFILE, *machine.lab.named)["data"]
+    assert found["gpus_passed"] == 8
+
+
+def test_a_pod_sees_the_gpus_that_it_asks_for(machine: Machine) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "two"},
+        "spec": {
+            "restartPolicy": "Never",
+            "containers": [
+                {
+                    "name": "two",
+                    "image": "docker.io/library/python:3.11-slim-bookworm",
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["sh", "-c", "ls /dev | grep -c '^nvidia[0-9]'"],
+                    "resources": {"limits": {"nvidia.com/gpu": 2}},
+                }
+            ],
+        },
+    }
+    version = machine.minikube("status")["data"]["kubernetes_version"]
+    kubectl = (f"/var/lib/minikube/binaries/{version}/kubectl", "--kubeconfig=/var/lib/minikube/kubeconfig")
+    machine.ssh("docker", "exec", "-i", PROFILE, *kubectl, "apply", "-f", "-", stdin=json.dumps(pod))
+    wait = ("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/two", "--timeout=60s")
+    machine.ssh("docker", "exec", PROFILE, *kubectl, *wait)
+    assert machine.ssh("docker", "exec", PROFILE, *kubectl, "logs", "two") == "2\n"
+
+
+def test_a_profile_that_was_made_otherwise_is_named(machine: Machine) -> None:
+    refused = machine.minikube("up", "--cpus", "1", expect=4)
+    assert machine.codes(refused) == ["minikube-differs"]
+    assert "CPUs 2 → 1" in refused["errors"][0]["message"]
+
+
+def test_stop_and_start_keep_the_gpus(machine: Machine) -> None:
+    machine.minikube("stop")
+    assert machine.minikube("status", expect=6)["data"]["phase"] == "stopped"
+    assert machine.minikube("start")["data"]["gpus"] == 8
+
+
+def test_down_leaves_nothing_of_it_and_all_else(machine: Machine) -> None:
+    machine.ssh("docker", "volume", "create", "of-somebody-else")
+    machine.minikube("down", "--yes")
+    assert machine.objects() == []
+    assert machine.ssh("ls", "/root/.minikube/profiles", expect=None).split() == []
+    assert PROFILE not in machine.ssh("cat", "/root/.kube/config")
+    assert "of-somebody-else" in machine.ssh("docker", "volume", "ls", "-q")
+
+
+def test_docker_without_the_toolkit_is_named_and_the_profile_taken_away(machine: Machine) -> None:
+    """What another minikube start would say after half a minute, and leave behind."""
+    machine.ssh("mv", "/usr/bin/nvidia-container-runtime", "/usr/bin/gone")
+    failed = machine.up(expect=None)
+    assert failed["exit_code"] in {4, 5}, failed
+    assert failed["errors"]
+    assert machine.objects() == []
+    machine.ssh("mv", "/usr/bin/gone", "/usr/bin/nvidia-container-runtime")
+
+
+def test_gpus_by_cdi(machine: Machine) -> None:
+    done = machine.up("--gpus", "nvidia.com")["data"]
+    assert (done["gpus"], done["gpus_expected"]) == (8, 8)
+    machine.minikube("down", "--yes")
