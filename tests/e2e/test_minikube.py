@@ -163,9 +163,3 @@ def test_docker_without_the_toolkit_is_named_and_the_profile_taken_away(machine:
     assert failed["errors"]
     assert machine.objects() == []
     machine.ssh("mv", "/usr/bin/gone", "/usr/bin/nvidia-container-runtime")
-
-
-def test_gpus_by_cdi(machine: Machine) -> None:
-    done = machine.up("--gpus", "nvidia.com")["data"]
-    assert (done["gpus"], done["gpus_expected"]) == (8, 8)
-    machine.minikube("down", "--yes")
