@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import yaml
 
@@ -46,38 +47,67 @@ def _docker_problem(seen: Seen, host: str) -> Problem | None:
     return None
 
 
+def check_docker(seen: Seen, host: str) -> None:
+    """Refuse when Docker does not answer this user: what it holds of a profile cannot be known, nor taken away.
+
+    Raises:
+        GpuctlError: exit 4.
+    """
+    if phase_of(seen) is Phase.UNKNOWN and (problem := _docker_problem(seen, host)):
+        raise GpuctlError(ExitCode.PREFLIGHT, problem)
+
+
 def check_profile(seen: Seen, options: ProfileOptions, host: str, *, local: bool) -> None:
     """Refuse a profile that cannot become what is asked for without losing what runs in it.
+
+    While Docker does not answer, only what minikube's record says is looked at: the roles may make it answer.
 
     Raises:
         GpuctlError: exit 4; nothing was changed.
     """
-    phase = phase_of(seen)
-    if phase is Phase.BROKEN:
-        words = f"profile {options.profile} is half there: {_halves(seen)}"
-        fix = f"`gpuctl minikube down --profile {options.profile}` takes the rest away"
-        raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-profile-broken", words, fix, host))
-    if found := differences(seen, options):
-        words = f"profile {options.profile} was made otherwise: {'; '.join(map(str, found))}"
-        fix = (
-            f"leave these options out, or `gpuctl minikube down --profile {options.profile}` first: "
-            "what runs in it goes with it"
-        )
-        raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-differs", words, fix, host))
-    if phase is Phase.ABSENT and (server := foreign_context(seen, options.profile)):
-        words = f"the kubeconfig has a context {options.profile} already, of the cluster at {server}"
-        fix = "choose another --profile, or rename that context"
-        raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-context-taken", words, fix, host))
-    if seen.root and local and not options.force and phase is Phase.ABSENT:
-        words = "root on this machine: minikube refuses root, since a profile of root's is of no use to its users"
-        fix = "run gpuctl as the user who will work with the cluster, or give --force"
-        raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-root", words, fix, host))
+    problem = (
+        _broken(seen, options.profile)
+        or _different(seen, options)
+        or (_new(seen, options, local=local) if seen.config is None else None)
+    )
+    if problem:
+        raise GpuctlError(ExitCode.PREFLIGHT, replace(problem, host=host))
 
 
-def _halves(seen: Seen) -> str:
+def _broken(seen: Seen, profile: str) -> Problem | None:
+    if phase_of(seen) is not Phase.BROKEN:
+        return None
     record = "minikube's record" if seen.config is not None else "no record of minikube's"
     container = f"a container that is {seen.container}" if seen.container else "no container"
-    return f"{record}, {container}"
+    words = f"profile {profile} is half there: {record}, {container}"
+    return Problem("minikube-profile-broken", words, f"`gpuctl minikube down --profile {profile}` takes the rest away")
+
+
+def _different(seen: Seen, options: ProfileOptions) -> Problem | None:
+    found = differences(seen, options)
+    if not found:
+        return None
+    words = f"profile {options.profile} was made otherwise: {'; '.join(map(str, found))}"
+    fix = (
+        f"leave these options out, or `gpuctl minikube down --profile {options.profile}` first: "
+        "what runs in it goes with it"
+    )
+    return Problem("minikube-differs", words, fix)
+
+
+def _new(seen: Seen, options: ProfileOptions, *, local: bool) -> Problem | None:
+    """What keeps a profile from being made where none is."""
+    if server := foreign_context(seen, options.profile):
+        words = f"the kubeconfig has a context {options.profile} already, of the cluster at {server}"
+        return Problem("minikube-context-taken", words, "choose another --profile, or rename that context")
+    if seen.root and local and not options.force:
+        words = "root on this machine: minikube refuses root, since a profile of root's is of no use to its users"
+        fix = "run gpuctl as the user who will work with the cluster, or give --force"
+        return Problem("minikube-root", words, fix)
+    if options.gpus in {"all", "nvidia.com"} and not seen.pci_gpus:
+        words = f"--gpus {options.gpus}, and there is no NVIDIA GPU on the PCI bus"
+        return Problem("gpu-missing", words, "leave --gpus out, or look at the cards")
+    return None
 
 
 def foreign_context(seen: Seen, profile: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.minikube.checks import check_docker
 from bootstrap.minikube.command import MINIKUBE
 from bootstrap.minikube.events import Step
 from bootstrap.minikube.failures import problem_of
@@ -36,6 +37,7 @@ def status(request: MinikubeRequest) -> StatusResult:
     host = request.inventory.hosts[0].name
     with _session(request) as session:
         seen = look(session, host, request.profile)
+    check_docker(seen, host)
     phase = phase_of(seen)
     if phase is Phase.ABSENT:
         raise GpuctlError(ExitCode.NOT_READY, _unknown(request.profile, host))
@@ -80,7 +82,9 @@ def _ended(request: MinikubeRequest, progress: Progress, verb: str, *, missing_o
     begun = time.monotonic()
     host = request.inventory.hosts[0].name
     with _session(request) as session:
-        before = phase_of(look(session, host, request.profile))
+        seen = look(session, host, request.profile)
+        check_docker(seen, host)
+        before = phase_of(seen)
         if before is Phase.ABSENT and not missing_ok:
             raise GpuctlError(ExitCode.NOT_READY, _unknown(request.profile, host))
         problem = None if before is Phase.ABSENT else _run(session, request.profile, host, verb, progress)
@@ -128,7 +132,9 @@ def _left(session: Session, seen: Seen, profile: str) -> Iterator[str]:
     for kind in ("container", "volume", "network"):
         argv = ["docker", kind, "ls", "--quiet", "--filter", f"label={_LABEL}{profile}"]
         found = session.run([*argv, "--all"] if kind == "container" else argv, timeout_s=30.0)
-        if found.rc == 0 and found.out.strip():
+        if found.rc:
+            yield f"perhaps a {kind}: Docker does not say"
+        elif found.out.strip():
             yield f"a {kind}"
 
 

@@ -19,6 +19,7 @@ FAMILIES = {
     11: "a service in the cluster",
 }  # fmt: skip
 _REPORT_LENGTH = 2000
+_NO_PROGRAM = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,17 @@ _RULES = (
         text=r"permission denied while trying to connect to the Docker daemon",
     ),
     _Rule(
+        "minikube-docker-old",
+        "Docker is too old for minikube",
+        "upgrade it, or let gpuctl install one",
+        name=r"PROVIDER_DOCKER_VERSION_LOW",
+    ),
+    _Rule(
         "minikube-docker-away",
         "Docker does not answer",
         "`systemctl status docker`; `journalctl -u docker` says why it is down",
-        name=r"PROVIDER_DOCKER_(NOT_RUNNING|NOT_FOUND|NOT_HEALTHY|DEADLINE_EXCEEDED|ERROR)|PROVIDER_NOT_RUNNING"
+        # Its names are made of what it asked Docker and of the exit status: ..._VERSION_EXIT_1, ..._INFO_ERROR.
+        name=r"PROVIDER_DOCKER_(NOT_RUNNING|NOT_FOUND|DEADLINE_EXCEEDED|INFO_FAILED|(\w+_)?ERROR|\w+_EXIT_\d+)"
         r"|DRV_NOT_HEALTHY|DRV_DOCKER_NOT_RUNNING",
         text=r"Cannot connect to the Docker daemon",
     ),
@@ -77,55 +85,72 @@ _RULES = (
         "minikube-port-taken",
         "a port that the node needs is taken",
         "`ss -ltnp` shows by whom; end that, or choose another with --extra-config",
-        name=r"LOCAL_PORT_IN_USE|GUEST_PORT.*",
+        name=r"GUEST_PORT_IN_USE",
         text=r"port is already allocated|address already in use",
-    ),
-    _Rule(
-        "minikube-version",
-        "minikube cannot find out about this version of Kubernetes",
-        "name one that it knows, with --kubernetes-version, or bring its files in a bundle",
-        name=r"K8S_.*",
-    ),
-    _Rule(
-        "minikube-image-pull",
-        "an image could not be fetched",
-        "look at the way to the registry (proxy, mirror, CA), or bring the images in a bundle",
-        name=r"INET_.*|IF_.*PULL.*|GUEST_IMAGE_.*",
-        text=r"failed to pull|error pulling image|manifest unknown|Unable to (?:find|pull) image",
     ),
     _Rule(
         "minikube-resources",
         "the machine has less than the profile asks for",
         "free it, or ask for less with --cpus, --memory, --disk-size",
-        name=r"RSRC_.*",
+        name=r"RSRC_\w+|GUEST_PROVISION_NOSPACE",
+        text=r"no space left on device|has only \d+MB memory but you specified",
+    ),
+    _Rule(
+        "minikube-version",
+        "minikube cannot find out about this version of Kubernetes, or does not run it",
+        "name one that it knows, with --kubernetes-version, or bring its files in a bundle",
+        name=r"K8S_(FAIL_CONNECT|OLD_UNSUPPORTED|NEW_UNSUPPORTED|DOWNGRADE_UNSUPPORTED)|INET_VERSION_\w+"
+        r"|MK_KVERSION_USAGE|MK_PATCH_NOT_FOUND",
+    ),
+    _Rule(
+        "minikube-image-pull",
+        "an image or a program could not be fetched",
+        "look at the way to its server (proxy, mirror, CA), or bring it in a bundle",
+        name=r"INET_\w+|GUEST_IMAGE_PULL",
+        text=r"failed to pull|error pulling image|manifest unknown|Unable to (?:find|pull) image",
     ),
     _Rule(
         "minikube-profile-unknown",
         "there is no such profile",
         "`gpuctl minikube up` makes it",
-        name=r"MK_USAGE_NO_PROFILE|GUEST_PROFILE.*|GUEST_MISSING.*",
+        name=r"MK_USAGE_NO_PROFILE",
     ),
-    _Rule("minikube-usage", "minikube does not take its options", "correct them", name=r"MK_USAGE.*|DRV_.*FLAG.*"),
+    _Rule(
+        "minikube-profile-broken",
+        "only a part of the profile is there",
+        "`gpuctl minikube down` takes the rest away",
+        name=r"GUEST_NOT_FOUND|GUEST_DOES_NOT_EXIST|GUEST_CONFIG_CORRUPT",
+    ),
+    _Rule("minikube-usage", "minikube does not take its options", "correct them", name=r"MK_USAGE"),
 )
 
 
 def problem_of(rc: int, events: Sequence[Event], said: str, host: str) -> Problem:
     """What a call of minikube that ended with `rc` failed of; `said` is what else it printed."""
-    failure = next((event for event in reversed(events) if isinstance(event, Failure)), Failure(""))
+    failure = _fatal(rc, events)
     warned = [event.message for event in events if isinstance(event, Remark) and event.warning]
-    text = "\n".join([failure.message, *warned, said])
     details = _details(failure, warned, said)
-    for rule in _RULES:
-        if re.fullmatch(rule.name, failure.name) or re.search(rule.text, text):
-            words = f"{rule.words} (minikube: {_first_line(failure.message) or f'exit status {rc}'})"
-            return Problem(rule.code, words, rule.fix, host, details=details)
-    family = FAMILIES.get((failure.exit_code or rc) // 10, "")
+    if rule := _rule(failure.name, failure.message) or _rule("", "\n".join([*warned, said])):
+        words = f"{rule.words} (minikube: {_first_line(failure.message) or f'exit status {rc}'})"
+        return Problem(rule.code, words, rule.fix, host, details=details)
+    if rc == _NO_PROGRAM and not events:
+        words, fix = "minikube is not there, or does not run", "run `gpuctl minikube up`"
+        return Problem("minikube-missing", words, fix, host, details=details)
+    family = FAMILIES.get(rc // 10, "")
     where = f", which is about {family}" if family else ""
     words = f"minikube ended with status {rc}{where}: {_first_line(failure.message or said) or 'it said nothing'}"
-    return Problem(
-        "minikube-failed", words, failure.advice.strip().splitlines()[0] if failure.advice.strip() else
-        "look at what it said, below, and at `minikube logs`", host, details=details,
-    )  # fmt: skip
+    fix = _first_line(failure.advice) or "look at what it said, below, and at `minikube logs`"
+    return Problem("minikube-failed", words, fix, host, details=details)
+
+
+def _fatal(rc: int, events: Sequence[Event]) -> Failure:
+    """The error that ended it. With --force it prints others, of what it passes over: those have other statuses."""
+    ended = (event for event in reversed(events) if isinstance(event, Failure) and event.exit_code in {rc, 0})
+    return next(ended, Failure(""))
+
+
+def _rule(name: str, text: str) -> _Rule | None:
+    return next((rule for rule in _RULES if re.fullmatch(rule.name, name) or re.search(rule.text, text)), None)
 
 
 def _first_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Wait until the node offers its GPUs. That minikube ended well says nothing of it."""
+"""Wait until the node is Ready and offers its GPUs. That minikube ended well says nothing of the latter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from bootstrap.errors import Problem
 from bootstrap.minikube.look import Seen
 from bootstrap.probe.session import Session
 
-DEADLINE_S = 180.0
 _PAUSE_S = 1.0
 _SELECTOR = "name=nvidia-device-plugin-ds"
 _PULLING = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
@@ -25,20 +24,32 @@ def wait_for_gpus(
     look: Callable[[], Seen],
     said: Callable[[str], None],
     *,
-    deadline_s: float = DEADLINE_S,
-) -> tuple[int, Problem | None]:
-    """How many GPUs are allocatable, and what is wrong if that is fewer than `expected` after `deadline_s` seconds."""
+    deadline_s: float,
+) -> tuple[Seen, Problem | None]:
+    """The node as it was seen last, and what is wrong if it offers fewer than `expected` GPUs after that time."""
     end = time.monotonic() + deadline_s
     while True:
         seen = look()
         gpus = seen.node.gpus if seen.node else 0
-        if gpus >= expected:
-            return gpus, None
-        plugin = _plugin(session, profile, seen)
-        said(f"{gpus} of {expected} GPUs allocatable; device plugin: {plugin}")
-        if time.monotonic() >= end:
-            return gpus, _short(gpus, expected, plugin, host, deadline_s)
+        if seen.node and seen.node.ready and gpus >= expected:
+            return seen, None
+        late = time.monotonic() >= end
+        if not (seen.node and seen.node.ready):
+            said("the node is not Ready" if seen.node else "the node's API does not answer")
+            if late:
+                return seen, _not_ready(seen, host, deadline_s)
+        else:
+            plugin = _plugin(session, profile, seen)
+            said(f"{gpus} of {expected} GPUs allocatable; device plugin: {plugin}")
+            if late:
+                return seen, _short(gpus, expected, plugin, host, deadline_s)
         time.sleep(_PAUSE_S)
+
+
+def _not_ready(seen: Seen, host: str, waited_s: float) -> Problem:
+    what = f"node {seen.node.name} is not Ready" if seen.node else "the API of the node does not answer"
+    fix = "`minikube logs` and, in the node, `journalctl -u kubelet` say why"
+    return Problem("node-not-ready", f"{what} after {waited_s:.0f} s", fix, host)
 
 
 def _short(gpus: int, expected: int, plugin: str, host: str, waited_s: float) -> Problem:

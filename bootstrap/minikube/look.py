@@ -17,7 +17,7 @@ BUNDLE = "/var/lib/gpuctl/minikube-bundle"
 _TIMEOUT_S = 60.0
 # Standard library only, Python 3.8 and later. What asks other programs is asked side by side.
 _PROGRAM = r"""
-import concurrent.futures, json, os, subprocess, sys
+import concurrent.futures, glob, json, os, subprocess, sys
 profile, bundle = sys.argv[1:3]
 home = os.path.expanduser("~")
 folder = os.path.join(home, ".minikube", "profiles", profile)
@@ -55,7 +55,12 @@ if version:
 os.environ["PATH"] = "/usr/local/bin:" + os.environ.get("PATH", "/usr/bin:/bin")
 with concurrent.futures.ThreadPoolExecutor() as pool:
     found = dict(zip(asked, pool.map(lambda argv: run(*argv), asked.values())))
-found.update(uid=os.getuid(), home=home, config=config, folder=os.path.isdir(folder),
+def is_gpu(device):
+    kind, vendor = ((read(os.path.join(device, name)) or "").strip() for name in ("class", "vendor"))
+    driver = os.path.basename(os.path.realpath(os.path.join(device, "driver")))
+    return vendor == "0x10de" and kind.startswith("0x03") and driver != "vfio-pci"
+gpus = sum(map(is_gpu, glob.glob("/sys/bus/pci/devices/*")))
+found.update(uid=os.getuid(), home=home, config=config, folder=os.path.isdir(folder), gpus=gpus,
              bundle=read(os.path.join(bundle, "bundle.json")), kubeconfig=read(os.path.join(home, ".kube", "config")))
 print(json.dumps(found))
 """
@@ -95,6 +100,7 @@ class Seen:
     docker: Said = field(default_factory=Said)
     container: str = ""
     node: Node | None = None
+    pci_gpus: int = 0
     bundle: Bundle = field(default_factory=Bundle)
     kubeconfig: str = field(default="", repr=False)
 
@@ -143,6 +149,7 @@ def read_look(found: Mapping[str, Any]) -> Seen:
         docker=said["docker"],
         container=said["container"].out.strip().strip('"') if said["container"].rc == 0 else "",
         node=_node(said.get("node", Said())),
+        pci_gpus=int(found.get("gpus") or 0),
         bundle=parse_bundle(BUNDLE, text) if text else Bundle(),
         kubeconfig=str(found.get("kubeconfig") or ""),
     )

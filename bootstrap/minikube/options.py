@@ -13,12 +13,19 @@ from bootstrap.exit_codes import ExitCode
 
 DOCKER = "docker"
 RUNTIMES = (DOCKER, "containerd")
+AUTO = ""  # all GPUs where there are any
 GPUS = ("all", "nvidia.com", "none")
 DEFAULT_PROFILE = "gpuctl"
-# minikube's own rule: letters, digits, dashes and underscores, two at least.
-_PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]+")
+# minikube's own rules (pkg/minikube/config/profile.go): the name is a container's and a host's, and none of its words.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_PROFILE = re.compile(rf"(?=..){_LABEL}(?:\.{_LABEL})*")
+_RESERVED = frozenset(
+    {"start", "stop", "status", "delete", "config", "open", "profile", "addons", "cache", "logs"}
+)  # fmt: skip
 _VERSION = re.compile(r"v?(\d+\.\d+\.\d+)(?:-[0-9A-Za-z.-]+)?")
-_MEMORY = re.compile(r"\d+(?:[bkmgBKMG][bB]?)?|max|no-limit")
+# As its parser of sizes has them: 4g, 4GiB, 1.5g, 4096 (MB).
+AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?(?:(b)|([kmgtp])(?:i?b)?)?", re.IGNORECASE)
+_WORDS = frozenset({"max", "no-limit"})
 _EXTRA = re.compile(r"[a-z-]+\.[A-Za-z0-9.-]+=.+")
 
 
@@ -35,10 +42,13 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class ProfileOptions:
-    """Empty means minikube's own default, or the bundle's; `memory` and `disk_size` as minikube takes them (8g)."""
+    """Empty means minikube's own default, or the bundle's; `memory` and `disk_size` as minikube takes them (8g).
+
+    `gpus` is one of GPUS or AUTO.
+    """
 
     profile: str = DEFAULT_PROFILE
-    gpus: str = "all"
+    gpus: str = AUTO
     kubernetes_version: str = ""
     container_runtime: str = DOCKER
     cpus: str = ""
@@ -52,7 +62,7 @@ class ProfileOptions:
 
     @property
     def wants_gpus(self) -> bool:
-        """Whether the node is to have the machine's GPUs."""
+        """Whether the node is to have the machine's GPUs, if there are any."""
         return self.gpus != "none"
 
 
@@ -64,6 +74,11 @@ def check_options(options: ProfileOptions) -> None:
     """
     if problems := tuple(_problems(options)):
         raise GpuctlError(ExitCode.USAGE, *problems)
+
+
+def with_gpus(options: ProfileOptions, *, present: bool) -> ProfileOptions:
+    """The options of a new profile: all GPUs where there are any, when nothing was said of them."""
+    return options if options.gpus != AUTO else replace(options, gpus="all" if present else "none")
 
 
 def with_bundle(options: ProfileOptions, bundle: Bundle) -> ProfileOptions:
@@ -94,9 +109,14 @@ def parse_bundle(path: str, text: str) -> Bundle:
 
 def _problems(options: ProfileOptions) -> Iterator[Problem]:
     if not _PROFILE.fullmatch(options.profile):
-        words = f"--profile {options.profile!r}: a name has two characters or more of A-Z a-z 0-9 - _"
+        words = (
+            f"--profile {options.profile!r}: a name has two characters or more of A-Z a-z 0-9 - and dots, "
+            "with a letter or a digit at both ends"
+        )
         yield Problem("usage", words, "give another name")
-    if options.gpus not in GPUS:
+    elif options.profile.lower() in _RESERVED:
+        yield Problem("usage", f"--profile {options.profile!r} is a word of minikube's own", "give another name")
+    if options.gpus not in {*GPUS, AUTO}:
         yield Problem("usage", f"--gpus {options.gpus!r} is none of {', '.join(GPUS)}", "give one of them")
     if options.container_runtime not in RUNTIMES:
         words = f"--container-runtime {options.container_runtime!r} is none of {', '.join(RUNTIMES)}"
@@ -112,10 +132,10 @@ def _malformed(options: ProfileOptions) -> Iterator[Problem]:
     if options.kubernetes_version and not _VERSION.fullmatch(options.kubernetes_version):
         words = f"--kubernetes-version {options.kubernetes_version!r} is no version"
         yield Problem("usage", words, "give one such as v1.35.1")
-    if options.cpus and not (options.cpus.isdecimal() or options.cpus in {"max", "no-limit"}):
+    if options.cpus and not (re.fullmatch(r"[1-9][0-9]*", options.cpus) or options.cpus in _WORDS):
         yield Problem("usage", f"--cpus {options.cpus!r} is no number", "give a number, max or no-limit")
-    for name, value in (("--memory", options.memory), ("--disk-size", options.disk_size)):
-        if value and not _MEMORY.fullmatch(value):
+    for name, value, words_too in (("--memory", options.memory, _WORDS), ("--disk-size", options.disk_size, ())):
+        if value and not AMOUNT.fullmatch(value) and value not in words_too:
             yield Problem("usage", f"{name} {value!r} is no amount", "give one such as 8g or 4096m")
     for item in options.extra_config:
         if not _EXTRA.fullmatch(item):

@@ -14,6 +14,7 @@ from bootstrap.probe.session import Channel, Session
 
 _PAUSE_S = 0.05
 _END_S = 15.0
+_LAST_WORDS_S = 3.0
 _SAID_LENGTH = 20_000
 # Its standard input ends when nobody listens any more, however that came about: the program ends with it then, instead
 # of going on alone on a host that nobody looks at.
@@ -84,8 +85,13 @@ def run_minikube(
 def _listen(channel: Channel, deadline: float, events: list[Event], heard: Callable[[Event], None]) -> str:
     """Read both streams to their ends; what was said on the second."""
     pending, said = b"", b""
+    last_s = 0.0
     while True:
-        ended = channel.exit_status_ready()  # asked first: its last words are there by then
+        # Asked first: its last words are there by then. Over ssh the status may overtake them.
+        ended = channel.exit_status_ready()
+        if ended and not channel.eof_received:
+            last_s = last_s or time.monotonic() + _LAST_WORDS_S
+            ended = time.monotonic() > last_s
         idle = True
         if channel.recv_ready():
             idle = False

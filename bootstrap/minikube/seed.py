@@ -57,12 +57,18 @@ def seed(session: Session, bundle: Bundle, host: str) -> tuple[str, ...]:
     return (*found["copied"], *found["loaded"])
 
 
-def load_addons(session: Session, bundle: Bundle, profile: str, minikube: str) -> None:
-    """Load the bundle's addon images into the node. A kubelet that waits for one tries again by itself.
+def load_addons(session: Session, bundle: Bundle, profile: str, minikube: str, host: str) -> Problem | None:
+    """Load the bundle's addon images into the node; what failed. A kubelet that waits for one tries again by itself.
 
     Raises:
         ConnectFailure: the connection was lost.
     """
-    listed = session.run(["find", f"{bundle.path}/addons", "-name", "*.tar"])
-    for archive in sorted(listed.out.split()):
-        session.run([minikube, "--profile", profile, "image", "load", archive], timeout_s=_TIMEOUT_S)
+    listed = session.run(["find", f"{bundle.path}/addons", "-name", "*.tar", "-print0"])
+    for archive in sorted(filter(None, listed.out.split("\0"))):
+        argv = [minikube, "--profile", profile, "image", "load", archive]
+        done = session.run(argv, timeout_s=_TIMEOUT_S)
+        if done.rc:
+            words = f"{archive} cannot be loaded into the node"
+            fix = "look at what minikube said, below; make the bundle anew"
+            return Problem("minikube-addon-image", words, fix, host, details=(done.err or done.out).strip()[-2000:])
+    return None

@@ -9,10 +9,10 @@ from enum import StrEnum
 from typing import Any
 
 from bootstrap.minikube.look import Seen
-from bootstrap.minikube.options import ProfileOptions
+from bootstrap.minikube.options import AMOUNT, ProfileOptions
 
-_STOPPED_RC = 7  # host, kubelet and API server are down: one bit each
-_UNITS = {"": 1, "m": 1, "mb": 1, "g": 1024, "gb": 1024, "k": 1 / 1024, "kb": 1 / 1024, "b": 1 / (1 << 20)}
+_MB = 1 << 20
+_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 
 class Phase(StrEnum):
@@ -21,7 +21,10 @@ class Phase(StrEnum):
     ABSENT = "absent"
     RUNNING = "running"
     STOPPED = "stopped"
-    BROKEN = "broken"  # some of it is there
+    PAUSED = "paused"
+    IMPAIRED = "impaired"  # it is all there, and some of it does not run: starting it again is minikube's cure
+    BROKEN = "broken"  # only a part of it is there
+    UNKNOWN = "unknown"  # there is a record, and Docker does not answer: nothing can be said of the container
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +43,18 @@ class Difference:
 
 def phase_of(seen: Seen) -> Phase:
     """The phase; a container without a record, or a record without a container, is broken."""
-    parts = parts_of(seen)
     if seen.config is None and not seen.container and not seen.folder:
         return Phase.ABSENT
+    if not seen.docker_version:
+        return Phase.UNKNOWN
     if seen.config is None or not seen.container:
         return Phase.BROKEN
     if seen.container != "running":
         return Phase.STOPPED
+    parts = parts_of(seen)
     if all(parts.get(name) == "Running" for name in ("Host", "Kubelet", "APIServer")):
         return Phase.RUNNING
-    return Phase.STOPPED if seen.status.rc == _STOPPED_RC else Phase.BROKEN
+    return Phase.PAUSED if parts.get("APIServer") == "Paused" else Phase.IMPAIRED
 
 
 def parts_of(seen: Seen) -> dict[str, str]:
@@ -94,13 +99,21 @@ def _differences(config: Mapping[str, Any], options: ProfileOptions) -> Iterator
             yield Difference("extra config", "", item)
 
 
+def missing_addons(seen: Seen, options: ProfileOptions) -> tuple[str, ...]:
+    """Addons that are asked for and that an existing profile has not; starting it again switches them on."""
+    found = (seen.config or {}).get("Addons") or {}
+    return tuple(name for name in options.addons if not found.get(name))
+
+
 def megabytes(text: str) -> int | None:
-    """An amount as minikube takes it (8g, 4096m, 4096) in MB; None for none and for words (max, no-limit)."""
-    digits = text.rstrip("bkmgBKMG")
-    unit = text[len(digits) :].lower()
-    if not digits.isdecimal() or unit not in _UNITS:
+    """An amount as minikube takes it (8g, 1.5GiB, 4096) in MB; None for none and for words (max, no-limit)."""
+    found = AMOUNT.fullmatch(text)
+    if found is None:
         return None
-    return round(int(digits) * _UNITS[unit])
+    number, plain, power = float(found[1]), found[2], found[3]
+    if not plain and not power:
+        return int(number)
+    return int(number * (1 if plain else 1 << 10 * _POWERS[power.lower()]) / _MB)
 
 
 def _gpus(text: str) -> str:

@@ -9,7 +9,7 @@ import yaml
 
 from bootstrap.apply.minikube_host import Prepared, prepare
 from bootstrap.apply.view import ApplyView
-from bootstrap.errors import GpuctlError, Problem
+from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Host
 from bootstrap.minikube.checks import check_host, check_profile
@@ -19,10 +19,10 @@ from bootstrap.minikube.failures import problem_of
 from bootstrap.minikube.gpus import wait_for_gpus
 from bootstrap.minikube.look import Seen, look
 from bootstrap.minikube.model import MinikubeRequest, UpRequest, UpResult
-from bootstrap.minikube.options import ProfileOptions, check_options, with_bundle
+from bootstrap.minikube.options import AUTO, ProfileOptions, check_options, with_bundle, with_gpus
 from bootstrap.minikube.process import run_minikube
 from bootstrap.minikube.seed import load_addons, seed
-from bootstrap.minikube.state import Phase, made_with, phase_of
+from bootstrap.minikube.state import Phase, made_with, missing_addons, phase_of
 from bootstrap.plan.survey import expected_gpus
 from bootstrap.probe.remote import reach
 from bootstrap.probe.session import Session
@@ -30,6 +30,7 @@ from bootstrap.probe.ssh_errors import ConnectFailure
 
 START_S = 1200.0  # a cold start with all downloads; 51 to 146 s were measured with files at hand
 DELETE_S = 300.0
+GPUS_S = 180.0  # 8 to 25 s were measured once the device plugin's image is there
 _STEP = "minikube"
 
 
@@ -42,7 +43,7 @@ class _Up:
     session: Session
     view: ApplyView
     options: ProfileOptions
-    expected: int
+    expected: int = 0
     notes: list[str] = field(default_factory=list)
 
     def look(self) -> Seen:
@@ -55,19 +56,33 @@ def up(request: UpRequest, view: ApplyView) -> UpResult:
     Raises:
         GpuctlError: usage (2), settings (3), a refusal before any change (4), a flag that is missing (8).
     """
-    begun = time.monotonic()
     host = request.inventory.hosts[0]
     settings = tuple(str(item) for item in host.settings["minikube_extra_config"])
     given = replace(request.options, extra_config=tuple(dict.fromkeys((*settings, *request.options.extra_config))))
+    if host.settings["cluster_gpu"] == "none":
+        given = _without_gpus(given)
     check_options(given)
+    return _brought_up(request, given, view)
+
+
+def _without_gpus(options: ProfileOptions) -> ProfileOptions:
+    """The options where the inventory wants no GPUs: no driver and no toolkit would be there for them."""
+    if options.gpus in {AUTO, "none"}:
+        return replace(options, gpus="none")
+    words = f"--gpus {options.gpus}, and the inventory has cluster_gpu=none"
+    raise usage_error(words, "leave one of them out")
+
+
+def _brought_up(request: UpRequest, given: ProfileOptions, view: ApplyView) -> UpResult:
+    begun = time.monotonic()
+    host = request.inventory.hosts[0]
     with reach(host, request.access) as session:
         try:
             # What cannot become of an existing profile is refused before the host is touched.
             seen = look(session, host.name, given.profile)
-            check_profile(seen, with_bundle(given, seen.bundle), host.name, local=host.connection.local)
+            check_profile(seen, given, host.name, local=host.connection.local)
             prepared = prepare(request.inventory, request.run, request.access, view)
-            expected = len(expected_gpus(prepared.facts)) if given.wants_gpus else 0
-            run = _Up(request, host, session, view, given, expected)
+            run = _Up(request, host, session, view, given)
             if prepared.exit_code is not ExitCode.OK:
                 return _result(run, seen, prepared, begun, problems=prepared.problems, code=prepared.exit_code)
             return _started(run, prepared, begun)
@@ -80,29 +95,52 @@ def _started(run: _Up, prepared: Prepared, begun: float) -> UpResult:
     """The host is ready: have the profile run."""
     seen = run.look()
     check_host(seen, run.host.name)
-    run.options = with_bundle(run.options, seen.bundle)
+    on_host = len(expected_gpus(prepared.facts))
+    run.options = _settled(run, seen, on_host)
     check_profile(seen, run.options, run.host.name, local=run.host.connection.local)
+    run.expected = on_host if run.options.wants_gpus else 0
     phase = phase_of(seen)
-    if phase is Phase.RUNNING and seen.node and seen.node.ready and seen.node.gpus >= run.expected:
+    usable = seen.node is not None and seen.node.ready and seen.node.gpus >= run.expected
+    if phase is Phase.RUNNING and usable and not missing_addons(seen, run.options):
         return _result(run, seen, prepared, begun)
-    problem = _start(run, seen, phase)
-    if problem is None and seen.bundle.path and phase is Phase.ABSENT:  # a profile that was stopped has them
-        load_addons(run.session, seen.bundle, run.options.profile, MINIKUBE)
+    code, problem = ExitCode.STEP_FAILED, _start(run, seen, phase)
     if problem is None:
-        run.view.task(run.host.name, _STEP, f"GPUs | Wait for {run.expected} of them")
-        _, problem = wait_for_gpus(
+        what = f"GPUs | Wait for {run.expected} of them" if run.expected else "Node | Wait until it is Ready"
+        run.view.task(run.host.name, _STEP, what)
+        seen, problem = wait_for_gpus(
             run.session, run.options.profile, run.host.name, run.expected, run.look,
-            lambda words: run.view.task(run.host.name, _STEP, f"GPUs | {words}"),
+            lambda words: run.view.task(run.host.name, _STEP, f"Node | {words}"), deadline_s=GPUS_S,
         )  # fmt: skip
         code = ExitCode.NOT_READY if problem else ExitCode.OK
     else:
-        code = ExitCode.STEP_FAILED
+        seen = run.look()
     if problem is None:
         run.view.done(run.host.name, _STEP, time.monotonic() - begun)
     else:
         run.view.failed(run.host.name, _STEP, problem.message)
-    problems = (problem,) if problem else ()
-    return _result(run, run.look(), prepared, begun, started=True, problems=problems, code=code)
+    return _result(run, seen, prepared, begun, started=True, problems=(problem,) if problem else (), code=code)
+
+
+def _settled(run: _Up, seen: Seen, on_host: int) -> ProfileOptions:
+    """The options with all that nobody gave: as the profile has it, else the bundle's values and the machine's GPUs."""
+    given = run.options
+    if seen.config is None:
+        if given.gpus == AUTO and not on_host:
+            run.notes.append("there is no NVIDIA GPU on the PCI bus: the node gets none")
+        return with_gpus(with_bundle(given, seen.bundle), present=on_host > 0)
+    before = made_with(seen, given.profile)
+    if given.gpus == AUTO and before.gpus == "none" and on_host:
+        words = f"the profile was made without GPUs, and the machine has {on_host}"
+        run.notes.append(f"{words}: `gpuctl minikube down --profile {given.profile}` and `up` give it them")
+    return replace(
+        given,
+        gpus=given.gpus or before.gpus,
+        kubernetes_version=given.kubernetes_version or before.kubernetes_version,
+        base_image=given.base_image or before.base_image,
+        cni=given.cni or before.cni,
+        # A start replaces them as a whole by those that it is given.
+        extra_config=tuple(dict.fromkeys((*before.extra_config, *given.extra_config))),
+    )
 
 
 def _start(run: _Up, seen: Seen, phase: Phase) -> Problem | None:
@@ -126,7 +164,10 @@ def _start(run: _Up, seen: Seen, phase: Phase) -> Problem | None:
             _take_away(run)
         raise
     if done.rc == 0:
-        return None
+        # A profile that was halted has the bundle's images; one that runs short of GPUs may lack one.
+        if not seen.bundle.path or phase in {Phase.STOPPED, Phase.PAUSED}:
+            return None
+        return load_addons(run.session, seen.bundle, run.options.profile, MINIKUBE, run.host.name)
     problem = problem_of(done.rc, done.events, done.said, run.host.name)
     if phase is Phase.ABSENT:
         _take_away(run)
@@ -208,4 +249,5 @@ def start(request: MinikubeRequest, view: ApplyView) -> UpResult:
         fix = f"`gpuctl minikube up --profile {request.profile}` makes it"
         words = f"there is no profile {request.profile}"
         raise GpuctlError(ExitCode.NOT_READY, Problem("minikube-profile-unknown", words, fix, host.name))
-    return up(UpRequest(request.inventory, request.run, made_with(seen, request.profile), request.access), view)
+    as_made = made_with(seen, request.profile)
+    return _brought_up(UpRequest(request.inventory, request.run, as_made, request.access), as_made, view)

@@ -37,8 +37,14 @@ def up(
     context: typer.Context,
     profile: place.Profile = "gpuctl",
     gpus: Annotated[
-        Gpus, typer.Option("--gpus", envvar="GPUCTL_MINIKUBE_GPUS", help="Which GPUs, and by which way of Docker's.")
-    ] = Gpus.ALL,
+        Gpus | None,
+        typer.Option(
+            "--gpus",
+            envvar="GPUCTL_MINIKUBE_GPUS",
+            help="Which GPUs, and by which way of Docker's.  [default: all, where there are any]",
+            show_default=False,
+        ),
+    ] = None,
     kubernetes_version: Annotated[
         str,
         _text("--kubernetes-version", "Version of Kubernetes.  [default: the bundle's, else minikube's]", "VERSION"),
@@ -98,14 +104,14 @@ def up(
 
     def body(session: Session) -> Answer:
         from bootstrap.minikube.model import UpRequest
-        from bootstrap.minikube.options import ProfileOptions, check_options
+        from bootstrap.minikube.options import AUTO, ProfileOptions, check_options
         from bootstrap.minikube.up import up as run_up
         from bootstrap.ui.minikube import up_screen
         from bootstrap.ui.view import JsonView, view_for
 
         wanted = ProfileOptions(
             profile=profile,
-            gpus=str(gpus),
+            gpus=str(gpus or AUTO),
             kubernetes_version=kubernetes_version,
             container_runtime=str(container_runtime),
             cpus=cpus,

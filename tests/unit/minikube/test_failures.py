@@ -1,0 +1,96 @@
+"""How minikube fails → which of our problems it is. Names and statuses are those of 1.38.1 (pkg/minikube/reason)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bootstrap.minikube.events import Event, Failure, Remark, Step
+from bootstrap.minikube.failures import FAMILIES, problem_of
+
+TABLE = Path(__file__).with_name("reasons.tsv")
+REASONS = [tuple(line.split()) for line in TABLE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+ADVICE = "Look at the journal\nand then again"
+
+
+@pytest.mark.parametrize(("name", "status", "code"), REASONS)
+def test_each_name_of_minikubes(name: str, status: str, code: str) -> None:
+    failed = Failure("it failed", name, int(status), ADVICE)
+    problem = problem_of(int(status), [Step(1, 19, "begin"), failed], "", "box")
+    assert problem.code == code
+    assert problem.host == "box"
+    assert problem.fix
+    assert "it failed" in problem.message
+    assert "minikube's advice: Look at the journal\nand then again" in problem.details
+
+
+def test_every_family_of_statuses_has_a_name() -> None:
+    assert {int(status) // 10 for _, status, _ in REASONS} - {0} <= set(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "text", "code"),
+    [
+        (
+            "GUEST_PROVISION", 80,
+            'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]]',
+            "minikube-toolkit-missing",
+        ),
+        ("GUEST_PROVISION", 80, "unresolvable CDI devices nvidia.com/gpu=all", "minikube-toolkit-missing"),
+        (
+            "MK_USAGE", 14,
+            "The gpus flag can only be used with the docker driver and docker container-runtime",
+            "minikube-gpus-runtime",
+        ),
+        ("GUEST_PROVISION", 80, "Bind for 127.0.0.1:32772 failed: port is already allocated", "minikube-port-taken"),
+        ("GUEST_START", 80, "write /var: no space left on device", "minikube-resources"),
+        ("MK_USAGE", 14, "Docker has only 1984MB memory but you specified 4096MB", "minikube-resources"),
+        ("GUEST_PROVISION", 80, "Unable to find image 'kicbase' locally", "minikube-image-pull"),
+        ("PROVIDER_DOCKER_ERROR", 69, "Cannot connect to the Docker daemon", "minikube-docker-away"),
+    ],
+)  # fmt: skip
+def test_words_tell_more_than_a_name(name: str, status: int, text: str, code: str) -> None:
+    assert problem_of(status, [Failure(text, name, status)], "", "box").code == code
+
+
+def test_words_that_came_beside_the_error_count_when_it_says_nothing() -> None:
+    said = "permission denied while trying to connect to the Docker daemon socket"
+    assert problem_of(1, [], said, "box").code == "minikube-docker-denied"
+    warned: list[Event] = [Remark("manifest unknown", warning=True), Failure("failed", "GUEST_START", 80)]
+    assert problem_of(80, warned, "", "box").code == "minikube-image-pull"
+
+
+def test_a_name_is_worth_more_than_what_came_beside_it() -> None:
+    events = [Remark("failed to pull the preload", warning=True), Failure("few", "RSRC_INSUFFICIENT_CORES", 29)]
+    assert problem_of(29, events, "", "box").code == "minikube-resources"
+
+
+def test_an_error_that_force_passed_over_is_not_what_it_failed_of() -> None:
+    events = [Failure("not as root", "DRV_AS_ROOT", 57), Failure("no kubelet", "K8S_KUBELET_NOT_RUNNING", 109)]
+    assert "no kubelet" in problem_of(109, events, "", "box").message
+    ended = problem_of(143, events[:1], "", "box")
+    assert ended.code == "minikube-failed"
+    assert ended.message == "minikube ended with status 143: it said nothing"
+
+
+def test_a_failure_without_a_name_says_what_it_is_about() -> None:
+    problem = problem_of(90, [Failure("cannot restart docker", "RUNTIME_ENABLE", 90, ADVICE)], "", "box")
+    assert problem.code == "minikube-failed"
+    assert problem.message == (
+        "minikube ended with status 90, which is about the container runtime: cannot restart docker"
+    )
+    assert problem.fix == "Look at the journal"
+    assert problem_of(90, [], "", "box").fix == "look at what it said, below, and at `minikube logs`"
+
+
+def test_a_program_that_is_not_there() -> None:
+    said = "[Errno 2] No such file or directory: '/usr/local/bin/minikube'"
+    assert problem_of(127, [], said, "box").code == "minikube-missing"
+
+
+def test_long_reports_keep_their_end() -> None:
+    said = "\n".join(f"line {number}" for number in range(2000))
+    details = problem_of(80, [Failure("failed", "GUEST_START", 80)], said, "box").details
+    assert len(details) <= 2000
+    assert details.endswith("line 1999")

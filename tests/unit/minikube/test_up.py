@@ -1,0 +1,371 @@
+"""`gpuctl minikube up` and `start`: from each state that a machine can be in to a profile that runs, or to a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bootstrap.apply.minikube_host import Prepared
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.minikube.command import MINIKUBE
+from bootstrap.probe.ssh_errors import ConnectFailure
+from tests.unit.minikube.conftest import Lane
+from tests.unit.minikube.machine import STARTING, Machine, error, event, node, record, status_of
+
+BUNDLE = {
+    "base_image": "local/kicbase:v0.0.50",
+    "kubernetes_version": "v1.36.3",
+    "cni": "bridge",
+    "addon_images": {"NvidiaDevicePlugin": "nvidia/plugin:v0.18.2"},
+}
+NO_TOOLKIT = error("GUEST_PROVISION", 80, 'could not select device driver "" with capabilities: [[gpu]]')
+WAITING = {
+    "status": {
+        "phase": "Pending",
+        "containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such host"}}}],
+    }
+}
+
+
+def refused(lane: Lane, verb: str = "up", **options: Any) -> tuple[ExitCode, str]:
+    with pytest.raises(GpuctlError) as caught:
+        getattr(lane, verb)(**options)
+    return caught.value.exit_code, caught.value.problems[0].code
+
+
+def codes(result: Any) -> list[str]:
+    return [problem.code for problem in result.problems]
+
+
+def test_a_machine_without_a_profile_gets_one(lane: Lane) -> None:
+    result = lane.up(cpus="2")
+    assert result.exit_code is ExitCode.OK
+    assert (result.started, result.node, result.gpus, result.gpus_expected) == (True, "gpuctl", 8, 8)
+    assert result.kubernetes_version == "v1.36.3"
+    assert result.simulated
+    assert lane.machine.verbs() == ["start"]
+    [first, start] = lane.machine.calls
+    assert first.argv == [MINIKUBE, "config", "set", "WantUpdateNotification", "false"]
+    assert "--gpus=all" in start.argv
+    assert "--force" not in start.argv
+    assert start.environment == {}
+
+
+def test_what_a_person_sees_of_it(lane: Lane) -> None:
+    lane.up()
+    assert lane.view.lines == [
+        "box minikube started",
+        "Start 0 of 19 | minikube v1.38.1 on Debian 12",
+        "Start 1 of 19 | Using the docker driver based on user configuration",
+        "Download | kicbase.tar",
+        "Download | kicbase.tar 25 %",
+        'Start 19 of 19 | Done! kubectl is now configured to use "gpuctl" cluster and "default" namespace by default',
+        "GPUs | Wait for 8 of them",
+        "box minikube done",
+    ]
+
+
+def test_a_profile_that_runs_as_asked_is_left_alone(lane: Lane) -> None:
+    lane.machine = Machine.running()
+    result = lane.up(cpus="2", memory="4g", gpus="all")
+    assert (result.exit_code, result.started, result.gpus) == (ExitCode.OK, False, 8)
+    assert lane.machine.calls == []
+    assert lane.roles_ran == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"container": "exited", "status": status_of("Stopped"), "node": None},
+        {"status": status_of("Running", "Stopped", "Paused"), "node": None},
+        {"status": status_of("Running", "Stopped", "Stopped"), "node": None},
+        {"node": node(5)},
+        {"node": node(ready=False)},
+    ],
+    ids=["stopped", "paused", "kubelet down", "GPUs short", "not Ready"],
+)
+def test_a_profile_that_does_not_run_as_it_should_is_started_again(lane: Lane, change: dict[str, Any]) -> None:
+    lane.machine = replace(Machine.running(), **change)
+    result = lane.up()
+    assert (result.exit_code, result.started, result.gpus) == (ExitCode.OK, True, 8)
+    assert lane.machine.verbs() == ["start"]
+
+
+def test_a_profile_is_started_again_with_what_it_was_made_with(lane: Lane) -> None:
+    options = [{"Component": "kubelet", "Key": "fail-cgroupv1", "Value": "false"}]
+    lane.machine = Machine.running(config=record(KubernetesConfig={"ExtraOptions": options, "CNI": "bridge"}))
+    lane.machine.stops()
+    lane.up()
+    argv = lane.machine.calls[-1].argv
+    for word in (
+        "--extra-config=kubelet.fail-cgroupv1=false", "--cni=bridge", "--kubernetes-version=v1.36.3", "--gpus=all",
+        "--base-image=local/kicbase:v0.0.50",
+    ):  # fmt: skip
+        assert word in argv
+
+
+def test_a_newer_bundle_does_not_make_a_profile_differ(lane: Lane) -> None:
+    lane.machine = Machine.running(bundle={**BUNDLE, "kubernetes_version": "v1.37.0", "base_image": "local/kicbase:9"})
+    assert not lane.up().started
+
+
+def test_an_addon_that_is_missing_is_switched_on(lane: Lane) -> None:
+    lane.machine = Machine.running()
+    assert lane.up(addons=("ingress",)).started
+    assert "--addons=ingress" in lane.machine.calls[-1].argv
+
+
+def test_settings_of_components_come_from_the_inventory_too(lane: Lane) -> None:
+    lane.inventory.hosts[0].settings["minikube_extra_config"] = ["kubelet.fail-cgroupv1=false"]
+    lane.up(extra_config=("kubelet.max-pods=200", "kubelet.fail-cgroupv1=false"))
+    argv = lane.machine.calls[-1].argv
+    assert [word for word in argv if word.startswith("--extra-config")] == [
+        "--extra-config=kubelet.fail-cgroupv1=false",
+        "--extra-config=kubelet.max-pods=200",
+    ]
+
+
+def test_a_machine_without_gpus_gets_a_node_without(lane: Lane) -> None:
+    lane.machine.pci_gpus = 0
+    result = lane.up()
+    assert (result.exit_code, result.gpus, result.gpus_expected) == (ExitCode.OK, 0, 0)
+    assert result.notes == ("there is no NVIDIA GPU on the PCI bus: the node gets none",)
+    assert not [word for word in lane.machine.calls[-1].argv if word.startswith("--gpus")]
+
+
+def test_gpus_that_are_not_there_are_refused_before_the_host_is_touched(lane: Lane) -> None:
+    lane.machine.pci_gpus = 0
+    assert refused(lane, gpus="all") == (ExitCode.PREFLIGHT, "gpu-missing")
+    assert lane.roles_ran == 0
+
+
+def test_a_profile_that_was_made_without_gpus_keeps_to_that_and_says_so(lane: Lane) -> None:
+    lane.machine = Machine.running(0, config=record(GPUs=""))
+    result = lane.up()
+    assert (result.exit_code, result.started, result.gpus_expected) == (ExitCode.OK, False, 0)
+    assert result.notes == (
+        (
+            "the profile was made without GPUs, and the machine has 8: "
+            "`gpuctl minikube down --profile gpuctl` and `up` give it them"
+        ),
+    )
+
+
+def test_an_inventory_may_want_no_gpus(lane: Lane) -> None:
+    lane.inventory.hosts[0].settings["cluster_gpu"] = "none"
+    assert lane.up().gpus_expected == 0
+    assert refused(lane, gpus="all") == (ExitCode.USAGE, "usage")
+
+
+@pytest.mark.parametrize(
+    ("machine", "options", "code"),
+    [
+        (Machine(config=record(), folder=True), {}, "minikube-profile-broken"),
+        (Machine.running(), {"memory": "64g"}, "minikube-differs"),
+        (Machine(kubeconfig="clusters: [{name: gpuctl, cluster: {server: x}}]"), {}, "minikube-context-taken"),
+    ],
+)
+def test_what_cannot_become_is_refused_before_the_host_is_touched(
+    lane: Lane, machine: Machine, options: dict[str, Any], code: str
+) -> None:
+    lane.machine = machine
+    assert refused(lane, **options) == (ExitCode.PREFLIGHT, code)
+    assert lane.roles_ran == 0
+    assert machine.calls == []
+
+
+def test_options_are_refused_before_the_host_is_asked(lane: Lane) -> None:
+    lane.machine.docker = ""
+    assert refused(lane, container_runtime="containerd") == (ExitCode.USAGE, "minikube-gpus-runtime")
+
+
+def test_a_machine_whose_docker_is_down_is_made_ready_first(lane: Lane) -> None:
+    lane.machine = Machine.running()
+    lane.machine.docker = ""
+
+    def mended() -> Prepared:
+        lane.machine.docker = "28.5.2"
+        return lane.ready()
+
+    lane.prepared = mended
+    assert not lane.up().started
+
+
+def test_a_docker_that_stays_down_is_named(lane: Lane) -> None:
+    lane.machine.docker = ""
+    assert refused(lane) == (ExitCode.PREFLIGHT, "minikube-docker-away")
+    assert lane.roles_ran == 1
+
+
+def test_a_host_that_did_not_come_out_stops_it(lane: Lane) -> None:
+    problem = Problem("step-failed", "apt failed", "look", "box")
+    lane.prepared = lambda: replace(lane.ready(), exit_code=ExitCode.STEP_FAILED, problems=(problem,))
+    result = lane.up()
+    assert (result.exit_code, result.started, codes(result)) == (ExitCode.STEP_FAILED, False, ["step-failed"])
+    assert lane.machine.calls == []
+
+
+def test_a_new_profile_that_comes_to_nothing_is_taken_away(lane: Lane) -> None:
+    lane.machine.fails = {"start": (80, (*STARTING[:2], NO_TOOLKIT), "")}
+    result = lane.up()
+    assert (result.exit_code, codes(result)) == (ExitCode.STEP_FAILED, ["minikube-toolkit-missing"])
+    assert lane.machine.verbs() == ["start", "delete"]
+    assert lane.machine.calls[-1].argv == [MINIKUBE, "delete", "--profile", "gpuctl"]
+    assert lane.view.lines[-1].startswith("box minikube failed: Docker cannot give a container GPUs")
+
+
+def test_a_profile_that_was_there_is_never_taken_away(lane: Lane) -> None:
+    lane.machine = Machine.running()
+    lane.machine.stops()
+    lane.machine.fails = {"start": (80, (NO_TOOLKIT,), "")}
+    assert lane.up().exit_code is ExitCode.STEP_FAILED
+    assert lane.machine.verbs() == ["start"]
+
+
+@pytest.mark.parametrize(("there", "verbs"), [(False, ["start", "delete"]), (True, ["start"])])
+def test_ctrl_c_takes_away_only_what_this_run_began(lane: Lane, there: bool, verbs: list[str]) -> None:
+    if there:
+        lane.machine = Machine.running()
+        lane.machine.stops()
+    lane.machine.interrupted = "start"
+    with pytest.raises(KeyboardInterrupt):
+        lane.up()
+    assert lane.machine.verbs() == verbs
+
+
+def test_a_good_end_of_minikube_is_no_proof_of_gpus(lane: Lane) -> None:
+    def short(machine: Machine) -> None:
+        machine.runs(0)
+        machine.plugin = WAITING
+
+    lane.machine.after_start = short
+    result = lane.up()
+    assert (result.exit_code, codes(result)) == (ExitCode.NOT_READY, ["minikube-addon-image"])
+    assert "ImagePullBackOff: no such host" in result.problems[0].message
+    assert "Node | 0 of 8 GPUs allocatable; device plugin: ImagePullBackOff: no such host" in lane.view.lines
+    assert lane.machine.verbs() == ["start"]  # the profile stays: it can be looked at
+
+
+@pytest.mark.parametrize(
+    ("plugin", "words"),
+    [
+        (None, "8 GPUs are allocatable after 0 s; device plugin: no pod yet"),
+        ({"status": {"phase": "Running"}}, "device plugin: Running"),
+        ({"status": {}}, "device plugin: Unknown"),
+    ],
+)
+def test_gpus_that_do_not_come(lane: Lane, plugin: dict[str, Any] | None, words: str) -> None:
+    def short(machine: Machine) -> None:
+        machine.runs(7)
+        machine.plugin = plugin
+
+    lane.machine.after_start = short
+    result = lane.up()
+    assert (codes(result), result.gpus) == (["minikube-gpus-missing"], 7)
+    assert words in result.problems[0].message
+
+
+def test_a_node_that_is_not_ready_is_no_success(lane: Lane) -> None:
+    def halfway(machine: Machine) -> None:
+        machine.runs()
+        machine.node = node(ready=False)
+
+    lane.machine.after_start = halfway
+    result = lane.up()
+    assert (result.exit_code, codes(result)) == (ExitCode.NOT_READY, ["node-not-ready"])
+    lane.machine = Machine(after_start=lambda machine: (machine.runs(), setattr(machine, "node", None))[0])
+    assert "the API of the node does not answer" in lane.up(gpus="none").problems[0].message
+
+
+def test_a_bundle_is_put_in_place_and_its_addons_are_loaded(lane: Lane) -> None:
+    lane.machine.bundle = BUNDLE
+    lane.machine.archives = ("/b/addons/b.tar", "/b/addons/a plugin.tar")
+    result = lane.up()
+    assert result.exit_code is ExitCode.OK
+    machine = lane.machine
+    assert machine.commands[0] == ["seed", "/var/lib/gpuctl/minikube-bundle", "local/kicbase:v0.0.50"]
+    assert [command[-1] for command in machine.commands if "image" in command] == [
+        "/b/addons/a plugin.tar",
+        "/b/addons/b.tar",
+    ]
+    start = machine.calls[-1]
+    assert start.environment == {"MINIKUBE_ADDON_IMAGES": "NvidiaDevicePlugin=nvidia/plugin:v0.18.2"}
+    assert {"--preload=false", "--force", "--cni=bridge"} <= set(start.argv)
+
+
+def test_an_addon_that_cannot_be_loaded_is_named(lane: Lane) -> None:
+    lane.machine.bundle = BUNDLE
+    lane.machine.archives = ("/b/addons/a.tar",)
+    lane.machine.fails = {"image": (80, (), "no such image")}
+    result = lane.up()
+    assert (result.exit_code, codes(result)) == (ExitCode.STEP_FAILED, ["minikube-addon-image"])
+    assert result.problems[0].details == "no such image"
+    lane.machine.fails = {}
+    assert not lane.up().started  # the node has its GPUs all the same
+    lane.machine.node = node(0)
+    lane.machine.commands.clear()
+    assert lane.up().exit_code is ExitCode.OK
+    assert [command[-1] for command in lane.machine.commands if "image" in command] == ["/b/addons/a.tar"]
+
+
+def test_root_over_ssh_is_forced_and_told(lane: Lane) -> None:
+    lane.machine.uid = 0
+    result = lane.up()
+    assert "--force" in lane.machine.calls[-1].argv
+    assert result.notes == ("minikube refuses root unless forced: --force was given for it",)
+
+
+def test_root_on_this_machine_has_to_say_force(lane: Lane) -> None:
+    lane.is_local()
+    lane.machine.uid = 0
+    assert refused(lane) == (ExitCode.PREFLIGHT, "minikube-root")
+    assert lane.roles_ran == 0
+    result = lane.up(force=True)
+    assert (result.exit_code, result.notes) == (ExitCode.OK, ())
+
+
+def test_warnings_of_minikubes_are_notes(lane: Lane) -> None:
+    warning = event("warning", message="The image is old\nmore")
+    lane.machine.fails = {"start": (0, (warning, warning, *STARTING), "")}
+    assert lane.up().notes == ("The image is old",)
+
+
+@pytest.mark.parametrize(
+    ("kubeconfig", "use_context", "keeps"),
+    [
+        ("", False, False),
+        ("{", False, False),
+        ("current-context: lab", False, True),
+        ("current-context: lab", True, False),
+    ],
+)
+def test_the_current_context_stays(lane: Lane, kubeconfig: str, use_context: bool, keeps: bool) -> None:
+    lane.machine.kubeconfig = kubeconfig
+    lane.up(use_context=use_context)
+    assert ("--keep-context" in lane.machine.calls[-1].argv) is keeps
+
+
+def test_a_connection_that_is_lost(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise ConnectFailure("unreachable", "the connection was lost", "look at the network")
+
+    monkeypatch.setattr(Machine, "open_exec", lost)
+    assert refused(lane) == (ExitCode.PREFLIGHT, "unreachable")
+
+
+def test_start_goes_on_with_a_profile_as_it_was_made(lane: Lane) -> None:
+    lane.inventory.hosts[0].settings["minikube_extra_config"] = ["kubelet.max-pods=9"]
+    lane.machine = Machine.running(config=record(CPUs=3))
+    lane.machine.stops()
+    result = lane.start()
+    assert (result.exit_code, result.started, result.gpus) == (ExitCode.OK, True, 8)
+    argv = lane.machine.calls[-1].argv
+    assert not [word for word in argv if word.startswith(("--cpus", "--extra-config"))]
+
+
+def test_start_needs_a_profile(lane: Lane) -> None:
+    assert refused(lane, "start") == (ExitCode.NOT_READY, "minikube-profile-unknown")
+    assert lane.roles_ran == 0
