@@ -214,7 +214,7 @@ def test_an_open_mount_outlives_a_restart_of_the_machine(lab: Lab) -> None:
     lab.ssh(CLIENT, "systemctl", "stop", "writer.service")
     lines = [int(line) for line in lab.ssh(CLIENT, "cat", f"{MOUNT}/log").split()]
     assert lines == list(range(1, len(lines) + 1))
-    roles(lab, "verify")
+    roles(lab, "verify", limit=SERVER)
 
 
 def test_removal_keeps_the_data(lab: Lab) -> None:
