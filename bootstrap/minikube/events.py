@@ -78,6 +78,11 @@ def parse_event(line: str) -> Event | None:
     return None
 
 
+def words_of(event: Event) -> str:
+    """The event in a line."""
+    return f"download of {event.artifact}" if isinstance(event, Download) else event.message
+
+
 def _number(value: Any) -> int:
     text = str(value or "0")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0

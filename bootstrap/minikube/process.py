@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
-from bootstrap.minikube.events import Event, Remark, parse_event
+from bootstrap.minikube.events import Event, Remark, parse_event, words_of
 from bootstrap.probe.session import Channel, Session
 
 _PAUSE_S = 0.05
@@ -74,7 +74,7 @@ def run_minikube(
         said = _listen(channel, deadline, events, heard)
         return Ran(channel.recv_exit_status(), tuple(events), said)
     except TimeoutError as error:
-        last = next((str(e) for e in reversed(events)), "nothing")
+        last = next((words_of(event) for event in reversed(events)), "none")
         words = f"{' '.join(argv[:2])} did not end within {timeout_s:.0f} s; its last words: {last}"
         problem = Problem("minikube-failed", words, "look at the load of the host and at `minikube logs`")
         raise GpuctlError(ExitCode.STEP_FAILED, problem) from error
