@@ -11,7 +11,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube.look import Seen
 from bootstrap.minikube.options import ProfileOptions
-from bootstrap.minikube.state import Phase, differences, phase_of
+from bootstrap.minikube.state import Phase, differences, parts_of, phase_of
 
 OLDEST_DOCKER = 25  # the first with CDI, by which --gpus nvidia.com gives devices
 _MISSING = 127
@@ -68,6 +68,7 @@ def check_profile(seen: Seen, options: ProfileOptions, host: str, *, local: bool
     problem = (
         _broken(seen, options.profile)
         or _different(seen, options)
+        or _taken(seen, options.profile)
         or (_new(seen, options, local=local) if seen.config is None else None)
     )
     if problem:
@@ -95,11 +96,17 @@ def _different(seen: Seen, options: ProfileOptions) -> Problem | None:
     return Problem("minikube-differs", words, fix)
 
 
+def _taken(seen: Seen, profile: str) -> Problem | None:
+    """A start would put the profile's context in the place of another cluster's."""
+    server = foreign_context(seen, profile)
+    if not server or parts_of(seen).get("Kubeconfig") == "Configured":
+        return None
+    words = f"the kubeconfig has a context {profile} already, of the cluster at {server}"
+    return Problem("minikube-context-taken", words, "choose another --profile, or rename that context")
+
+
 def _new(seen: Seen, options: ProfileOptions, *, local: bool) -> Problem | None:
     """What keeps a profile from being made where none is."""
-    if server := foreign_context(seen, options.profile):
-        words = f"the kubeconfig has a context {options.profile} already, of the cluster at {server}"
-        return Problem("minikube-context-taken", words, "choose another --profile, or rename that context")
     if seen.root and local and not options.force:
         words = "root on this machine: minikube refuses root, since a profile of root's is of no use to its users"
         fix = "run gpuctl as the user who will work with the cluster, or give --force"

@@ -22,7 +22,7 @@ from bootstrap.minikube.model import MinikubeRequest, UpRequest, UpResult
 from bootstrap.minikube.options import AUTO, ProfileOptions, check_options, with_bundle, with_gpus
 from bootstrap.minikube.process import run_minikube
 from bootstrap.minikube.seed import load_addons, seed
-from bootstrap.minikube.state import Phase, made_with, missing_addons, phase_of
+from bootstrap.minikube.state import Phase, made_with, missing_addons, parts_of, phase_of
 from bootstrap.plan.survey import expected_gpus
 from bootstrap.probe.remote import reach
 from bootstrap.probe.session import Session
@@ -100,8 +100,7 @@ def _started(run: _Up, prepared: Prepared, begun: float) -> UpResult:
     check_profile(seen, run.options, run.host.name, local=run.host.connection.local)
     run.expected = on_host if run.options.wants_gpus else 0
     phase = phase_of(seen)
-    usable = seen.node is not None and seen.node.ready and seen.node.gpus >= run.expected
-    if phase is Phase.RUNNING and usable and not missing_addons(seen, run.options):
+    if phase is Phase.RUNNING and _as_asked(run, seen):
         return _result(run, seen, prepared, begun)
     code, problem = ExitCode.STEP_FAILED, _start(run, seen, phase)
     if problem is None:
@@ -119,6 +118,13 @@ def _started(run: _Up, prepared: Prepared, begun: float) -> UpResult:
     else:
         run.view.failed(run.host.name, _STEP, problem.message)
     return _result(run, seen, prepared, begun, started=True, problems=(problem,) if problem else (), code=code)
+
+
+def _as_asked(run: _Up, seen: Seen) -> bool:
+    """Whether a profile that runs can be used: its node, its GPUs, its addons and its context."""
+    usable = seen.node is not None and seen.node.ready and seen.node.gpus >= run.expected
+    reached = parts_of(seen).get("Kubeconfig") == "Configured"
+    return usable and reached and not missing_addons(seen, run.options)
 
 
 def _settled(run: _Up, seen: Seen, on_host: int) -> ProfileOptions:

@@ -22,30 +22,40 @@ def up_screen(result: UpResult, named: Sequence[str]) -> list[str]:
     kind = " (simulated)" if result.simulated and result.gpus else ""
     gpus = f", {count(result.gpus, 'GPU')} allocatable{kind}" if result.gpus_expected or result.gpus else ""
     lines.insert(0, f"{verb}: node {result.node} Ready, Kubernetes {result.kubernetes_version}{gpus}")
-    here = "the current context" if result.context else f"context {result.profile} (`kubectl config use-context`)"
-    where = "" if not named else f" on {result.host}"
-    lines.append(f"  kubeconfig: {here}{where}")
-    command = ["gpuctl", "minikube", "status", "--profile", result.profile, *named]
-    return [*lines, f"next: {shlex.join(command)}"]
+    use = f"kubectl config use-context {result.profile}"
+    which = "is the current context" if result.context else f"(current context left as it was: use `{use}`)"
+    where = f" of {result.host}" if named else ""
+    lines.append(f"  kubeconfig{where}: context {result.profile} {which}")
+    return [*lines, f"next: {_command('status', result.profile, named)}"]
 
 
-def status_screen(result: StatusResult) -> list[str]:
-    """One line per part."""
+def status_screen(result: StatusResult, named: Sequence[str]) -> list[str]:
+    """One line per part, and the command that makes the profile run; `named` as for `up_screen`."""
     lines = [f"profile {result.profile} on {result.host}: {result.phase}"]
-    rows = [(f"  {name}", said) for name, said in result.parts.items()]
+    rows = list(result.parts.items())
     ready = "Ready" if result.ready else "not Ready" if result.node else "does not answer"
-    rows.append(("  node", f"{result.node} {ready}".strip()))
-    rows.append(("  GPUs", f"{result.gpus} allocatable"))
+    rows.append(("node", f"{result.node} {ready}".strip()))
+    rows.append(("GPUs", f"{result.gpus} allocatable"))
     versions = (("Kubernetes", result.kubernetes_version), ("Docker", result.docker_version))
-    rows += [(f"  {name}", version) for name, version in (*versions, ("minikube", result.minikube_version)) if version]
-    return lines + columns(rows)
+    rows += [(name, version) for name, version in (*versions, ("minikube", result.minikube_version)) if version]
+    lines += columns(rows)
+    if result.exit_code is ExitCode.OK:
+        return lines
+    verb = {"stopped": "start", "paused": "start", "broken": "down"}.get(result.phase, "up")
+    return [*lines, f"next: {_command(verb, result.profile, named)}"]
 
 
-def down_screen(result: DownResult, verb: str) -> list[str]:
-    """`stop` and `down`."""
+def _command(verb: str, profile: str, named: Sequence[str]) -> str:
+    return shlex.join(["gpuctl", "minikube", verb, "--profile", profile, *named])
+
+
+def down_screen(result: DownResult, verb: str, named: Sequence[str]) -> list[str]:
+    """`stop` and `down`; `named` as for `up_screen`."""
     if result.exit_code is not ExitCode.OK:
         return []
     if result.was == "absent":
         return [f"there is no profile {result.profile} on {result.host}"]
-    word = "is gone" if verb == "down" else "is stopped; `gpuctl minikube start` goes on with it"
-    return [f"profile {result.profile} {word} ({brief(result.elapsed_s)})"]
+    if verb == "down":
+        return [f"profile {result.profile} is gone ({brief(result.elapsed_s)})"]
+    stopped = f"profile {result.profile} is stopped, with all that it holds ({brief(result.elapsed_s)})"
+    return [stopped, f"next: {_command('start', result.profile, named)}"]

@@ -33,7 +33,9 @@ def status(
         from bootstrap.ui.minikube import status_screen
 
         result = ask(_request(session, inventory, host, profile, accept_keys=accept_new_host_keys))
-        return Answer(result.exit_code, status_screen(result), result.as_dict(), result.problems)
+        return Answer(
+            result.exit_code, status_screen(result, place.named(inventory, host)), result.as_dict(), result.problems
+        )
 
     return options.session_of(context).execute("minikube status", output, body)
 
@@ -52,7 +54,7 @@ def stop(
         from bootstrap.minikube.down import stop as halt
 
         request = _request(session, inventory, host, profile, accept_keys=accept_new_host_keys)
-        return _ended(session, output, request, halt)
+        return _ended(session, output, request, halt, place.named(inventory, host))
 
     return options.session_of(context).execute("minikube stop", output, body)
 
@@ -85,7 +87,7 @@ def down(
             if not agreed:
                 problem = Problem("not-confirmed", "not confirmed; nothing was changed", "answer yes, or give --yes")
                 return Answer(ExitCode.USAGE, problems=(problem,))
-        return _ended(session, output, request, delete)
+        return _ended(session, output, request, delete, place.named(inventory, host))
 
     return options.session_of(context).execute("minikube down", output, body)
 
@@ -95,6 +97,7 @@ def _ended(
     output: Output,
     request: MinikubeRequest,
     verb: Callable[[MinikubeRequest, Progress], DownResult],
+    named: list[str],
 ) -> Answer:
     from bootstrap.ui.minikube import down_screen
     from bootstrap.ui.view import JsonView, view_for
@@ -104,7 +107,7 @@ def _ended(
     else:
         with view_for(session.console) as view:
             result = verb(request, view)
-    return Answer(result.exit_code, down_screen(result, verb.__name__), result.as_dict(), result.problems)
+    return Answer(result.exit_code, down_screen(result, verb.__name__, named), result.as_dict(), result.problems)
 
 
 def _request(

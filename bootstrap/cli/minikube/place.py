@@ -61,3 +61,8 @@ def inventory_of(session: Session, path: Path | None, host: str) -> Loaded:
     inventory = load_inventory(path)
     require_minikube(inventory)
     return inventory
+
+
+def named(path: Path | None, host: str) -> list[str]:
+    """The options that say where the profile is, for the next command."""
+    return ["--inventory", str(path)] if path else ["--host", host] if host else []

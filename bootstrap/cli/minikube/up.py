@@ -139,7 +139,7 @@ def up(
         else:
             with view_for(session.console) as view:
                 result = run_up(request, view)
-        named = ["--inventory", str(inventory)] if inventory else ["--host", host] if host else []
+        named = place.named(inventory, host)
         return Answer(result.exit_code, up_screen(result, named), result.as_dict(), result.problems)
 
     return options.session_of(context).execute("minikube up", output, body, refuses_unchanged=True)
@@ -159,10 +159,12 @@ def start(
 
     def body(session: Session) -> Answer:
         from bootstrap.minikube.model import MinikubeRequest
+        from bootstrap.minikube.options import ProfileOptions, check_options
         from bootstrap.minikube.up import start as run_start
         from bootstrap.ui.minikube import up_screen
         from bootstrap.ui.view import JsonView, view_for
 
+        check_options(ProfileOptions(profile=profile))
         found = place.inventory_of(session, inventory, host)
         access = options.access(
             session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
@@ -173,7 +175,7 @@ def start(
         else:
             with view_for(session.console) as view:
                 result = run_start(request, view)
-        named = ["--inventory", str(inventory)] if inventory else ["--host", host] if host else []
+        named = place.named(inventory, host)
         return Answer(result.exit_code, up_screen(result, named), result.as_dict(), result.problems)
 
     return options.session_of(context).execute("minikube start", output, body, refuses_unchanged=True)

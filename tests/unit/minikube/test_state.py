@@ -191,6 +191,7 @@ def test_a_context_of_another_cluster_is_refused() -> None:
     code, words = refused(Machine(kubeconfig=FOREIGN))
     assert code == "minikube-context-taken"
     assert words == "the kubeconfig has a context gpuctl already, of the cluster at https://192.0.2.1:6443"
+    assert refused(stopped(kubeconfig=FOREIGN))[0] == "minikube-context-taken"
 
 
 def test_our_own_context_is_none_of_another() -> None:

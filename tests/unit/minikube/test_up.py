@@ -84,8 +84,9 @@ def test_a_profile_that_runs_as_asked_is_left_alone(lane: Lane) -> None:
         {"status": status_of("Running", "Stopped", "Stopped"), "node": None},
         {"node": node(5)},
         {"node": node(ready=False)},
+        {"status": status_of("Running", kubeconfig="Misconfigured")},
     ],
-    ids=["stopped", "paused", "kubelet down", "GPUs short", "not Ready"],
+    ids=["stopped", "paused", "kubelet down", "GPUs short", "not Ready", "no context"],
 )
 def test_a_profile_that_does_not_run_as_it_should_is_started_again(lane: Lane, change: dict[str, Any]) -> None:
     lane.machine = replace(Machine.running(), **change)
