@@ -15,6 +15,7 @@ from bootstrap.minikube.failures import problem_of
 from bootstrap.minikube.look import Seen, look
 from bootstrap.minikube.model import DownResult, MinikubeRequest, StatusResult
 from bootstrap.minikube.process import run_minikube
+from bootstrap.minikube.seed import purge
 from bootstrap.minikube.state import Phase, parts_of, phase_of
 from bootstrap.probe.remote import reach
 from bootstrap.probe.session import Session
@@ -81,6 +82,8 @@ def down(request: MinikubeRequest, progress: Progress) -> DownResult:
 def _ended(request: MinikubeRequest, progress: Progress, verb: str, *, missing_ok: bool) -> DownResult:
     begun = time.monotonic()
     host = request.inventory.hosts[0].name
+    left: tuple[str, ...] = ()
+    purged, notes = 0, list[str]()
     with _session(request) as session:
         seen = look(session, host, request.profile)
         check_docker(seen, host)
@@ -88,10 +91,12 @@ def _ended(request: MinikubeRequest, progress: Progress, verb: str, *, missing_o
         if before is Phase.ABSENT and not missing_ok:
             raise GpuctlError(ExitCode.NOT_READY, _unknown(request.profile, host))
         problem = None if before is Phase.ABSENT else _run(session, request.profile, host, verb, progress)
-        left: tuple[str, ...] = ()
         if verb == "delete" and before is not Phase.ABSENT:
             left = tuple(_left(session, look(session, host, request.profile), request.profile))
             problem = problem if left else None
+        if request.purge and not left:
+            purged, note = _purge(session, seen, request.profile, host)
+            notes += note
     if left and problem is None:
         words = f"profile {request.profile} was deleted, and this is still there: {', '.join(left)}"
         problem = Problem("minikube-profile-broken", words, "run the same command again", host)
@@ -102,8 +107,18 @@ def _ended(request: MinikubeRequest, progress: Progress, verb: str, *, missing_o
         was=str(before),
         elapsed_s=time.monotonic() - begun,
         left=left,
+        purged=purged,
+        notes=tuple(notes),
         problems=(problem,) if problem else (),
     )
+
+
+def _purge(session: Session, seen: Seen, profile: str, host: str) -> tuple[int, list[str]]:
+    if not seen.bundle.path:
+        return 0, ["there is no bundle on the host: gpuctl put nothing into minikube's cache"]
+    count, others = purge(session, seen.bundle, profile, host)
+    kept = f"the bundle's files stay in minikube's cache: the other profiles ({', '.join(others)}) may need them"
+    return count, [kept] if others else []
 
 
 def _run(session: Session, profile: str, host: str, verb: str, progress: Progress) -> Problem | None:

@@ -17,12 +17,13 @@ from bootstrap.rundir import RunDirectory
 
 @dataclass(frozen=True, slots=True)
 class MinikubeRequest:
-    """Whose profile: on the minikube host of `inventory`."""
+    """Whose profile: on the minikube host of `inventory`. `purge` is for `down`: the bundle's files go, too."""
 
     inventory: Inventory
     run: RunDirectory
     access: Access = field(default_factory=Access)
     profile: str = DEFAULT_PROFILE
+    purge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,10 @@ class StatusResult:
 
 @dataclass(frozen=True, slots=True)
 class DownResult:
-    """`gpuctl minikube down` and `stop`. `was` is the phase before; `left` is what of the profile is still there."""
+    """`gpuctl minikube down` and `stop`.
+
+    `was` is the phase before; `left` is what of the profile is still there; `purged` counts files of minikube's cache.
+    """
 
     exit_code: ExitCode
     profile: str
@@ -93,6 +97,8 @@ class DownResult:
     was: str
     elapsed_s: float
     left: tuple[str, ...] = ()
+    purged: int = 0
+    notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:

@@ -38,6 +38,26 @@ if image and run("docker", "image", "inspect", image).returncode:
 print(json.dumps({"copied": copied, "loaded": loaded}))
 """
 
+_PURGE = r"""
+import json, os, sys
+bundle = os.path.join(sys.argv[1], "cache")
+home = os.path.join(os.path.expanduser("~"), ".minikube")
+cache, profiles = os.path.join(home, "cache"), os.path.join(home, "profiles")
+others = sorted(name for name in (os.listdir(profiles) if os.path.isdir(profiles) else ()) if name != sys.argv[2])
+removed = []
+for folder, _, names in os.walk(bundle) if not others else ():
+    for name in names:
+        source = os.path.join(folder, name)
+        target = os.path.join(cache, os.path.relpath(source, bundle))
+        if os.path.isfile(target) and os.path.getsize(target) == os.path.getsize(source):
+            os.remove(target)
+            removed.append(os.path.relpath(target, cache))
+for folder, _, _ in os.walk(cache, topdown=False) if removed else ():
+    if not os.listdir(folder):
+        os.rmdir(folder)
+print(json.dumps({"removed": removed, "others": others}))
+"""
+
 
 def seed(session: Session, bundle: Bundle, host: str) -> tuple[str, ...]:
     """Put the bundle's files into minikube's cache and its node image into Docker; what was put.
@@ -55,6 +75,25 @@ def seed(session: Session, bundle: Bundle, host: str) -> tuple[str, ...]:
         raise GpuctlError(ExitCode.STEP_FAILED, Problem("minikube-bundle-invalid", words, fix, host, details=done.err))
     found = json.loads(done.out.splitlines()[-1])
     return (*found["copied"], *found["loaded"])
+
+
+def purge(session: Session, bundle: Bundle, profile: str, host: str) -> tuple[int, tuple[str, ...]]:
+    """Take the bundle's files out of minikube's cache again: (how many, the other profiles for which they stay).
+
+    A profile without internet access needs them to be started again; what is not the bundle's is not touched.
+
+    Raises:
+        ConnectFailure: the connection was lost.
+        GpuctlError: a file cannot be removed (exit 5).
+    """
+    done = session.run(["python3", "-I", "-c", _PURGE, bundle.path, profile], timeout_s=_TIMEOUT_S)
+    if done.rc:
+        last = (done.err.strip() or done.out.strip()).splitlines()
+        words = f"minikube's cache cannot be cleared: {last[-1] if last else f'status {done.rc}'}"
+        problem = Problem("minikube-failed", words, "look at who owns ~/.minikube/cache", host, details=done.err)
+        raise GpuctlError(ExitCode.STEP_FAILED, problem)
+    found = json.loads(done.out.splitlines()[-1])
+    return len(found["removed"]), tuple(found["others"])
 
 
 def load_addons(session: Session, bundle: Bundle, profile: str, minikube: str, host: str) -> Problem | None:

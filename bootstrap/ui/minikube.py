@@ -53,9 +53,12 @@ def down_screen(result: DownResult, verb: str, named: Sequence[str]) -> list[str
     """`stop` and `down`; `named` as for `up_screen`."""
     if result.exit_code is not ExitCode.OK:
         return []
+    took = f" ({brief(result.elapsed_s)})"
+    more = [f"  {count(result.purged, 'file')} of the bundle taken out of minikube's cache"] if result.purged else []
+    more += [f"  note: {note}" for note in result.notes]
     if result.was == "absent":
-        return [f"there is no profile {result.profile} on {result.host}"]
+        return [f"there is no profile {result.profile} on {result.host}", *more]
     if verb == "down":
-        return [f"profile {result.profile} is gone ({brief(result.elapsed_s)})"]
-    stopped = f"profile {result.profile} is stopped, with all that it holds ({brief(result.elapsed_s)})"
+        return [f"profile {result.profile} is gone{took}", *more]
+    stopped = f"profile {result.profile} is stopped, with all that it holds{took}"
     return [stopped, f"next: {_command('start', result.profile, named)}"]

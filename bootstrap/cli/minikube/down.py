@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -62,6 +62,14 @@ def stop(
 def down(
     context: typer.Context,
     profile: place.Profile = "gpuctl",
+    purge: Annotated[
+        bool,
+        typer.Option(
+            "--purge",
+            envvar="GPUCTL_MINIKUBE_PURGE",
+            help="Take the bundle's files out of minikube's cache, too, unless another profile may need them.",
+        ),
+    ] = False,
     yes: options.Yes = False,
     inventory: place.Inventory = None,
     host: place.Host = "",
@@ -76,7 +84,7 @@ def down(
         from bootstrap.minikube.down import down as delete
         from bootstrap.ui.view import JsonView, view_for
 
-        request = _request(session, inventory, host, profile, accept_keys=accept_new_host_keys)
+        request = _request(session, inventory, host, profile, accept_keys=accept_new_host_keys, purge=purge)
         question = f"Delete profile {profile} and all that runs in it. Continue?"
         if not yes:
             if output is Output.JSON:
@@ -111,7 +119,7 @@ def _ended(
 
 
 def _request(
-    session: Session, inventory: Path | None, host: str, profile: str, *, accept_keys: bool
+    session: Session, inventory: Path | None, host: str, profile: str, *, accept_keys: bool, purge: bool = False
 ) -> MinikubeRequest:
     from bootstrap.minikube.model import MinikubeRequest
     from bootstrap.minikube.options import ProfileOptions, check_options
@@ -119,4 +127,4 @@ def _request(
     check_options(ProfileOptions(profile=profile))
     found = place.inventory_of(session, inventory, host)
     access = options.access(session, accept_keys=accept_keys, ask=False, password_file=None)
-    return MinikubeRequest(found, session.run, access, profile)
+    return MinikubeRequest(found, session.run, access, profile, purge)

@@ -29,7 +29,7 @@ KEYS = {
         "profile", "host", "phase", "parts", "elapsed_s", "node", "ready", "kubernetes_version", "gpus",
         "docker_version", "minikube_version",
     },
-    "down": {"profile", "host", "was", "elapsed_s", "left"},
+    "down": {"profile", "host", "was", "elapsed_s", "left", "purged", "notes"},
 }  # fmt: skip
 KEYS |= {"start": KEYS["up"], "stop": KEYS["down"]}
 ANSWERS = {
@@ -209,6 +209,16 @@ def test_down_asks_first(stations: Stations, capsys: pytest.CaptureFixture[str])
     assert stations.asked == []
     assert main(["minikube", "down", "--yes"]) == 0
     assert len(stations.asked) == 1
+
+
+def test_down_purges_when_told(stations: Stations, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["minikube", "down", "--yes"]) == 0
+    assert not stations.asked[-1].purge
+    assert main(["minikube", "down", "--yes", "--purge"]) == 0
+    assert stations.asked[-1].purge
+    monkeypatch.setenv("GPUCTL_MINIKUBE_PURGE", "1")
+    assert main(["minikube", "down", "--yes"]) == 0
+    assert stations.asked[-1].purge
 
 
 def test_down_that_leaves_something(stations: Stations, capsys: pytest.CaptureFixture[str]) -> None:

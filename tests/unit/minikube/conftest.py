@@ -85,8 +85,8 @@ class Lane:
     def stop(self) -> Any:
         return down.stop(self.of_profile(), self.view)
 
-    def down(self) -> Any:
-        return down.down(self.of_profile(), self.view)
+    def down(self, *, purge: bool = False) -> Any:
+        return down.down(replace(self.of_profile(), purge=purge), self.view)
 
 
 @pytest.fixture

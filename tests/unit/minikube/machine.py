@@ -17,6 +17,7 @@ from bootstrap.minikube import process, seed
 from bootstrap.probe.session import Completed
 
 GPUS = 8
+PURGED = Completed(0, '{"removed": ["a", "b"], "others": []}\n', "")
 STARTED = 19  # the last step of a start, "Done!"
 
 
@@ -135,6 +136,7 @@ class Machine:
     plugin: dict[str, Any] | None = None
     left: Mapping[str, str] = field(default_factory=dict)  # of what Docker still has, by kind
     fails: Mapping[str, tuple[int, tuple[str, ...], str]] = field(default_factory=dict)  # by verb
+    purged: Completed = PURGED
     interrupted: str = ""  # the verb during which Ctrl-C is pressed
     after_start: Callable[[Machine], None] | None = None
     on_delete: Callable[[Machine], None] | None = None
@@ -176,6 +178,9 @@ class Machine:
         if words[3:4] == [seed._PROGRAM]:
             self.commands.append(["seed", *words[4:]])
             return Completed(0, json.dumps({"copied": ["linux/kubeadm"], "loaded": ["kicbase.tar"]}), "")
+        if words[3:4] == [seed._PURGE]:
+            self.commands.append(["purge", *words[4:]])
+            return self.purged
         self.commands.append(words)
         if words[0] == "find":
             return Completed(0, "".join(f"{name}\0" for name in self.archives), "")

@@ -10,14 +10,15 @@ import pytest
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube.command import MINIKUBE
+from bootstrap.probe.session import Completed
 from bootstrap.probe.ssh_errors import ConnectFailure
 from tests.unit.minikube.conftest import Lane
 from tests.unit.minikube.machine import Machine, error, node, record, status_of, step
 
 
-def refused(lane: Lane, verb: str) -> tuple[ExitCode, str]:
+def refused(lane: Lane, verb: str, **options: Any) -> tuple[ExitCode, str]:
     with pytest.raises(GpuctlError) as caught:
-        getattr(lane, verb)()
+        getattr(lane, verb)(**options)
     assert caught.value.problems[0].host == "box"
     return caught.value.exit_code, caught.value.problems[0].code
 
@@ -159,6 +160,38 @@ def test_a_program_that_is_not_there_cannot_take_away(lane: Lane) -> None:
     lane.machine = Machine.running()
     lane.machine.fails = {"delete": (127, (), "No such file or directory: '/usr/local/bin/minikube'")}
     assert codes(lane.down()) == ["minikube-missing"]
+
+
+def test_a_bundle_stays_in_the_cache_unless_its_files_are_to_go(lane: Lane) -> None:
+    lane.machine = Machine.running(bundle={})
+    assert lane.down().purged == 0
+    assert not [command for command in lane.machine.commands if command[0] == "purge"]
+    result = lane.down(purge=True)
+    assert (result.was, result.purged, result.notes) == ("absent", 2, ())
+    assert lane.machine.commands[-1] == ["purge", "/var/lib/gpuctl/minikube-bundle", "gpuctl"]
+
+
+def test_other_profiles_keep_the_bundle(lane: Lane) -> None:
+    lane.machine = Machine.running(bundle={}, purged=Completed(0, '{"removed": [], "others": ["mine"]}\n', ""))
+    result = lane.down(purge=True)
+    assert (result.exit_code, result.purged) == (ExitCode.OK, 0)
+    assert result.notes == ("the bundle's files stay in minikube's cache: the other profiles (mine) may need them",)
+
+
+def test_without_a_bundle_there_is_nothing_to_purge(lane: Lane) -> None:
+    lane.machine = Machine.running()
+    assert lane.down(purge=True).notes == ("there is no bundle on the host: gpuctl put nothing into minikube's cache",)
+
+
+def test_what_is_left_of_a_profile_keeps_the_bundle(lane: Lane) -> None:
+    lane.machine = Machine.running(bundle={}, left={"volume": "gpuctl\n"})
+    assert lane.down(purge=True).exit_code is ExitCode.STEP_FAILED
+    assert not [command for command in lane.machine.commands if command[0] == "purge"]
+
+
+def test_a_cache_that_cannot_be_cleared(lane: Lane) -> None:
+    lane.machine = Machine.running(bundle={}, purged=Completed(1, "", "PermissionError: kubeadm"))
+    assert refused(lane, "down", purge=True) == (ExitCode.STEP_FAILED, "minikube-failed")
 
 
 def test_a_connection_that_is_lost(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:

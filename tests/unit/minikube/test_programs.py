@@ -18,7 +18,7 @@ from bootstrap.minikube.events import Event, Remark, Step
 from bootstrap.minikube.look import look
 from bootstrap.minikube.options import Bundle
 from bootstrap.minikube.process import run_minikube
-from bootstrap.minikube.seed import load_addons, seed
+from bootstrap.minikube.seed import load_addons, purge, seed
 from bootstrap.minikube.state import Phase, phase_of
 from bootstrap.probe import local
 from bootstrap.probe.local import LocalSession
@@ -266,6 +266,36 @@ def test_what_is_there_is_left_alone(
     assert seed(session, bundle, "box") == ("linux/amd64/v1.36.3/kubeadm",)
     assert image.read_text() == "an IMAGE"
     assert "load" not in (tmp_path / "asked").read_text()
+
+
+def test_only_what_the_bundle_brought_is_purged(
+    home: Path, program: Write, session: LocalSession, bundle: Bundle
+) -> None:
+    program("docker", "exit 0")
+    seed(session, bundle, "box")
+    cache = home / ".minikube/cache"
+    (cache / "linux/amd64/v1.35.1").mkdir()
+    (cache / "linux/amd64/v1.35.1/kubeadm").write_text("of minikube's own")
+    (cache / "images/amd64/registry/pause_3.10").write_text("another image of that name")
+    assert purge(session, bundle, "gpuctl", "box") == (1, ())
+    assert sorted(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file()) == [
+        "images/amd64/registry/pause_3.10",
+        "linux/amd64/v1.35.1/kubeadm",
+    ]
+    assert not (cache / "linux/amd64/v1.36.3").exists()
+    assert purge(session, bundle, "gpuctl", "box") == (0, ())
+
+
+def test_nothing_is_purged_while_there_are_other_profiles(
+    home: Path, program: Write, session: LocalSession, bundle: Bundle
+) -> None:
+    program("docker", "exit 0")
+    seed(session, bundle, "box")
+    profile(home, "{}")
+    assert purge(session, bundle, "gpuctl", "box")[0] == 2
+    seed(session, bundle, "box")
+    assert purge(session, bundle, "g2", "box") == (0, ("gpuctl",))
+    assert (home / ".minikube/cache/images/amd64/registry/pause_3.10").exists()
 
 
 @pytest.mark.usefixtures("home")

@@ -74,6 +74,10 @@ SCREENS = {
     "status-broken": status_screen(replace(STOPPED, phase="broken", parts={}), []),
     "stop-done": down_screen(replace(DOWN, was="running"), "stop", THERE),
     "down-done": down_screen(DOWN, "down", []),
+    "down-purged": down_screen(replace(DOWN, purged=11), "down", []),
+    "down-kept": down_screen(
+        replace(DOWN, notes=("the bundle's files stay: another profile may need them",)), "down", []
+    ),
     "down-nothing": down_screen(replace(DOWN, was="absent"), "down", []),
     "down-left": [*down_screen(FAILED, "down", []), *problem_lines(FAILED.problems, Path("/run/log"))],
 }
