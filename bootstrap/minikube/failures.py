@@ -20,6 +20,7 @@ FAMILIES = {
 }  # fmt: skip
 _REPORT_LENGTH = 2000
 _NO_PROGRAM = 127
+_BOX = "╭"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ _RULES = (
         # Its names are made of what it asked Docker and of the exit status: ..._VERSION_EXIT_1, ..._INFO_ERROR.
         name=r"PROVIDER_DOCKER_(NOT_RUNNING|NOT_FOUND|DEADLINE_EXCEEDED|INFO_FAILED|(\w+_)?ERROR|\w+_EXIT_\d+)"
         r"|DRV_NOT_HEALTHY|DRV_DOCKER_NOT_RUNNING",
-        text=r"Cannot connect to the Docker daemon",
+        # The latter is what --force makes of it.
+        text=r"Cannot connect to the Docker daemon|Ensure your Docker is running",
     ),
     _Rule(
         "minikube-bpf-jit-harden",
@@ -114,6 +116,7 @@ _RULES = (
         "there is no such profile",
         "`gpuctl minikube up` makes it",
         name=r"MK_USAGE_NO_PROFILE",
+        text=r'Profile "[^"]+" not found',
     ),
     _Rule(
         "minikube-profile-broken",
@@ -121,7 +124,13 @@ _RULES = (
         "`gpuctl minikube down` takes the rest away",
         name=r"GUEST_NOT_FOUND|GUEST_DOES_NOT_EXIST|GUEST_CONFIG_CORRUPT",
     ),
-    _Rule("minikube-usage", "minikube does not take its options", "correct them", name=r"MK_USAGE"),
+    _Rule(
+        "minikube-usage",
+        "minikube does not take its options",
+        "correct them",
+        name=r"MK_USAGE",
+        text=r"unknown (?:shorthand )?flag",
+    ),
 )
 
 
@@ -144,9 +153,15 @@ def problem_of(rc: int, events: Sequence[Event], said: str, host: str) -> Proble
 
 
 def _fatal(rc: int, events: Sequence[Event]) -> Failure:
-    """The error that ended it. With --force it prints others, of what it passes over: those have other statuses."""
-    ended = (event for event in reversed(events) if isinstance(event, Failure) and event.exit_code in {rc, 0})
-    return next(ended, Failure(""))
+    """The error that ended it: the one with its exit status, else the last that has none.
+
+    With --force it prints those that it passes over, which have other statuses; and after an error that it does not
+    know it prints, as one more error, a box that asks for a report.
+    """
+    failures = [event for event in reversed(events) if isinstance(event, Failure)]
+    of_status = (failure for failure in failures if failure.name and failure.exit_code == rc)
+    others = (failure for failure in failures if not failure.name and not failure.message.startswith(_BOX))
+    return next(of_status, None) or next(others, Failure(""))
 
 
 def _rule(name: str, text: str) -> _Rule | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.minikube.events import Event, Failure, Remark, Step
+from bootstrap.minikube.events import Event, Failure, Remark, Step, parse_event
 from bootstrap.minikube.failures import FAMILIES, problem_of
 
 TABLE = Path(__file__).with_name("reasons.tsv")
@@ -87,6 +87,40 @@ def test_a_failure_without_a_name_says_what_it_is_about() -> None:
 def test_a_program_that_is_not_there() -> None:
     said = "[Errno 2] No such file or directory: '/usr/local/bin/minikube'"
     assert problem_of(127, [], said, "box").code == "minikube-missing"
+
+
+def recorded(name: str) -> list[Event]:
+    """Events as minikube 1.38.1 printed them, without a network and without Docker; addresses are changed."""
+    text = (TABLE.parent / "recorded" / f"{name}.jsonl").read_text(encoding="utf-8")
+    return [found for line in text.splitlines() if (found := parse_event(line))]
+
+
+def test_the_box_that_asks_for_a_report_is_not_what_it_failed_of() -> None:
+    problem = problem_of(40, recorded("unknown-version"), "", "box")
+    assert problem.code == "minikube-version"
+    assert "(minikube: error fetching Kubernetes version list" in problem.message
+
+
+def test_a_docker_that_is_down_is_named_with_force_too() -> None:
+    problem = problem_of(14, recorded("docker-down-forced"), "", "box")
+    assert problem.code == "minikube-docker-away"
+    assert "Ensure your Docker is running and is healthy." in problem.message
+
+
+def test_an_error_without_a_name_is_taken_when_there_is_no_other() -> None:
+    events = [*recorded("delete-nothing"), Failure("╭─ a box")]
+    assert '"gpuctl" profile does not exist' in problem_of(1, events, "", "box").message
+
+
+def test_a_profile_that_minikube_does_not_know() -> None:
+    events = recorded("status-unknown")
+    said = "\n".join(event.message for event in events if isinstance(event, Remark))
+    assert problem_of(85, events, said, "box").code == "minikube-profile-unknown"
+
+
+def test_flags_that_it_does_not_know() -> None:
+    said = "Error: unknown flag: --nonsense\nSee 'minikube start --help' for usage."
+    assert problem_of(14, [], said, "box").code == "minikube-usage"
 
 
 def test_long_reports_keep_their_end() -> None:
