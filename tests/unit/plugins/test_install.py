@@ -208,7 +208,7 @@ def test_candidates_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
   Candidate: 28.5.2+dfsg4-5
   Version table:
      28.5.2+dfsg4-5 600
-        600 http://deb.debian.org/debian sid/main amd64 Packages
+        600 http://mirror.example.org/debian sid/main amd64 Packages
 docker-cli:
   Installed: (none)
   Candidate: (none)
