@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.kube.kubeconfig import context_name
 from bootstrap.minikube.checks import check_docker
 from bootstrap.minikube.command import MINIKUBE
+from bootstrap.minikube.contexts import forget
 from bootstrap.minikube.events import Step
 from bootstrap.minikube.failures import problem_of
 from bootstrap.minikube.look import Seen, look
@@ -90,10 +93,13 @@ def _ended(request: MinikubeRequest, progress: Progress, verb: str, *, missing_o
         before = phase_of(seen)
         if before is Phase.ABSENT and not missing_ok:
             raise GpuctlError(ExitCode.NOT_READY, _unknown(request.profile, host))
+        ca = _ca(session, seen) if verb == "delete" else ""
         problem = None if before is Phase.ABSENT else _run(session, request.profile, host, verb, progress)
         if verb == "delete" and before is not Phase.ABSENT:
             left = tuple(_left(session, look(session, host, request.profile), request.profile))
             problem = problem if left else None
+        if ca and not left:
+            notes += _forget(request, ca)
         if request.purge and not left:
             purged, note = _purge(session, seen, request.profile, host)
             notes += note
@@ -111,6 +117,24 @@ def _ended(request: MinikubeRequest, progress: Progress, verb: str, *, missing_o
         notes=tuple(notes),
         problems=(problem,) if problem else (),
     )
+
+
+def _ca(session: Session, seen: Seen) -> str:
+    """The CA of all profiles of that user, as kubeconfigs embed it; empty when there is none."""
+    done = session.run(["cat", f"{seen.home}/.minikube/ca.crt"])
+    return "" if done.rc else base64.b64encode(done.out.encode()).decode()
+
+
+def _forget(request: MinikubeRequest, ca: str) -> list[str]:
+    """Take the context here away, where the host is another machine; what to say of it."""
+    if request.kubeconfig is None or request.inventory.hosts[0].connection.local:
+        return []
+    name = context_name(request.profile)
+    try:
+        gone = forget(request.kubeconfig, request.profile, ca)
+    except GpuctlError as error:
+        return [f"context {name} stays here: {problem.message}" for problem in error.problems]
+    return [f"context {name} was taken out of {request.kubeconfig}"] if gone else []
 
 
 def _purge(session: Session, seen: Seen, profile: str, host: str) -> tuple[int, list[str]]:

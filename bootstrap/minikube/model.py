@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bootstrap.access import Access
@@ -11,35 +12,49 @@ from bootstrap.errors import Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
 from bootstrap.jsonform import plain
+from bootstrap.minikube.contexts import HomeContext
 from bootstrap.minikube.options import DEFAULT_PROFILE, ProfileOptions
 from bootstrap.rundir import RunDirectory
 
 
 @dataclass(frozen=True, slots=True)
 class MinikubeRequest:
-    """Whose profile: on the minikube host of `inventory`. `purge` is for `down`: the bundle's files go, too."""
+    """Whose profile: on the minikube host of `inventory`.
+
+    `kubeconfig` is the file here, for a host that is another machine; None: leave it. `purge` is for `down`: the
+    bundle's files go, too.
+    """
 
     inventory: Inventory
     run: RunDirectory
     access: Access = field(default_factory=Access)
     profile: str = DEFAULT_PROFILE
+    kubeconfig: Path | None = None
     purge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UpRequest:
-    """`gpuctl minikube up`. `use_context`: make the profile the current context, also if there is another."""
+    """`gpuctl minikube up`. `use_context`: make the profile the current context, also if there is another.
+
+    `kubeconfig` as for MinikubeRequest.
+    """
 
     inventory: Inventory
     run: RunDirectory
     options: ProfileOptions
     access: Access = field(default_factory=Access)
     use_context: bool = False
+    kubeconfig: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UpResult:
-    """What `up` and `start` came to. `started` is whether minikube was called; `gpus` are allocatable ones."""
+    """What `up` and `start` came to. `started` is whether minikube was called; `gpus` are allocatable ones.
+
+    `context` is the profile's name where it is the current context there; `home` is the context here, for a host that
+    is another machine.
+    """
 
     exit_code: ExitCode
     profile: str
@@ -52,6 +67,7 @@ class UpResult:
     gpus_expected: int = 0
     simulated: bool = False
     context: str = ""
+    home: HomeContext | None = None
     outcomes: tuple[HostOutcome, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()

@@ -14,6 +14,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Host
 from bootstrap.minikube.checks import check_host, check_profile
 from bootstrap.minikube.command import MINIKUBE, start_command, start_environment
+from bootstrap.minikube.contexts import HomeContext, bring_home, credentials
 from bootstrap.minikube.events import Download, Event, Remark, Step
 from bootstrap.minikube.failures import problem_of
 from bootstrap.minikube.gpus import wait_for_gpus
@@ -220,6 +221,7 @@ def _result(
     code: ExitCode = ExitCode.OK,
 ) -> UpResult:
     kubernetes = (seen.config or {}).get("KubernetesConfig") or {}
+    home = _home(run, seen) if code is ExitCode.OK else None
     return UpResult(
         exit_code=code,
         profile=run.options.profile,
@@ -232,10 +234,25 @@ def _result(
         gpus_expected=run.expected,
         simulated=prepared.facts.driver.simulated,
         context=run.options.profile if _current_context(seen) == run.options.profile else "",
+        home=home,
         outcomes=prepared.outcomes,
         notes=tuple(dict.fromkeys(run.notes)),
         problems=problems,
     )
+
+
+def _home(run: _Up, seen: Seen) -> HomeContext | None:
+    """The context here, where the host is another machine. The profile runs without it: what is wrong is a note."""
+    path = run.request.kubeconfig
+    if path is None or run.host.connection.local:
+        return None
+    name = run.options.profile
+    try:
+        found = credentials(run.session, seen, name)
+        return bring_home(found, run.host, name, path, use_context=run.request.use_context)
+    except GpuctlError as error:
+        run.notes += [f"no context here: {problem.message} ({problem.fix})" for problem in error.problems]
+        return None
 
 
 def start(request: MinikubeRequest, view: ApplyView) -> UpResult:
@@ -256,4 +273,5 @@ def start(request: MinikubeRequest, view: ApplyView) -> UpResult:
         words = f"there is no profile {request.profile}"
         raise GpuctlError(ExitCode.NOT_READY, Problem("minikube-profile-unknown", words, fix, host.name))
     as_made = made_with(seen, request.profile)
-    return _brought_up(UpRequest(request.inventory, request.run, as_made, request.access), as_made, view)
+    again = UpRequest(request.inventory, request.run, as_made, request.access, kubeconfig=request.kubeconfig)
+    return _brought_up(again, as_made, view)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
 from bootstrap.kube.client import ApiError, Cluster, client_of
+from bootstrap.minikube.contexts import Credentials, credentials
 from bootstrap.minikube.look import Seen, look
 from bootstrap.minikube.model import MinikubeRequest
 from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse
@@ -30,7 +30,6 @@ from bootstrap.verify.runtime import ask_docker
 _PLUGIN = "/api/v1/namespaces/kube-system/pods"
 _SELECTOR = {"labelSelector": "name=nvidia-device-plugin-ds"}
 _RUNTIME = "nvidia"
-_API_PORT = "8443/tcp"
 
 
 def verify_gpus(request: VerifyRequest, view: Progress) -> VerifyResult:
@@ -135,24 +134,14 @@ def profile_api(session: Session, seen: Seen, profile: str) -> Iterator[Cluster]
     Raises:
         GpuctlError: its credentials or its port cannot be read (exit 6).
     """
-    folder = f"{seen.home}/.minikube"
-    files = (f"{folder}/ca.crt", f"{folder}/profiles/{profile}/client.crt", f"{folder}/profiles/{profile}/client.key")
-    texts = [session.run(["cat", path]) for path in files]
-    published = session.run(["docker", "port", profile, _API_PORT])
-    lines = published.out.splitlines()
-    if any(done.rc for done in texts) or not lines:
-        words = f"the credentials or the port of profile {profile} cannot be read"
-        fix = f"`gpuctl minikube status --profile {profile}`"
-        raise GpuctlError(ExitCode.NOT_READY, Problem("minikube-profile-broken", words, fix))
-    address, _, port = lines[0].rpartition(":")
-    reached = session.forward(address.strip("[]").replace("0.0.0.0", "127.0.0.1"), int(port))  # noqa: S104 - replaced
-    ca, certificate, key = (base64.b64encode(done.out.encode()).decode() for done in texts)
-    yield client_of(_config(f"https://127.0.0.1:{reached}", ca, certificate, key))
+    found = credentials(session, seen, profile)
+    reached = session.forward(found.address.replace("0.0.0.0", "127.0.0.1"), found.port)  # noqa: S104 - replaced
+    yield client_of(_config(f"https://127.0.0.1:{reached}", found))
 
 
-def _config(server: str, ca: str, certificate: str, key: str) -> dict[str, Any]:
-    cluster = {"server": server, "certificate-authority-data": ca}
-    user = {"client-certificate-data": certificate, "client-key-data": key}
+def _config(server: str, found: Credentials) -> dict[str, Any]:
+    cluster = {"server": server, "certificate-authority-data": found.ca}
+    user = {"client-certificate-data": found.certificate, "client-key-data": found.key}
     return {
         "apiVersion": "v1",
         "kind": "Config",

@@ -10,6 +10,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.ui.layout import brief, columns, count
 
 if TYPE_CHECKING:
+    from bootstrap.minikube.contexts import HomeContext
     from bootstrap.minikube.model import DownResult, StatusResult, UpResult
 
 
@@ -26,7 +27,15 @@ def up_screen(result: UpResult, named: Sequence[str]) -> list[str]:
     which = "is the current context" if result.context else f"(current context left as it was: use `{use}`)"
     where = f" of {result.host}" if named else ""
     lines.append(f"  kubeconfig{where}: context {result.profile} {which}")
+    if result.home:
+        lines.append(_home_line(result.home))
     return [*lines, f"next: {_command('status', result.profile, named)}"]
+
+
+def _home_line(home: HomeContext) -> str:
+    current = ", the current one" if home.current else ""
+    tunnel = f", for as long as this runs: {home.tunnel}" if home.tunnel else ""
+    return f"  here: context {home.context}{current} in {home.path}{tunnel}"
 
 
 def status_screen(result: StatusResult, named: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -73,6 +74,7 @@ def down(
     yes: options.Yes = False,
     inventory: place.Inventory = None,
     host: place.Host = "",
+    kubeconfig: place.Kubeconfig = None,
     accept_new_host_keys: options.AcceptKeys = False,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
@@ -84,7 +86,11 @@ def down(
         from bootstrap.minikube.down import down as delete
         from bootstrap.ui.view import JsonView, view_for
 
-        request = _request(session, inventory, host, profile, accept_keys=accept_new_host_keys, purge=purge)
+        request = replace(
+            _request(session, inventory, host, profile, accept_keys=accept_new_host_keys),
+            kubeconfig=options.kubeconfig_path(kubeconfig),
+            purge=purge,
+        )
         question = f"Delete profile {profile} and all that runs in it. Continue?"
         if not yes:
             if output is Output.JSON:
@@ -119,7 +125,7 @@ def _ended(
 
 
 def _request(
-    session: Session, inventory: Path | None, host: str, profile: str, *, accept_keys: bool, purge: bool = False
+    session: Session, inventory: Path | None, host: str, profile: str, *, accept_keys: bool
 ) -> MinikubeRequest:
     from bootstrap.minikube.model import MinikubeRequest
     from bootstrap.minikube.options import ProfileOptions, check_options
@@ -127,4 +133,4 @@ def _request(
     check_options(ProfileOptions(profile=profile))
     found = place.inventory_of(session, inventory, host)
     access = options.access(session, accept_keys=accept_keys, ask=False, password_file=None)
-    return MinikubeRequest(found, session.run, access, profile, purge)
+    return MinikubeRequest(found, session.run, access, profile)

@@ -40,6 +40,17 @@ Profile = Annotated[
     ),
 ]  # fmt: skip
 
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--kubeconfig",
+        envvar="GPUCTL_KUBECONFIG",
+        help="Kubeconfig here, for a profile on another machine.  [default: first of $KUBECONFIG, else ~/.kube/config]",
+        show_default=False,
+        metavar="PATH",
+    ),
+]
+
 
 def inventory_of(session: Session, path: Path | None, host: str) -> Loaded:
     """The inventory that was named, or one that is made of the host: it lies in the run directory.

@@ -91,6 +91,7 @@ def up(
     ] = False,
     inventory: place.Inventory = None,
     host: place.Host = "",
+    kubeconfig: place.Kubeconfig = None,
     ask_become_pass: options.AskPassword = False,
     become_password_file: options.PasswordFile = None,
     accept_new_host_keys: options.AcceptKeys = False,
@@ -133,6 +134,7 @@ def up(
                 session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
             ),
             use_context=use_context,
+            kubeconfig=options.kubeconfig_path(kubeconfig),
         )
         if output is Output.JSON:
             result = run_up(request, JsonView())
@@ -150,6 +152,7 @@ def start(
     profile: place.Profile = "gpuctl",
     inventory: place.Inventory = None,
     host: place.Host = "",
+    kubeconfig: place.Kubeconfig = None,
     ask_become_pass: options.AskPassword = False,
     become_password_file: options.PasswordFile = None,
     accept_new_host_keys: options.AcceptKeys = False,
@@ -169,7 +172,8 @@ def start(
         access = options.access(
             session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
         )
-        request = MinikubeRequest(found, session.run, access, profile)
+        path = options.kubeconfig_path(kubeconfig)
+        request = MinikubeRequest(found, session.run, access, profile, path)
         if output is Output.JSON:
             result = run_start(request, JsonView())
         else:

@@ -23,7 +23,7 @@ INVENTORY_OF = place.inventory_of
 KEYS = {
     "up": {
         "profile", "host", "started", "elapsed_s", "node", "kubernetes_version", "gpus", "gpus_expected", "simulated",
-        "context", "outcomes", "notes",
+        "context", "home", "outcomes", "notes",
     },
     "status": {
         "profile", "host", "phase", "parts", "elapsed_s", "node", "ready", "kubernetes_version", "gpus",
@@ -209,6 +209,16 @@ def test_down_asks_first(stations: Stations, capsys: pytest.CaptureFixture[str])
     assert stations.asked == []
     assert main(["minikube", "down", "--yes"]) == 0
     assert len(stations.asked) == 1
+
+
+@pytest.mark.parametrize("verb", ["up", "start", "down"])
+def test_the_kubeconfig_here(verb: str, stations: Stations, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["minikube", verb, *(["--yes"] if verb == "down" else [])]
+    monkeypatch.setenv("KUBECONFIG", "/first:/second")
+    assert main(words) == 0
+    assert stations.asked[-1].kubeconfig == Path("/first")
+    assert main([*words, "--kubeconfig", "/given"]) == 0
+    assert stations.asked[-1].kubeconfig == Path("/given")
 
 
 def test_down_purges_when_told(stations: Stations, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,7 @@ class Lane:
         self.run_directory = RunDirectory.create("minikube-up", root=tmp_path)
         self.prepared: Callable[[], Prepared] = self.ready
         self.roles_ran = 0
+        self.kubeconfig: Path | None = None
 
     def ready(self) -> Prepared:
         count = self.machine.pci_gpus
@@ -68,13 +69,16 @@ class Lane:
         self.inventory = Inventory(self.inventory.path, (replace(host, connection=connection),))
 
     def asked(self, *, use_context: bool = False, **options: Any) -> UpRequest:
-        return UpRequest(self.inventory, self.run_directory, ProfileOptions(**options), use_context=use_context)
+        wanted = ProfileOptions(**options)
+        return UpRequest(
+            self.inventory, self.run_directory, wanted, use_context=use_context, kubeconfig=self.kubeconfig
+        )
 
     def up(self, *, use_context: bool = False, **options: Any) -> Any:
         return up.up(self.asked(use_context=use_context, **options), self.view)
 
     def of_profile(self, profile: str = "gpuctl") -> MinikubeRequest:
-        return MinikubeRequest(self.inventory, self.run_directory, profile=profile)
+        return MinikubeRequest(self.inventory, self.run_directory, profile=profile, kubeconfig=self.kubeconfig)
 
     def start(self) -> Any:
         return up.start(self.of_profile(), self.view)

@@ -137,6 +137,8 @@ class Machine:
     left: Mapping[str, str] = field(default_factory=dict)  # of what Docker still has, by kind
     fails: Mapping[str, tuple[int, tuple[str, ...], str]] = field(default_factory=dict)  # by verb
     purged: Completed = PURGED
+    pki: bool = True
+    published: str = "127.0.0.1:32771\n"
     interrupted: str = ""  # the verb during which Ctrl-C is pressed
     after_start: Callable[[Machine], None] | None = None
     on_delete: Callable[[Machine], None] | None = None
@@ -182,6 +184,11 @@ class Machine:
             self.commands.append(["purge", *words[4:]])
             return self.purged
         self.commands.append(words)
+        if words[0] == "cat":
+            name = words[1].rpartition("/")[2]
+            return Completed(0, f"{name} of {self.address}\n", "") if self.pki else Completed(1, "", "No such file")
+        if words[:2] == ["docker", "port"]:
+            return Completed(0 if self.published else 1, self.published, "")
         if words[0] == "find":
             return Completed(0, "".join(f"{name}\0" for name in self.archives), "")
         if words[:2] == ["docker", "exec"]:

@@ -10,6 +10,7 @@ import pytest
 
 from bootstrap.errors import Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.minikube.contexts import HomeContext
 from bootstrap.minikube.model import DownResult, StatusResult, UpResult
 from bootstrap.ui.minikube import down_screen, status_screen, up_screen
 from bootstrap.ui.problems import problem_lines
@@ -19,6 +20,7 @@ THERE = ["--inventory", "my hosts.ini"]
 UP = UpResult(
     ExitCode.OK, "gpuctl", "box", True, 128.4, "gpuctl", "v1.36.3", 8, 8, simulated=True, notes=("it was the first",)
 )
+HOME = HomeContext("gpuctl-gpuctl", "/home/ada/.kube/config", False, "ssh -N -L 32771:127.0.0.1:32771 ada@192.0.2.20")
 RUNNING = StatusResult(
     ExitCode.OK,
     "gpuctl",
@@ -63,6 +65,8 @@ SCREENS = {
     "up-unchanged": up_screen(
         replace(UP, started=False, elapsed_s=1.4, simulated=False, context="gpuctl", notes=()), []
     ),
+    "up-elsewhere": up_screen(replace(UP, notes=(), home=HOME), THERE),
+    "up-elsewhere-current": up_screen(replace(UP, notes=(), home=replace(HOME, current=True, tunnel="")), THERE),
     "up-without-gpus": up_screen(replace(UP, gpus=0, gpus_expected=0), []),
     "up-failed": [
         *up_screen(replace(UP, exit_code=ExitCode.NOT_READY, gpus=0, problems=(SHORT,)), THERE),
