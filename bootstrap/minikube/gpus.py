@@ -38,6 +38,8 @@ def wait_for_gpus(
             said("the node is not Ready" if seen.node else "the node's API does not answer")
             if late:
                 return seen, _not_ready(seen, host, deadline_s)
+        elif gpus >= seen.pci_gpus:
+            return seen, _lost(gpus, expected, host)
         else:
             plugin = _plugin(session, profile, seen)
             said(f"{gpus} of {expected} GPUs allocatable; device plugin: {plugin}")
@@ -50,6 +52,12 @@ def _not_ready(seen: Seen, host: str, waited_s: float) -> Problem:
     what = f"node {seen.node.name} is not Ready" if seen.node else "the API of the node does not answer"
     fix = "`minikube logs` and, in the node, `journalctl -u kubelet` say why"
     return Problem("node-not-ready", f"{what} after {waited_s:.0f} s", fix, host)
+
+
+def _lost(gpus: int, expected: int, host: str) -> Problem:
+    """All that are on the bus are offered: no waiting and no start brings the others."""
+    fix = "look at the kernel log for Xid messages, reseat the card or power-cycle the host"
+    return Problem("gpu-missing", f"{gpus} of {expected} GPUs are on the bus", fix, host)
 
 
 def _short(gpus: int, expected: int, plugin: str, host: str, waited_s: float) -> Problem:

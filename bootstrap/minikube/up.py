@@ -20,10 +20,11 @@ from bootstrap.minikube.failures import problem_of
 from bootstrap.minikube.gpus import wait_for_gpus
 from bootstrap.minikube.look import Seen, look
 from bootstrap.minikube.model import MinikubeRequest, UpRequest, UpResult
-from bootstrap.minikube.options import AUTO, ProfileOptions, check_options, with_bundle, with_gpus
+from bootstrap.minikube.options import AUTO, ProfileOptions, check_options
 from bootstrap.minikube.process import run_minikube
 from bootstrap.minikube.seed import load_addons, seed
-from bootstrap.minikube.state import Phase, made_with, missing_addons, parts_of, phase_of
+from bootstrap.minikube.settle import runs_as_asked, settled
+from bootstrap.minikube.state import Phase, made_with, phase_of
 from bootstrap.plan.survey import expected_gpus
 from bootstrap.probe.remote import reach
 from bootstrap.probe.session import Session
@@ -31,6 +32,7 @@ from bootstrap.probe.ssh_errors import ConnectFailure
 
 START_S = 1200.0  # a cold start with all downloads; 51 to 146 s were measured with files at hand
 DELETE_S = 300.0
+PATIENCE_S = 45.0
 GPUS_S = 180.0  # 8 to 25 s were measured once the device plugin's image is there
 _STEP = "minikube"
 
@@ -97,62 +99,55 @@ def _started(run: _Up, prepared: Prepared, begun: float) -> UpResult:
     seen = run.look()
     check_host(seen, run.host.name)
     on_host = len(expected_gpus(prepared.facts))
-    run.options = _settled(run, seen, on_host)
+    run.options, notes = settled(run.options, seen, on_host)
+    run.notes += notes
     check_profile(seen, run.options, run.host.name, local=run.host.connection.local)
     run.expected = on_host if run.options.wants_gpus else 0
-    phase = phase_of(seen)
-    if phase is Phase.RUNNING and _as_asked(run, seen):
-        return _result(run, seen, prepared, begun)
-    code, problem = ExitCode.STEP_FAILED, _start(run, seen, phase)
-    if problem is None:
-        what = f"GPUs | Wait for {run.expected} of them" if run.expected else "Node | Wait until it is Ready"
-        run.view.task(run.host.name, _STEP, what)
-        seen, problem = wait_for_gpus(
-            run.session, run.options.profile, run.host.name, run.expected, run.look,
-            lambda words: run.view.task(run.host.name, _STEP, f"Node | {words}"), deadline_s=GPUS_S,
-        )  # fmt: skip
-        code = ExitCode.NOT_READY if problem else ExitCode.OK
+    if runs_as_asked(seen, run.options):
+        if seen.node and seen.node.gpus >= run.expected:
+            return _result(run, seen, prepared, begun)
+        # A start restarts what runs in the profile: a device plugin that has just begun, or a lost card, is no reason.
+        run.view.started(run.host.name, _STEP)
+        seen, problem = _wait(run, PATIENCE_S)
+        if problem is None or problem.code == "gpu-missing":
+            return _ended(run, seen, prepared, begun, problem, started=False)
     else:
-        seen = run.look()
+        run.view.started(run.host.name, _STEP)
+    problem = _start(run, seen, phase_of(seen))
+    if problem is not None:
+        return _ended(run, run.look(), prepared, begun, problem, code=ExitCode.STEP_FAILED)
+    seen, problem = _wait(run, GPUS_S)
+    return _ended(run, seen, prepared, begun, problem)
+
+
+def _wait(run: _Up, deadline_s: float) -> tuple[Seen, Problem | None]:
+    what = f"GPUs | Wait for {run.expected} of them" if run.expected else "Node | Wait until it is Ready"
+    run.view.task(run.host.name, _STEP, what)
+    return wait_for_gpus(
+        run.session, run.options.profile, run.host.name, run.expected, run.look,
+        lambda words: run.view.task(run.host.name, _STEP, f"Node | {words}"), deadline_s=deadline_s,
+    )  # fmt: skip
+
+
+def _ended(
+    run: _Up,
+    seen: Seen,
+    prepared: Prepared,
+    begun: float,
+    problem: Problem | None,
+    *,
+    started: bool = True,
+    code: ExitCode = ExitCode.NOT_READY,
+) -> UpResult:
     if problem is None:
         run.view.done(run.host.name, _STEP, time.monotonic() - begun)
-    else:
-        run.view.failed(run.host.name, _STEP, problem.message)
-    return _result(run, seen, prepared, begun, started=True, problems=(problem,) if problem else (), code=code)
-
-
-def _as_asked(run: _Up, seen: Seen) -> bool:
-    """Whether a profile that runs can be used: its node, its GPUs, its addons and its context."""
-    usable = seen.node is not None and seen.node.ready and seen.node.gpus >= run.expected
-    reached = parts_of(seen).get("Kubeconfig") == "Configured"
-    return usable and reached and not missing_addons(seen, run.options)
-
-
-def _settled(run: _Up, seen: Seen, on_host: int) -> ProfileOptions:
-    """The options with all that nobody gave: as the profile has it, else the bundle's values and the machine's GPUs."""
-    given = run.options
-    if seen.config is None:
-        if given.gpus == AUTO and not on_host:
-            run.notes.append("there is no NVIDIA GPU on the PCI bus: the node gets none")
-        return with_gpus(with_bundle(given, seen.bundle), present=on_host > 0)
-    before = made_with(seen, given.profile)
-    if given.gpus == AUTO and before.gpus == "none" and on_host:
-        words = f"the profile was made without GPUs, and the machine has {on_host}"
-        run.notes.append(f"{words}: `gpuctl minikube down --profile {given.profile}` and `up` give it them")
-    return replace(
-        given,
-        gpus=given.gpus or before.gpus,
-        kubernetes_version=given.kubernetes_version or before.kubernetes_version,
-        base_image=given.base_image or before.base_image,
-        cni=given.cni or before.cni,
-        # A start replaces them as a whole by those that it is given.
-        extra_config=tuple(dict.fromkeys((*before.extra_config, *given.extra_config))),
-    )
+        return _result(run, seen, prepared, begun, started=started)
+    run.view.failed(run.host.name, _STEP, problem.message)
+    return _result(run, seen, prepared, begun, started=started, problems=(problem,), code=code)
 
 
 def _start(run: _Up, seen: Seen, phase: Phase) -> Problem | None:
     """Call minikube; what it failed of. A profile that this run began and that came to nothing is taken away again."""
-    run.view.started(run.host.name, _STEP)
     if seen.bundle.path:
         run.view.task(run.host.name, _STEP, "Seed | Files and images of the bundle")
         seed(run.session, seen.bundle, run.host.name)

@@ -19,7 +19,7 @@ from bootstrap.minikube import down, gpus, up
 from bootstrap.minikube.model import MinikubeRequest, UpRequest
 from bootstrap.minikube.options import ProfileOptions
 from bootstrap.rundir import RunDirectory
-from tests.unit.factories import host_facts, loaded_driver, minikube_inventory
+from tests.unit.factories import host_facts, loaded_driver, minikube_inventory, pci_address
 from tests.unit.minikube.machine import Machine
 
 
@@ -53,10 +53,13 @@ class Lane:
         self.prepared: Callable[[], Prepared] = self.ready
         self.roles_ran = 0
         self.kubeconfig: Path | None = None
+        self.known_gpus = 0  # to the driver's receipt, if more than there are
 
     def ready(self) -> Prepared:
         count = self.machine.pci_gpus
-        facts = host_facts("box", gpus=count, driver=loaded_driver(count, simulated=True))
+        addresses = [pci_address(index) for index in range(max(count, self.known_gpus))]
+        receipts = {"nvidia_driver": {"gpus": addresses}}
+        facts = host_facts("box", gpus=count, driver=loaded_driver(count, simulated=True), receipts=receipts)
         return Prepared(ExitCode.OK, facts, unchanged(self.inventory))
 
     def prepare(self, *_: object) -> Prepared:
@@ -106,4 +109,5 @@ def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lane:
     monkeypatch.setattr(up, "prepare", found.prepare)
     monkeypatch.setattr(gpus, "_PAUSE_S", 0.0)
     monkeypatch.setattr(up, "GPUS_S", 0.05)
+    monkeypatch.setattr(up, "PATIENCE_S", 0.05)
     return found

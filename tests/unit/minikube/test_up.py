@@ -10,6 +10,7 @@ import pytest
 from bootstrap.apply.minikube_host import Prepared
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.minikube import up
 from bootstrap.minikube.command import MINIKUBE
 from bootstrap.probe.ssh_errors import ConnectFailure
 from tests.unit.minikube.conftest import Lane
@@ -279,6 +280,36 @@ def test_a_node_that_is_not_ready_is_no_success(lane: Lane) -> None:
     assert (result.exit_code, codes(result)) == (ExitCode.NOT_READY, ["node-not-ready"])
     lane.machine = Machine(after_start=lambda machine: (machine.runs(), setattr(machine, "node", None))[0])
     assert "the API of the node does not answer" in lane.up(gpus="none").problems[0].message
+
+
+def test_gpus_that_come_a_little_later_are_waited_for_without_a_start(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane.machine = Machine.running(0)
+    monkeypatch.setattr(up, "PATIENCE_S", 10.0)
+
+    def comes(argv: object, *rest: Any, **options: Any) -> Any:
+        done = run(lane.machine, argv, *rest, **options)
+        lane.machine.node = node(8)
+        return done
+
+    run = Machine.run
+    monkeypatch.setattr(Machine, "run", lambda _self, argv, *rest, **options: comes(argv, *rest, **options))
+    result = lane.up()
+    assert (result.exit_code, result.started, result.gpus) == (ExitCode.OK, False, 8)
+    assert lane.machine.calls == []
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_lost_card_is_named_at_once_and_restarts_nothing_that_runs(lane: Lane, runs: bool) -> None:
+    lane.known_gpus = 8
+    lane.machine = Machine.running(7, pci_gpus=7)
+    if not runs:
+        lane.machine.stops()
+    result = lane.up()
+    assert (result.exit_code, codes(result), result.gpus) == (ExitCode.NOT_READY, ["gpu-missing"], 7)
+    assert result.problems[0].message == "7 of 8 GPUs are on the bus"
+    assert (result.started, lane.machine.verbs()) == ((False, []) if runs else (True, ["start"]))
 
 
 def test_a_bundle_is_put_in_place_and_its_addons_are_loaded(lane: Lane) -> None:

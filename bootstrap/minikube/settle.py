@@ -1,0 +1,42 @@
+"""What a profile is to be in the end, of what was asked and what is there, and whether it is so. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bootstrap.minikube.look import Seen
+from bootstrap.minikube.options import AUTO, ProfileOptions, with_bundle, with_gpus
+from bootstrap.minikube.state import Phase, made_with, missing_addons, parts_of, phase_of
+
+
+def settled(given: ProfileOptions, seen: Seen, on_host: int) -> tuple[ProfileOptions, list[str]]:
+    """The options with all that nobody gave: as the profile has it, else the bundle's values and the machine's GPUs.
+
+    And what to say of it. `on_host` counts the machine's GPUs.
+    """
+    if seen.config is None:
+        found = with_gpus(with_bundle(given, seen.bundle), present=on_host > 0)
+        none = given.gpus == AUTO and not on_host
+        return found, ["there is no NVIDIA GPU on the PCI bus: the node gets none"] if none else []
+    notes = []
+    before = made_with(seen, given.profile)
+    if given.gpus == AUTO and before.gpus == "none" and on_host:
+        words = f"the profile was made without GPUs, and the machine has {on_host}"
+        notes.append(f"{words}: `gpuctl minikube down --profile {given.profile}` and `up` give it them")
+    found = replace(
+        given,
+        gpus=given.gpus or before.gpus,
+        kubernetes_version=given.kubernetes_version or before.kubernetes_version,
+        base_image=given.base_image or before.base_image,
+        cni=given.cni or before.cni,
+        # A start replaces them as a whole by those that it is given.
+        extra_config=tuple(dict.fromkeys((*before.extra_config, *given.extra_config))),
+    )
+    return found, notes
+
+
+def runs_as_asked(seen: Seen, options: ProfileOptions) -> bool:
+    """Whether a profile runs and can be used, its GPUs aside: its node, its addons and its context."""
+    ready = phase_of(seen) is Phase.RUNNING and seen.node is not None and seen.node.ready
+    reached = parts_of(seen).get("Kubeconfig") == "Configured"
+    return ready and reached and not missing_addons(seen, options)
