@@ -73,7 +73,7 @@ def verify_profile(request: MinikubeRequest, timeout_s: float, view: Progress) -
         facts=probe,
         expected=expected,
         runtime=runtime,
-        node=_node(seen, probe),
+        node=None if error else _node(seen, probe),  # an API that does not let us in says nothing of its node
         api_error=error or f"profile {request.profile} does not run",
         plugin_pod=plugin,
         computed=computed,
