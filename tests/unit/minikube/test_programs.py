@@ -152,7 +152,7 @@ def sleeping(program: Write, ended: Path) -> str:
     return program(
         "minikube",
         f"""trap 'echo done > {ended}; exit 1' TERM
-sleep 60 & echo $! > {ended}.child
+sleep 60 & echo $! > {ended}.part; mv {ended}.part {ended}.child
 echo '{step(1, "begin")}'
 wait""",
     )
