@@ -160,7 +160,10 @@ def test_certificates_hold_for_one_address(tmp_path: Path) -> None:
 
 def test_only_a_proven_process_is_signalled() -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "the-mark"]) as child:
-        assert procs.find(procs.has_arguments("the-mark")) == (child.pid,)
+        end = time.monotonic() + 10  # exec tells its parent before the new arguments can be read
+        while not (found := procs.find(procs.has_arguments("the-mark"))) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert found == (child.pid,)
         assert not procs.send(child.pid, procs.has_arguments("another-mark"), signal.SIGKILL)
         assert child.poll() is None
         assert procs.end_all(procs.has_arguments("another-mark")) == ()
