@@ -10,7 +10,16 @@ import re
 from typing import Any, Mapping
 
 from .gpuctl_base import listdir, read_text, run
-from .gpuctl_kube import ADMIN_CONF, RECEIPT_PREFIX, Api, KubeError, kubeconfig_server, kubeconfig_value, last_writer
+from .gpuctl_kube import (
+    ADMIN_CONF,
+    RECEIPT_PREFIX,
+    Api,
+    KubeError,
+    admin_conf,
+    kubeconfig_server,
+    kubeconfig_value,
+    last_writer,
+)
 from .gpuctl_kube import owned_digest as digest_of
 
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
@@ -50,7 +59,7 @@ def public_key_hash(pem: str) -> str | None:
 
 def traces(units: Mapping[str, str]) -> dict[str, Any]:
     """The ClusterTraces of the controller: files of a cluster, the CA's hash, the server, kubeadm's unit."""
-    kubelet_conf, admin_conf = read_text(KUBELET_CONF), read_text(ADMIN_CONF)
+    kubelet_conf, own_conf = read_text(KUBELET_CONF), read_text(ADMIN_CONF)
     authority = None
     if kubelet_conf:
         try:
@@ -58,12 +67,12 @@ def traces(units: Mapping[str, str]) -> dict[str, Any]:
         except (OSError, ValueError):
             authority = None
     return {
-        "admin_conf": admin_conf is not None,
+        "admin_conf": own_conf is not None,
         "kubelet_conf": kubelet_conf is not None,
         "etcd_data": bool(listdir(ETCD)),
         "ca_hash": public_key_hash(read_text(CA) or ""),
         "kubelet_ca_hash": public_key_hash(authority.decode("ascii", "replace")) if authority else None,
-        "server": kubeconfig_server(kubelet_conf or admin_conf or ""),
+        "server": kubeconfig_server(kubelet_conf or own_conf or ""),
         "init_unit": _kubeadm_unit(units),
     }
 
@@ -78,7 +87,7 @@ def _kubeadm_unit(units: Mapping[str, str]) -> str | None:
 
 def kube_facts(total_s: float = 2.0) -> dict[str, Any] | None:
     """The KubeFacts of the controller, asked with this host's admin.conf; None when it has none to read."""
-    if not os.access(ADMIN_CONF, os.R_OK):
+    if not os.access(admin_conf(), os.R_OK):
         return None
     facts: dict[str, Any] = {"error": None, "version": None, "nodes": [], "receipts": {}, "drift": {}}
     try:

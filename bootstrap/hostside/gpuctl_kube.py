@@ -1,8 +1,12 @@
-"""A tiny client for the Kubernetes API, for use on a control plane host with its own admin.conf."""
+"""A tiny client for the Kubernetes API, for use on a control plane host with its own admin.conf.
+
+Also on the host of a minikube cluster, where `gpuctl minikube up` leaves root a kubeconfig of the profile.
+"""
 
 from __future__ import annotations
 
 import base64
+import glob
 import hashlib
 import http.client
 import json
@@ -14,6 +18,8 @@ from typing import Any, Mapping
 from urllib.parse import quote, urlsplit
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
+# One kubeconfig, PROFILE.conf, for the profile that gpuctl has put something into (bootstrap/minikube/access.py).
+PROFILE_ACCESS = "/var/lib/gpuctl/minikube-access"
 CONTROLLER_CONF = "/etc/kubernetes/controller-manager.conf"
 MANAGER = "gpuctl"
 RECEIPT_PREFIX = "gpuctl-receipt-"
@@ -43,6 +49,12 @@ def kubeconfig_value(text: str, key: str) -> bytes | None:
         return None
     with open(path, "rb") as handle:
         return handle.read()
+
+
+def admin_conf() -> str:
+    """The kubeconfig by which root administers the cluster that this host is of; kubeadm's where there is none."""
+    profiles = [] if os.path.exists(ADMIN_CONF) else sorted(glob.glob(PROFILE_ACCESS + "/*.conf"))
+    return profiles[0] if profiles else ADMIN_CONF
 
 
 def kubeconfig_server(text: str) -> str | None:
@@ -90,6 +102,7 @@ class Api:
     ) -> None:
         parts = urlsplit(server)
         self._address = (parts.hostname or "", parts.port or 443)
+        self.server = server
         self._context = context
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + total_s if total_s is not None else None
@@ -97,12 +110,13 @@ class Api:
         self._plurals: dict[str, dict[str, tuple[str, bool]]] = {}
 
     @classmethod
-    def from_admin_conf(cls, path: str = ADMIN_CONF, timeout_s: float = 30.0, total_s: float | None = None) -> Api:
-        """The API that a kubeconfig names. Raises OSError (unreadable) or ValueError (damaged).
+    def from_admin_conf(cls, path: str = "", timeout_s: float = 30.0, total_s: float | None = None) -> Api:
+        """The API that a kubeconfig names, by default `admin_conf()`. Raises OSError (unreadable) or ValueError.
 
         With this host's admin.conf it is the host's own server: the endpoint's name may lead to another control plane,
         which may be down, or no longer in the cluster.
         """
+        path = path or admin_conf()
         with open(path, encoding="utf-8") as handle:
             text = handle.read()
         server = (_own_server() if path == ADMIN_CONF else None) or kubeconfig_server(text)

@@ -59,17 +59,20 @@ def group_problems(answer: Mapping[str, Any], path: Path) -> Iterator[Problem]:
 
 
 def _minikube_problems(answer: Mapping[str, Any], lane: list[str], places: Mapping[str, str]) -> Iterator[Problem]:
-    """More than one minikube host, or a cluster of nodes beside it."""
+    """More than one minikube host, a cluster of nodes beside it, or an agent or an export that is elsewhere."""
     if len(lane) > 1:
         words = f"minikube holds {', '.join(lane)}: gpuctl makes a minikube cluster on one host"
         yield Problem("group-conflict", words, "leave one host in minikube", at=places.get(MINIKUBE))
-    others = {*NODE_GROUPS, *SERVICE_GROUPS}
-    beside = sorted({group for host in answer["hosts"] for group in host["groups"] if group in others})
+    beside = sorted({group for host in answer["hosts"] for group in host["groups"] if group in NODE_GROUPS})
     if lane and beside:
         words = f"minikube stands beside {', '.join(beside)}: an inventory is one cluster, of minikube or of nodes"
         yield Problem(
             "group-conflict", words, "put the minikube host into an inventory of its own", at=places.get(MINIKUBE)
         )
+    for host in answer["hosts"] if lane else ():
+        for group in sorted({*SERVICE_GROUPS} & set(host["groups"]) if host["name"] not in lane else ()):
+            words = f"is in {group}: the API and the network of a minikube cluster are reached on its own host only"
+            yield Problem("group-conflict", words, f"list {lane[0]} in {group}", host["name"], places.get(group))
 
 
 def nearest(group: str) -> str | None:

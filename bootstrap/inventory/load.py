@@ -41,6 +41,18 @@ def load_inventory(path: Path) -> Inventory:
     return Inventory(path, tuple(_host(raw) for raw in answer["hosts"]))
 
 
+def connection_only(path: Path, name: str, group: str, variables: Mapping[str, str]) -> Inventory:
+    """An inventory of one host of which nothing is given but how to reach it; its settings are empty.
+
+    For what only asks the host. `variables` are Ansible's, without templates: Ansible itself need not be loaded.
+    """
+    connection = read_connection(name, variables)
+    host = Host(
+        name, frozenset({"all", group}), connection, {}, connection_vars=connection_variables(variables, connection)
+    )
+    return Inventory(path, (host,))
+
+
 def _host(raw: Mapping[str, Any]) -> Host:
     connection = read_connection(raw["name"], raw["connection"])
     return Host(

@@ -104,6 +104,11 @@ class Inventory:
         """The host that minikube's cluster is on; None in an inventory of nodes."""
         return next((h for h in self.hosts if h.is_minikube), None)
 
+    @property
+    def api_hosts(self) -> tuple[Host, ...]:
+        """The hosts on which the cluster's API is: control planes, or the minikube host."""
+        return tuple(h for h in self.hosts if h.is_control_plane or h.is_minikube)
+
     def group(self, name: str) -> tuple[Host, ...]:
         """The hosts of a group; empty where the file has no such group."""
         return tuple(h for h in self.hosts if name in h.groups)

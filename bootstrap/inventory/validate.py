@@ -107,6 +107,12 @@ def _unfit(host: Answer) -> Iterator[Problem]:
     yield from _overlapping_ranges(host)
 
 
+def setting_complaints(name: str, value: Any) -> Iterator[str]:
+    """Which rules of its role a value of the right type breaks; each continues a sentence that begins with its name."""
+    role = next(role for role in roles() if any(variable.name == name for variable in role.variables))
+    yield from _complaints(variables()[name], value, role.patterns, role.ranges, role.formats)
+
+
 def _complaints(
     variable: Variable,
     value: Any,

@@ -17,11 +17,14 @@ import yaml
 from bootstrap.access import Access
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside.gpuctl_kube import PROFILE_ACCESS
 from bootstrap.inventory.model import Host
 from bootstrap.probe.remote import reach, run_as_root
 from bootstrap.probe.session import Session
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
+# Of a minikube cluster: see bootstrap/minikube/access.py, which writes it.
+_PROFILE_CONF = ["sh", "-c", f"cat {PROFILE_ACCESS}/*.conf"]
 _DIRECT_TIMEOUT_S = 2.0
 REQUEST_TIMEOUT_S = 15.0
 _NOT_FOUND = 404
@@ -109,7 +112,7 @@ def cluster_api(seed: Host, access: Access) -> Iterator[Cluster]:
     with reach(seed, access) as session:
         config = yaml.safe_load(read_admin_conf(session, seed, access))
         endpoint, port = _server(config)
-        with _reach(session, seed.connection.from_here, port) as (host, reached_port):
+        with _reach(session, seed, endpoint, port) as (host, reached_port):
             config["clusters"][0]["cluster"].update(
                 {"server": f"https://{host}:{reached_port}", "tls-server-name": endpoint}
             )
@@ -138,27 +141,31 @@ def kubeconfig_api(path: Path | None, context: str = "") -> Iterator[Cluster]:
 
 
 def read_admin_conf(session: Session, seed: Host, access: Access) -> str:
-    """The text of admin.conf.
+    """The text of admin.conf, or of what root has in its place on a minikube host.
 
     Raises:
         GpuctlError: it cannot be read (exit 6).
     """
-    result = run_as_root(session, seed, ["cat", ADMIN_CONF], access)
+    result = run_as_root(session, seed, _PROFILE_CONF if seed.is_minikube else ["cat", ADMIN_CONF], access)
     if result.rc != 0:
-        problem = Problem(
-            "no-cluster", f"no cluster here: {result.err.strip()}", "run `gpuctl bootstrap` first", seed.name
-        )
+        fix = "run `gpuctl minikube up --launch-agent`" if seed.is_minikube else "run `gpuctl bootstrap` first"
+        problem = Problem("no-cluster", f"no cluster here: {result.err.strip()}", fix, seed.name)
         raise GpuctlError(ExitCode.NOT_READY, problem)
     return result.out
 
 
 @contextmanager
-def _reach(session: Session, address: str, port: int) -> Iterator[tuple[str, int]]:
+def _reach(session: Session, seed: Host, endpoint: str, port: int) -> Iterator[tuple[str, int]]:
     """(host, port) on which the API answers from here."""
+    if seed.is_minikube and not seed.connection.local:
+        # Its address is one of the host's own network: here it may be somebody else's.
+        yield "127.0.0.1", session.forward(endpoint, port)
+        return
+    address = endpoint if seed.is_minikube else seed.connection.from_here
     try:
         socket.create_connection((address, port), timeout=_DIRECT_TIMEOUT_S).close()
     except OSError:
-        yield "127.0.0.1", session.forward("127.0.0.1", port)
+        yield "127.0.0.1", session.forward(endpoint if seed.is_minikube else "127.0.0.1", port)
     else:
         yield (f"[{address}]" if ":" in address else address), port
 

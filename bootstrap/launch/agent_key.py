@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import netrc
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from bootstrap.errors import Problem, settings_error
 from bootstrap.hostside.gpuctl_wandb import key_complaint
 from bootstrap.inventory.secret import Secret
-from bootstrap.plan.launch_arguments import API_KEY_VARIABLE
+from bootstrap.plan.launch_arguments import API_KEY_VARIABLE, key_of_login
 
 _OTHERS = 0o077
 
@@ -39,19 +37,10 @@ def key_for(base_url: str, key: Secret) -> Secret:
     Raises:
         GpuctlError: there is none, or it cannot be one (exit 3).
     """
-    found = key or _key_of_login(base_url)
+    found = key or key_of_login(base_url)
     if not found:
         fix = "set WANDB_API_KEY, give --api-key-file, or run `wandb login`"
         raise settings_error(Problem("launch-key-missing", f"there is no W&B API key for {base_url}", fix))
     if words := key_complaint(found):
         raise settings_error(Problem("launch-key-invalid", words, "copy the key anew from your W&B settings page"))
     return found
-
-
-def _key_of_login(base_url: str) -> Secret:
-    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
-    try:
-        found = netrc.netrc(str(path)).authenticators(urlsplit(base_url).netloc)
-    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
-        return Secret("")
-    return Secret(found[2] or "") if found else Secret("")

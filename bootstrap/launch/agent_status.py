@@ -71,6 +71,8 @@ def agent_status(request: StatusRequest) -> AgentStatus:
 
 def _by_inventory(request: StatusRequest, inventory: Inventory) -> AgentStatus:
     agents = inventory.group(LAUNCH_AGENT)
+    if not agents and inventory.minikube:
+        return _beside_profile(request, inventory, inventory.minikube)
     if not agents:
         words = f"{inventory.path.name} has no host in the group launch_agent: there is no agent to ask for"
         raise settings_error(Problem("launch-agent-none", words, "list the agent's host under [launch_agent]"))
@@ -84,6 +86,15 @@ def _by_inventory(request: StatusRequest, inventory: Inventory) -> AgentStatus:
     return _status(meant, request.access, *said)
 
 
+def _beside_profile(request: StatusRequest, inventory: Inventory, host: Host) -> AgentStatus:
+    """Of an agent that options of `gpuctl minikube up` have set up, not the inventory."""
+    with _seed_api(inventory, request.access) as cluster:
+        target = Target.of(_recorded(cluster))
+        said = _cluster_says(cluster, target)
+    hosts = (host,) if target.mode == HOST_MODE else ()
+    return _status(_Meant(target, hosts, request.api_key, ca_text(inventory)), request.access, *said)
+
+
 @contextmanager
 def _seed_api(inventory: Inventory, access: Access) -> Iterator[Cluster]:
     """The API through the first control plane that has a cluster; what the last one said when none has."""
@@ -93,7 +104,7 @@ def _seed_api(inventory: Inventory, access: Access) -> Iterator[Cluster]:
 
 def _first_api(inventory: Inventory, access: Access, stack: ExitStack) -> Cluster:
     errors: list[GpuctlError] = []
-    for plane in inventory.control_plane:
+    for plane in inventory.api_hosts:
         try:
             return stack.enter_context(cluster_api(plane, access))
         except GpuctlError as error:

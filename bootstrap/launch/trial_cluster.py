@@ -173,7 +173,7 @@ def pod_of(raw: Mapping[str, Any]) -> Pod:
         owner=_owner(meta),
         no_place=str(place.get("message") or place.get("reason") or "") if unplaced else "",
         waiting=str(waiting.get("reason") or ""),
-        words=str(waiting.get("message") or status.get("message") or ""),
+        words=str(waiting.get("message") or (ended or {}).get("message") or status.get("message") or ""),
         started=ended is not None or "running" in now,
         exit_code=int(ended["exitCode"]) if ended else None,
         reason=str((ended or {}).get("reason") or status.get("reason") or ""),

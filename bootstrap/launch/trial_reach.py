@@ -92,7 +92,7 @@ def _first_that_answers(target: Target, request: TrialRequest, stack: ExitStack)
             raise GpuctlError(ExitCode.PREFLIGHT, problem)
         return cluster
     errors: list[GpuctlError] = []
-    for plane in target.inventory.control_plane:
+    for plane in target.inventory.api_hosts:
         with ExitStack() as own:
             try:
                 cluster = own.enter_context(cluster_api(plane, request.access))

@@ -13,6 +13,7 @@ Check = Callable[[Sight, Asked, Limits, float, bool], Problem | None]
 
 _PULL_GIVEN_UP = frozenset({"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG_ERRORS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_NEVER_RAN = frozenset({"ContainerCannotRun", "StartError"})
 _REFUSED = re.compile(r"Unsafe resource_args\S* option '([^']+)'")
 _STATUS = "`gpuctl launch agent status` names what is wrong with it"
 
@@ -163,7 +164,9 @@ def _gpu(sight: Sight, asked: Asked, limits: Limits, waited: float, late: bool) 
         reason = f" ({pod.reason})" if pod.reason and pod.reason not in {"Error", "Completed"} else ""
         words = f"pod {pod.name} ended with exit code {pod.exit_code}{reason} and no report"
         fix = "the image must have python3, and room in its memory limit"
-        return Problem("launch-pod-crashed", words, fix, pod.node or None, details=pod.log_tail)
+        if pod.reason in _NEVER_RAN:  # what the runtime refused is not the image's fault
+            fix = "correct in the queue what the container runtime refuses, below"
+        return Problem("launch-pod-crashed", words, fix, pod.node or None, details=pod.log_tail or pod.words)
     if late or waited > limits.no_report_s:
         words = f"pod {pod.name} runs for {waited:.0f} s and has not said what it sees"
         return Problem("launch-no-report", words, _describe(pod), pod.node or None, details=pod.log_tail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 
 import yaml
@@ -15,6 +16,7 @@ from bootstrap.minikube.state import Phase, differences, parts_of, phase_of
 
 OLDEST_DOCKER = 25  # the first with CDI, by which --gpus nvidia.com gives devices
 _MISSING = 127
+_JOIN = "give `gpuctl minikube up --docker-group`; who is in that group is as good as root"
 
 
 def check_host(seen: Seen, host: str) -> None:
@@ -34,8 +36,7 @@ def _docker_problem(seen: Seen, host: str) -> Problem | None:
     if seen.docker.rc == _MISSING:
         return Problem("minikube-docker-away", "there is no docker program", "run `gpuctl minikube up`", host)
     if "permission denied" in seen.docker.err:
-        fix = "`docker_group_users` in the inventory, or `usermod -aG docker USER` and a new login"
-        return Problem("minikube-docker-denied", "this user may not use Docker", fix, host, details=seen.docker.err)
+        return Problem("minikube-docker-denied", "this user may not use Docker", _JOIN, host, details=seen.docker.err)
     version = seen.docker_version
     if not version:
         fix = "`systemctl status docker`; `journalctl -u docker` says why it is down"
@@ -45,6 +46,17 @@ def _docker_problem(seen: Seen, host: str) -> Problem | None:
         words = f"Docker {version} is older than {OLDEST_DOCKER}, the first that knows CDI devices"
         return Problem("minikube-docker-old", words, "upgrade it, or let gpuctl install one", host)
     return None
+
+
+def check_member(seen: Seen, user: str, members: Collection[str], host: str) -> None:
+    """Refuse a user who may not use Docker, and whom no role lets in; `members` are those that the roles will.
+
+    Raises:
+        GpuctlError: exit 4; nothing was changed.
+    """
+    if not (seen.root or seen.joined or seen.docker.rc == 0 or user in members):
+        words = f"{user} may not use Docker, which runs minikube's node"
+        raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-docker-denied", words, _JOIN, host))
 
 
 def check_docker(seen: Seen, host: str) -> None:

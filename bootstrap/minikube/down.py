@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.kube.kubeconfig import context_name
+from bootstrap.minikube.access import halt_agent, take_access
 from bootstrap.minikube.checks import check_docker
 from bootstrap.minikube.command import MINIKUBE
+from bootstrap.minikube.connection import connected
 from bootstrap.minikube.contexts import forget
 from bootstrap.minikube.events import Step
 from bootstrap.minikube.failures import problem_of
@@ -20,9 +21,7 @@ from bootstrap.minikube.model import DownResult, MinikubeRequest, StatusResult
 from bootstrap.minikube.process import run_minikube
 from bootstrap.minikube.seed import purge
 from bootstrap.minikube.state import Phase, parts_of, phase_of
-from bootstrap.probe.remote import reach
 from bootstrap.probe.session import Session
-from bootstrap.probe.ssh_errors import ConnectFailure
 from bootstrap.progress import Progress
 
 _TIMEOUT_S = 300.0
@@ -39,7 +38,7 @@ def status(request: MinikubeRequest) -> StatusResult:
     """
     begun = time.monotonic()
     host = request.inventory.hosts[0].name
-    with _session(request) as session:
+    with connected(request.inventory, request.access) as session:
         seen = look(session, host, request.profile)
     check_docker(seen, host)
     phase = phase_of(seen)
@@ -63,7 +62,7 @@ def status(request: MinikubeRequest) -> StatusResult:
 
 
 def stop(request: MinikubeRequest, progress: Progress) -> DownResult:
-    """Halt the profile; what it holds stays.
+    """Halt the profile, after the agent that lives by it; what it holds stays.
 
     Raises:
         GpuctlError: the host cannot be asked (exit 4), or there is no such profile (exit 6).
@@ -87,12 +86,14 @@ def _ended(request: MinikubeRequest, progress: Progress, verb: str, *, missing_o
     host = request.inventory.hosts[0].name
     left: tuple[str, ...] = ()
     purged, notes = 0, list[str]()
-    with _session(request) as session:
+    with connected(request.inventory, request.access) as session:
         seen = look(session, host, request.profile)
         check_docker(seen, host)
         before = phase_of(seen)
         if before is Phase.ABSENT and not missing_ok:
             raise GpuctlError(ExitCode.NOT_READY, _unknown(request.profile, host))
+        if seen.served:
+            notes += _halted(request, session, verb)
         ca = _ca(session, seen) if verb == "delete" else ""
         problem = None if before is Phase.ABSENT else _run(session, request.profile, host, verb, progress)
         if verb == "delete" and before is not Phase.ABSENT:
@@ -117,6 +118,16 @@ def _ended(request: MinikubeRequest, progress: Progress, verb: str, *, missing_o
         notes=tuple(notes),
         problems=(problem,) if problem else (),
     )
+
+
+def _halted(request: MinikubeRequest, session: Session, verb: str) -> list[str]:
+    """Stop the agent that lives by the profile before the profile: it would take jobs that nobody can run."""
+    host = request.inventory.hosts[0]
+    if verb == "stop":
+        halted = halt_agent(session, host, request.profile, request.access)
+        return ["the Launch agent is stopped, and starts again with the profile"] if halted else []
+    halted = take_access(session, host, request.profile, request.access)
+    return ["the Launch agent is stopped; `gpuctl minikube up --launch-agent` brings it back"] if halted else []
 
 
 def _ca(session: Session, seen: Seen) -> str:
@@ -180,14 +191,3 @@ def _left(session: Session, seen: Seen, profile: str) -> Iterator[str]:
 def _unknown(profile: str, host: str) -> Problem:
     fix = f"`gpuctl minikube up --profile {profile}` makes it"
     return Problem("minikube-profile-unknown", f"there is no profile {profile}", fix, host)
-
-
-@contextmanager
-def _session(request: MinikubeRequest) -> Iterator[Session]:
-    host = request.inventory.hosts[0]
-    with reach(host, request.access) as session:
-        try:
-            yield session
-        except ConnectFailure as failure:
-            problem = Problem(failure.code, str(failure), failure.fix, host.name)
-            raise GpuctlError(ExitCode.PREFLIGHT, problem) from failure

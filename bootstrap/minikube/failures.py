@@ -57,7 +57,7 @@ _RULES = (
     _Rule(
         "minikube-docker-denied",
         "this user may not use Docker",
-        "join the docker group: docker_group_users in the inventory, or `usermod -aG docker USER` and a new login",
+        "give `gpuctl minikube up --docker-group`; who is in that group is as good as root",
         name=r"PROVIDER_DOCKER_NEWGRP",
         text=r"permission denied while trying to connect to the Docker daemon",
     ),

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside.gpuctl_kube import PROFILE_ACCESS
 from bootstrap.minikube.options import Bundle, parse_bundle
 from bootstrap.probe.session import Session
 from bootstrap.probe.ssh_errors import ConnectFailure
 
 BUNDLE = "/var/lib/gpuctl/minikube-bundle"
 _TIMEOUT_S = 60.0
+_PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ASKED = ("version", "docker", "container", "kubelet", "node")
 # Standard library only, Python 3.8 and later. What asks other programs is asked side by side.
 _PROGRAM = r"""
-import concurrent.futures, glob, json, os, subprocess, sys
-profile, bundle = sys.argv[1:3]
+import concurrent.futures, glob, grp, json, os, pwd, subprocess, sys
+profile, bundle, access = sys.argv[1:4]
 home = os.path.expanduser("~")
 folder = os.path.join(home, ".minikube", "profiles", profile)
 def read(path, limit=1 << 20):
@@ -44,12 +50,13 @@ except (TypeError, ValueError, KeyError):
     version = ""
 kubectl = "/var/lib/minikube/binaries/%s/kubectl" % version
 asked = {
-    "status": ["minikube", "status", "--profile", profile, "--output", "json"],
     "version": ["minikube", "version", "--short"],
     "docker": ["docker", "version", "--format", "{{json .Server}}"],
-    "container": ["docker", "container", "inspect", "--format", "{{json .State.Status}}", profile],
+    "container": ["docker", "container", "inspect", "--format",
+                  '{"status": {{json .State.Status}}, "network": {{json .NetworkSettings}}}', profile],
 }
 if version:
+    asked["kubelet"] = ["docker", "exec", profile, "systemctl", "is-active", "kubelet"]
     asked["node"] = ["docker", "exec", profile, kubectl, "--kubeconfig=/var/lib/minikube/kubeconfig",
                      "--request-timeout=5s", "get", "nodes", "-o", "json"]
 os.environ["PATH"] = "/usr/local/bin:" + os.environ.get("PATH", "/usr/bin:/bin")
@@ -59,8 +66,14 @@ def is_gpu(device):
     kind, vendor = ((read(os.path.join(device, name)) or "").strip() for name in ("class", "vendor"))
     driver = os.path.basename(os.path.realpath(os.path.join(device, "driver")))
     return vendor == "0x10de" and kind.startswith("0x03") and driver != "vfio-pci"
+try:
+    docker = grp.getgrnam("docker")
+    joined = docker.gr_gid in os.getgroups() or pwd.getpwuid(os.getuid()).pw_name in docker.gr_mem
+except (KeyError, OSError):
+    joined = False
 gpus = sum(map(is_gpu, glob.glob("/sys/bus/pci/devices/*")))
-found.update(uid=os.getuid(), home=home, config=config, folder=os.path.isdir(folder), gpus=gpus,
+found.update(uid=os.getuid(), joined=joined, home=home, config=config, folder=os.path.isdir(folder), gpus=gpus,
+             served=os.path.exists(os.path.join(access, profile + ".conf")),
              bundle=read(os.path.join(bundle, "bundle.json")), kubeconfig=read(os.path.join(home, ".kube", "config")))
 print(json.dumps(found))
 """
@@ -73,6 +86,10 @@ class Said:
     rc: int = 127
     out: str = ""
     err: str = ""
+
+
+# What `minikube status` says of a profile that runs and that its context leads to (pkg/minikube/cluster, Status).
+_RUNS = Said(0, '{"Host": "Running", "Kubelet": "Running", "APIServer": "Running", "Kubeconfig": "Configured"}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +105,9 @@ class Node:
 class Seen:
     """One look at a profile. `config` is minikube's own record of it; `node` is None while the API does not answer.
 
-    `kubeconfig` is the text of the user's file there; it holds secrets, and is in no repr.
+    `served` is whether root has access to its API (bootstrap/minikube/access.py): an agent may live by it. `joined` is
+    whether the user is a member of the group docker. `kubeconfig` is the text of the user's file there; it holds
+    secrets, and is in no repr.
     """
 
     root: bool
@@ -102,6 +121,8 @@ class Seen:
     node: Node | None = None
     pci_gpus: int = 0
     bundle: Bundle = field(default_factory=Bundle)
+    served: bool = False
+    joined: bool = False
     kubeconfig: str = field(default="", repr=False)
 
     @property
@@ -120,7 +141,7 @@ def look(session: Session, host: str, profile: str) -> Seen:
         GpuctlError: the host cannot be asked (exit 4), or its bundle is broken (exit 3).
     """
     try:
-        argv = ["python3", "-I", "-c", _PROGRAM, profile, BUNDLE]
+        argv = ["python3", "-I", "-c", _PROGRAM, profile, BUNDLE, PROFILE_ACCESS]
         done = session.run(argv, timeout_s=_TIMEOUT_S)
         found: dict[str, Any] = json.loads(done.out.splitlines()[-1]) if done.rc == 0 else {}
     except ConnectFailure as failure:
@@ -132,27 +153,61 @@ def look(session: Session, host: str, profile: str) -> Seen:
         raise GpuctlError(
             ExitCode.PREFLIGHT, Problem("probe-failed", words, "run again; the log has the details", host)
         )
-    return read_look(found)
+    seen = read_look(found)
+    if seen.status == _RUNS or (seen.config is None and not seen.container and not seen.folder):
+        return seen
+    argv = ["env", f"PATH={_PATH}", "minikube", "status", "--profile", profile, "--output", "json"]
+    try:
+        done = session.run(argv, timeout_s=_TIMEOUT_S)
+    except ConnectFailure as failure:
+        raise GpuctlError(ExitCode.PREFLIGHT, Problem(failure.code, str(failure), failure.fix, host)) from failure
+    return replace(seen, status=Said(done.rc, done.out, done.err))
 
 
 def read_look(found: Mapping[str, Any]) -> Seen:
-    """The typed form of what the program printed."""
-    said = {name: Said(**found[name]) for name in ("status", "version", "docker", "container", "node") if name in found}
+    """The typed form of what the program printed.
+
+    Its `status` is known where the node itself has answered: `minikube status` takes longer than all else together.
+    """
+    said = {name: Said(**found[name]) for name in _ASKED if name in found}
     text = found.get("bundle")
+    config, kubeconfig = _object(found.get("config")), str(found.get("kubeconfig") or "")
+    node = _node(said.get("node", Said()))
+    container = (_object(said["container"].out) or {}) if said["container"].rc == 0 else {}
+    runs = container.get("status") == "running" and said.get("kubelet", Said()).out.strip() == "active"
+    leads = reaches(kubeconfig, str((config or {}).get("Name") or ""), container.get("network") or {})
     return Seen(
         root=found["uid"] == 0,
         home=str(found["home"]),
         folder=bool(found.get("folder")),
-        config=_object(found.get("config")),
-        status=said["status"],
+        config=config,
+        status=_RUNS if runs and node and leads else Said(),
         version=said["version"].out.strip() if said["version"].rc == 0 else "",
         docker=said["docker"],
-        container=said["container"].out.strip().strip('"') if said["container"].rc == 0 else "",
-        node=_node(said.get("node", Said())),
+        container=str(container.get("status") or ""),
+        node=node,
         pci_gpus=int(found.get("gpus") or 0),
         bundle=parse_bundle(BUNDLE, text) if text else Bundle(),
-        kubeconfig=str(found.get("kubeconfig") or ""),
+        served=found.get("served") is True,
+        joined=found.get("joined") is True,
+        kubeconfig=kubeconfig,
     )
+
+
+def reaches(kubeconfig: str, profile: str, network: Mapping[str, Any]) -> bool:
+    """Whether the context of that name leads to the API server of the container with these network settings."""
+    try:
+        loaded = yaml.safe_load(kubeconfig) or {}
+        contexts = {item["name"]: item["context"]["cluster"] for item in loaded.get("contexts") or []}
+        clusters = {item["name"]: item["cluster"]["server"] for item in loaded.get("clusters") or []}
+        server = urlsplit(str(clusters[contexts[profile]]))
+        address = (server.hostname or "", server.port or 0)
+        published = (network.get("Ports") or {}).get("8443/tcp") or []
+        ends = {(str(end.get("HostIp")), int(end.get("HostPort") or 0)) for end in published}
+        ends |= {(str(one.get("IPAddress")), 8443) for one in (network.get("Networks") or {}).values()}
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+        return False
+    return address in ends
 
 
 def _object(text: Any) -> Mapping[str, Any] | None:

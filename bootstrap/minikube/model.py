@@ -37,7 +37,7 @@ class MinikubeRequest:
 class UpRequest:
     """`gpuctl minikube up`. `use_context`: make the profile the current context, also if there is another.
 
-    `kubeconfig` as for MinikubeRequest.
+    `docker_group`: have the user of the connection join the group docker. `kubeconfig` as for MinikubeRequest.
     """
 
     inventory: Inventory
@@ -45,6 +45,7 @@ class UpRequest:
     options: ProfileOptions
     access: Access = field(default_factory=Access)
     use_context: bool = False
+    docker_group: bool = False
     kubeconfig: Path | None = None
 
 
@@ -53,7 +54,7 @@ class UpResult:
     """What `up` and `start` came to. `started` is whether minikube was called; `gpus` are allocatable ones.
 
     `context` is the profile's name where it is the current context there; `home` is the context here, for a host that
-    is another machine.
+    is another machine. `queues` of `entity` are those of the Launch agent that the inventory, or an option, asks for.
     """
 
     exit_code: ExitCode
@@ -67,6 +68,8 @@ class UpResult:
     gpus_expected: int = 0
     simulated: bool = False
     context: str = ""
+    queues: tuple[str, ...] = ()
+    entity: str = ""
     home: HomeContext | None = None
     outcomes: tuple[HostOutcome, ...] = ()
     notes: tuple[str, ...] = ()

@@ -3,54 +3,33 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-import yaml
-
-from bootstrap.apply.minikube_host import Prepared, prepare
+from bootstrap.apply.minikube_host import Prepared, fill, merged, prepare
 from bootstrap.apply.view import ApplyView
 from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
-from bootstrap.inventory.model import Host
-from bootstrap.minikube.checks import check_host, check_profile
-from bootstrap.minikube.command import MINIKUBE, start_command, start_environment
+from bootstrap.inventory.model import LAUNCH_AGENT
+from bootstrap.inventory.overlay import with_settings
+from bootstrap.minikube.access import give_access
+from bootstrap.minikube.checks import check_host, check_member, check_profile
+from bootstrap.minikube.connection import connected
 from bootstrap.minikube.contexts import HomeContext, bring_home, credentials
-from bootstrap.minikube.events import Download, Event, Remark, Step
-from bootstrap.minikube.failures import problem_of
 from bootstrap.minikube.gpus import wait_for_gpus
 from bootstrap.minikube.look import Seen, look
 from bootstrap.minikube.model import MinikubeRequest, UpRequest, UpResult
 from bootstrap.minikube.options import AUTO, ProfileOptions, check_options
-from bootstrap.minikube.process import run_minikube
-from bootstrap.minikube.seed import load_addons, seed
 from bootstrap.minikube.settle import runs_as_asked, settled
+from bootstrap.minikube.starting import STEP, Up, current_context, start_profile
 from bootstrap.minikube.state import Phase, made_with, phase_of
-from bootstrap.plan.survey import expected_gpus
-from bootstrap.probe.remote import reach
-from bootstrap.probe.session import Session
-from bootstrap.probe.ssh_errors import ConnectFailure
+from bootstrap.plan.cluster_view import recorded_argument
+from bootstrap.plan.survey import expected_gpus, probe_hosts
+from bootstrap.probe.facts import HostFacts, ProbeResult
 
-START_S = 1200.0  # a cold start with all downloads; 51 to 146 s were measured with files at hand
-DELETE_S = 300.0
 PATIENCE_S = 45.0
 GPUS_S = 180.0  # 8 to 25 s were measured once the device plugin's image is there
-_STEP = "minikube"
-
-
-@dataclass(slots=True)
-class _Up:
-    """One run under way."""
-
-    request: UpRequest
-    host: Host
-    session: Session
-    view: ApplyView
-    options: ProfileOptions
-    expected: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    def look(self) -> Seen:
-        return look(self.session, self.host.name, self.options.profile)
+_ACCESS = "access"
 
 
 def up(request: UpRequest, view: ApplyView) -> UpResult:
@@ -78,25 +57,77 @@ def _without_gpus(options: ProfileOptions) -> ProfileOptions:
 
 def _brought_up(request: UpRequest, given: ProfileOptions, view: ApplyView) -> UpResult:
     begun = time.monotonic()
-    host = request.inventory.hosts[0]
-    with reach(host, request.access) as session:
-        try:
-            # What cannot become of an existing profile is refused before the host is touched.
+    with connected(request.inventory, request.access) as session:
+        host = request.inventory.hosts[0]
+        # What cannot become of an existing profile is refused before the host is touched.
+        with ThreadPoolExecutor(1) as pool:
+            probing = pool.submit(probe_hosts, request.inventory, request.access)
             seen = look(session, host.name, given.profile)
             check_profile(seen, given, host.name, local=host.connection.local)
-            prepared = prepare(request.inventory, request.run, request.access, view)
-            run = _Up(request, host, session, view, given)
-            if prepared.exit_code is not ExitCode.OK:
-                return _result(run, seen, prepared, begun, problems=prepared.problems, code=prepared.exit_code)
-            return _started(run, prepared, begun)
-        except ConnectFailure as failure:
-            problem = Problem(failure.code, str(failure), failure.fix, host.name)
-            raise GpuctlError(ExitCode.PREFLIGHT, problem) from failure
+            probes = probing.result()
+            request = _with_members(request, seen, session.user, probes[host.name])
+            run = Up(request, request.inventory.hosts[0], session, view, given)
+            prepared = prepare(request.inventory, request.run, request.access, view, probes)
+        if prepared.exit_code is not ExitCode.OK:
+            return _result(run, seen, prepared, begun, problems=prepared.problems, code=prepared.exit_code)
+        if prepared.unchanged:
+            return _completed(run, seen, prepared, begun)
+    try:
+        # A login of before has not the groups that the roles have given.
+        with connected(request.inventory, request.access) as session:
+            run.session = session
+            return _completed(run, run.look(), prepared, begun)
+    except GpuctlError as error:  # not to be told as a refusal before any change
+        return _result(run, seen, prepared, begun, problems=error.problems, code=ExitCode.STEP_FAILED)
 
 
-def _started(run: _Up, prepared: Prepared, begun: float) -> UpResult:
+def _with_members(request: UpRequest, seen: Seen, user: str, probe: ProbeResult) -> UpRequest:
+    """The request with all who may use Docker, as the inventory or an earlier run has them, and this user if asked for.
+
+    Raises:
+        GpuctlError: this user may not (exit 4); nothing was changed.
+    """
+    host = request.inventory.hosts[0]
+    members = list(host.settings["docker_group_users"])
+    if isinstance(probe, HostFacts) and "docker_group_users" not in host.explicit:
+        members += recorded_argument(probe, "docker", "docker_group_users") or []
+    members += [user] if request.docker_group and user != "root" else []
+    if isinstance(probe, HostFacts):  # else there is a better reason to refuse
+        check_member(seen, user, members, host.name)
+    settings = {"docker_group_users": list(dict.fromkeys(members))}
+    return replace(request, inventory=with_settings(request.inventory, (), settings))
+
+
+def _completed(run: Up, seen: Seen, prepared: Prepared, begun: float) -> UpResult:
+    """The host is ready: the profile, and what belongs in it and beside it."""
+    result = _started(run, seen, prepared, begun)
+    if result.exit_code is ExitCode.OK and (prepared.later or (seen.served and result.started)):
+        return _filled(run, result, begun, services=prepared.later)
+    return result
+
+
+def _filled(run: Up, result: UpResult, begun: float, *, services: bool) -> UpResult:
+    """The profile runs: have in it, and beside it, what the inventory wants; an agent that was halted runs again."""
+    request = run.request
+    run.view.started(run.host.name, _ACCESS)
+    again = give_access(run.session, run.host, run.options.profile, request.access)
+    run.view.done(run.host.name, _ACCESS, time.monotonic() - begun - result.elapsed_s)
+    notes = (*result.notes, "the Launch agent runs again") if again else result.notes
+    if not services:
+        return replace(result, notes=notes, elapsed_s=time.monotonic() - begun)
+    filled = fill(request.inventory, request.run, request.access, run.view)
+    return replace(
+        result,
+        exit_code=filled.exit_code,
+        outcomes=merged(result.outcomes, filled.outcomes),
+        problems=filled.problems,
+        notes=notes,
+        elapsed_s=time.monotonic() - begun,
+    )
+
+
+def _started(run: Up, seen: Seen, prepared: Prepared, begun: float) -> UpResult:
     """The host is ready: have the profile run."""
-    seen = run.look()
     check_host(seen, run.host.name)
     on_host = len(expected_gpus(prepared.facts))
     run.options, notes = settled(run.options, seen, on_host)
@@ -107,30 +138,30 @@ def _started(run: _Up, prepared: Prepared, begun: float) -> UpResult:
         if seen.node and seen.node.gpus >= run.expected:
             return _result(run, seen, prepared, begun)
         # A start restarts what runs in the profile: a device plugin that has just begun, or a lost card, is no reason.
-        run.view.started(run.host.name, _STEP)
+        run.view.started(run.host.name, STEP)
         seen, problem = _wait(run, PATIENCE_S)
         if problem is None or problem.code == "gpu-missing":
             return _ended(run, seen, prepared, begun, problem, started=False)
     else:
-        run.view.started(run.host.name, _STEP)
-    problem = _start(run, seen, phase_of(seen))
+        run.view.started(run.host.name, STEP)
+    problem = start_profile(run, seen, phase_of(seen))
     if problem is not None:
         return _ended(run, run.look(), prepared, begun, problem, code=ExitCode.STEP_FAILED)
     seen, problem = _wait(run, GPUS_S)
     return _ended(run, seen, prepared, begun, problem)
 
 
-def _wait(run: _Up, deadline_s: float) -> tuple[Seen, Problem | None]:
+def _wait(run: Up, deadline_s: float) -> tuple[Seen, Problem | None]:
     what = f"GPUs | Wait for {run.expected} of them" if run.expected else "Node | Wait until it is Ready"
-    run.view.task(run.host.name, _STEP, what)
+    run.view.task(run.host.name, STEP, what)
     return wait_for_gpus(
         run.session, run.options.profile, run.host.name, run.expected, run.look,
-        lambda words: run.view.task(run.host.name, _STEP, f"Node | {words}"), deadline_s=deadline_s,
+        lambda words: run.view.task(run.host.name, STEP, f"Node | {words}"), deadline_s=deadline_s,
     )  # fmt: skip
 
 
 def _ended(
-    run: _Up,
+    run: Up,
     seen: Seen,
     prepared: Prepared,
     begun: float,
@@ -140,73 +171,14 @@ def _ended(
     code: ExitCode = ExitCode.NOT_READY,
 ) -> UpResult:
     if problem is None:
-        run.view.done(run.host.name, _STEP, time.monotonic() - begun)
+        run.view.done(run.host.name, STEP, time.monotonic() - begun)
         return _result(run, seen, prepared, begun, started=started)
-    run.view.failed(run.host.name, _STEP, problem.message)
+    run.view.failed(run.host.name, STEP, problem.message)
     return _result(run, seen, prepared, begun, started=started, problems=(problem,), code=code)
 
 
-def _start(run: _Up, seen: Seen, phase: Phase) -> Problem | None:
-    """Call minikube; what it failed of. A profile that this run began and that came to nothing is taken away again."""
-    if seen.bundle.path:
-        run.view.task(run.host.name, _STEP, "Seed | Files and images of the bundle")
-        seed(run.session, seen.bundle, run.host.name)
-    if seen.root and not run.options.force:
-        run.notes.append("minikube refuses root unless forced: --force was given for it")
-    keep = not run.request.use_context and bool(_current_context(seen))
-    argv = [*start_command(run.options, seen.bundle, root=seen.root), *(["--keep-context"] if keep else [])]
-    try:
-        _quiet(run)
-        done = run_minikube(
-            run.session, argv, timeout_s=START_S, environment=start_environment(seen.bundle),
-            heard=lambda event: _tell(run, event),
-        )  # fmt: skip
-    except BaseException:
-        if phase is Phase.ABSENT:
-            _take_away(run)
-        raise
-    if done.rc == 0:
-        # A profile that was halted has the bundle's images; one that runs short of GPUs may lack one.
-        if not seen.bundle.path or phase in {Phase.STOPPED, Phase.PAUSED}:
-            return None
-        return load_addons(run.session, seen.bundle, run.options.profile, MINIKUBE, run.host.name)
-    problem = problem_of(done.rc, done.events, done.said, run.host.name)
-    if phase is Phase.ABSENT:
-        _take_away(run)
-    return problem
-
-
-def _quiet(run: _Up) -> None:
-    """Minikube looks for newer releases of itself at each start, which a closed network makes it wait for."""
-    run_minikube(run.session, [MINIKUBE, "config", "set", "WantUpdateNotification", "false"], timeout_s=60.0)
-
-
-def _take_away(run: _Up) -> None:
-    """Delete the half-made profile of this run."""
-    run.view.task(run.host.name, _STEP, "Clean up | Delete the profile that came to nothing")
-    run_minikube(run.session, [MINIKUBE, "delete", "--profile", run.options.profile], timeout_s=DELETE_S)
-
-
-def _tell(run: _Up, event: Event) -> None:
-    if isinstance(event, Step):
-        run.view.task(run.host.name, _STEP, f"Start {event.number} of {event.total} | {event.message}")
-    elif isinstance(event, Download):
-        percent = f" {event.percent:.0f} %" if event.percent is not None else ""
-        run.view.task(run.host.name, _STEP, f"Download | {event.artifact}{percent}")
-    elif isinstance(event, Remark) and event.warning:
-        run.notes.append(event.message.splitlines()[0])
-
-
-def _current_context(seen: Seen) -> str:
-    try:
-        found = yaml.safe_load(seen.kubeconfig) or {}
-        return str(found.get("current-context") or "")
-    except (yaml.YAMLError, AttributeError):
-        return ""
-
-
 def _result(
-    run: _Up,
+    run: Up,
     seen: Seen,
     prepared: Prepared,
     begun: float,
@@ -217,6 +189,7 @@ def _result(
 ) -> UpResult:
     kubernetes = (seen.config or {}).get("KubernetesConfig") or {}
     home = _home(run, seen) if code is ExitCode.OK else None
+    agent = run.host.settings if LAUNCH_AGENT in run.host.groups else {}
     return UpResult(
         exit_code=code,
         profile=run.options.profile,
@@ -228,7 +201,9 @@ def _result(
         gpus=seen.node.gpus if seen.node else 0,
         gpus_expected=run.expected,
         simulated=prepared.facts.driver.simulated,
-        context=run.options.profile if _current_context(seen) == run.options.profile else "",
+        context=run.options.profile if current_context(seen) == run.options.profile else "",
+        queues=tuple(agent.get("launch_agent_queues") or ()),
+        entity=str(agent.get("launch_agent_entity") or ""),
         home=home,
         outcomes=prepared.outcomes,
         notes=tuple(dict.fromkeys(run.notes)),
@@ -236,7 +211,7 @@ def _result(
     )
 
 
-def _home(run: _Up, seen: Seen) -> HomeContext | None:
+def _home(run: Up, seen: Seen) -> HomeContext | None:
     """The context here, where the host is another machine. The profile runs without it: what is wrong is a note."""
     path = run.request.kubeconfig
     if path is None or run.host.connection.local:
@@ -257,12 +232,8 @@ def start(request: MinikubeRequest, view: ApplyView) -> UpResult:
         GpuctlError: the host cannot be asked (exit 4), or there is no such profile (exit 6).
     """
     host = request.inventory.hosts[0]
-    with reach(host, request.access) as session:
-        try:
-            seen = look(session, host.name, request.profile)
-        except ConnectFailure as failure:
-            problem = Problem(failure.code, str(failure), failure.fix, host.name)
-            raise GpuctlError(ExitCode.PREFLIGHT, problem) from failure
+    with connected(request.inventory, request.access) as session:
+        seen = look(session, host.name, request.profile)
     if phase_of(seen) is Phase.ABSENT:
         fix = f"`gpuctl minikube up --profile {request.profile}` makes it"
         words = f"there is no profile {request.profile}"

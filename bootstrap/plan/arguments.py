@@ -53,7 +53,7 @@ def resolve_arguments(
         for update in _apply_pins(values, host, facts, view):
             updates.setdefault((update.component, update.variable), update)
         values.update(_derived(host, values, facts, view, inventory))
-        values.update(nfs_arguments(host, values, facts, inventory))
+        values.update(nfs_arguments(host, values, facts, view, inventory))
         values.update(minikube_arguments(host, facts[host.name]))
         values.update(launch_arguments(host, facts[host.name], inventory, launch or LaunchFiles()))
         values["cluster_ca_certificate"] = ca_text

@@ -17,8 +17,8 @@ class ClusterView:
     """The live cluster as its own control plane reports it.
 
     `seed` is the control-plane host that has the live cluster, else the first of the inventory; `kube` is None while
-    no API answers; `exists` says whether any control-plane host shows a cluster that was ready once. Of a minikube
-    inventory nothing is known here but its host: the cluster is minikube's.
+    no API answers; `exists` says whether any control-plane host shows a cluster that was ready once. The seed of a
+    minikube inventory is its host, and `kube` is what a profile says that gpuctl has put something into.
     """
 
     seed: str
@@ -38,7 +38,9 @@ def view_cluster(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Cluste
         GpuctlError: two control-plane hosts hold different clusters (exit 4): joining either would be a guess.
     """
     if inventory.minikube:
-        return ClusterView(seed=inventory.minikube.name, exists=False, kube=None)
+        name = inventory.minikube.name
+        profile = facts[name].kube if name in facts and _answers(facts[name]) else None
+        return ClusterView(seed=name, exists=profile is not None, kube=profile)
     holders = [h.name for h in inventory.control_plane if h.name in facts and _holds_cluster(facts[h.name])]
     _refuse_two_clusters(holders, facts)
     holders.sort(key=lambda name: recorded_argument(facts[name], "kubeadm", "kubeadm_role") != "init")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import netrc
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bootstrap.errors import GpuctlError, Problem, settings_error
 from bootstrap.exit_codes import ExitCode
@@ -38,15 +40,26 @@ def read_launch_files(inventory: Inventory) -> LaunchFiles:
     agents = inventory.group(LAUNCH_AGENT)
     if not agents:
         return LaunchFiles()
-    key = os.environ.get(API_KEY_VARIABLE, "")
     if agents[0].settings["launch_agent_api_key_file"]:
         key = _read(inventory, agents[0], "launch_agent_api_key_file", private=True)
+    else:
+        key = os.environ.get(API_KEY_VARIABLE, "") or key_of_login(str(agents[0].settings["launch_agent_base_url"]))
     values: Mapping[str, Any] = {}
     if name := agents[0].settings["launch_agent_values_file"]:
         values, problems = parse_values(_read(inventory, agents[0], "launch_agent_values_file"), Path(name))
         if problems:
             raise GpuctlError(ExitCode.SETTINGS, *problems)
     return LaunchFiles(Secret(key.strip()), values)
+
+
+def key_of_login(base_url: str) -> Secret:
+    """What `wandb login` left in netrc for that server, of which the port counts; empty where it left nothing."""
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        found = netrc.netrc(str(path)).authenticators(urlsplit(base_url).netloc)
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
+        return Secret("")
+    return Secret(found[2] or "") if found else Secret("")
 
 
 def launch_arguments(host: Host, facts: HostFacts | None, inventory: Inventory, files: LaunchFiles) -> dict[str, Any]:
@@ -100,7 +113,7 @@ def launch_problems(inventory: Inventory, files: LaunchFiles) -> Iterator[Proble
     if files.api_key and (words := key_complaint(files.api_key)):
         yield Problem("launch-key-invalid", words, "copy the key anew from your W&B settings page", at=at)
     elif not given:
-        fix = f"name a file with it in launch_agent_api_key_file, or set {API_KEY_VARIABLE}"
+        fix = f"name a file with it in launch_agent_api_key_file, set {API_KEY_VARIABLE}, or run `wandb login`"
         yield Problem("launch-key-missing", "there is no W&B API key for the Launch agent", fix, at=at)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bootstrap.checks.docker import AT_LEAST, engine, major
 from bootstrap.errors import Problem, settings_error
-from bootstrap.inventory.model import MINIKUBE, Host, Inventory
+from bootstrap.inventory.model import MINIKUBE, SERVICE_GROUPS, Host, Inventory
 from bootstrap.inventory.schema import Component
 from bootstrap.plan.cluster_view import recorded_argument
 from bootstrap.probe.facts import HostFacts
@@ -16,12 +16,18 @@ _DOCKER_UNIT = "docker.service"
 # Of the components that nodes have, those that this host has as well; the GPU's only where there is one.
 _SHARED = frozenset({"kube_host"})
 _SHARED_GPU = frozenset({"nvidia_driver", "nvidia_container_toolkit"})
+# What is put into the profile. Its network and device plugin are minikube's own.
+_IN_PROFILE = frozenset({"nfs_volumes", "csi_driver_nfs", "launch_agent"})
 
 
 def belongs_on_minikube(component: Component, host: Host, values: Mapping[str, Any]) -> bool:
     """Whether a component belongs on the host, or would if it were the minikube host."""
     if not host.is_minikube:
         return False
+    if component.scope == "cluster":
+        return component.name in _IN_PROFILE
+    if component.hosts in SERVICE_GROUPS:
+        return component.hosts in host.groups
     return (
         component.hosts == MINIKUBE
         or component.name in _SHARED
@@ -41,6 +47,11 @@ def minikube_arguments(host: Host, facts: HostFacts) -> dict[str, Any]:
         found["cluster_endpoint_address"] = ""
         found["kube_host_time_service"] = False
     return found
+
+
+def needs_profile(component: Component) -> bool:
+    """Whether the component's step has to wait until minikube's node runs: it is put into it, or serves it."""
+    return component.scope == "cluster" or component.hosts in SERVICE_GROUPS
 
 
 def restarts_docker(component: Component, values: Mapping[str, Any], facts: HostFacts) -> bool:

@@ -72,7 +72,7 @@ def decide(
         raise GpuctlError(ExitCode.PREFLIGHT, *problems)
     steps += _accesses(steps, inventory, facts, arguments, limit)
     ordered = tuple(step for _, _, step in sorted(steps, key=lambda entry: entry[:2]))
-    extra = [f"{name}: in the cluster, not in the inventory" for name in extra_nodes(view, facts)]
+    extra = [] if inventory.minikube else _strangers(view, facts)
     extra += _left_behind(inventory, facts, arguments, view)
     return Decision(Plan(ordered, arguments.updates, tuple(extra)), arguments, view)
 
@@ -100,6 +100,10 @@ def _accesses(
             reasons = ("its access to the cluster may be a new one",)
             step = Step(host.name, "launch_agent_host", "change", reasons, Effect.NONE)
             yield component_named("launch_agent_host").order, position, step
+
+
+def _strangers(view: ClusterView, facts: Mapping[str, HostFacts]) -> list[str]:
+    return [f"{name}: in the cluster, not in the inventory" for name in extra_nodes(view, facts)]
 
 
 def _left_behind(

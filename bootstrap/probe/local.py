@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import grp
 import ipaddress
 import os
 import pwd
 import select
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,6 +47,16 @@ def _environment() -> dict[str, str]:
     return {**kept, "LANG": "C.UTF-8", "PATH": SYSTEM_PATH}
 
 
+def _as_docker(argv: Sequence[str]) -> list[str]:
+    """The command with the group docker, where this process began before its user joined it; sg(1) asks nobody then."""
+    try:
+        group = grp.getgrnam("docker")
+    except KeyError:
+        return list(argv)
+    joined = local_user() in group.gr_mem and group.gr_gid not in os.getgroups()
+    return ["sg", "docker", "-c", f"exec {shlex.join(argv)}"] if joined and shutil.which("sg") else list(argv)
+
+
 def _start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own: Ctrl-C in our terminal is not meant for it.
 
@@ -53,7 +66,7 @@ def _start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = _environment()
     home = environment.get("HOME", "/")
     return subprocess.Popen(
-        ["env", "--", *argv],
+        _as_docker(["env", "--", *argv]),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

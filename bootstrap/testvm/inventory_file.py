@@ -107,6 +107,7 @@ def _minikube(facts: Facts) -> list[str]:
         "docker_source=distribution",
     ]
     lines += [f"docker_apt_source={json.dumps(_source(facts, 'docker'))}"]
+    lines += _wheels(facts)
     for name, (path, checksum) in facts.minikube:
         url, sha256 = MINIKUBE_SETTINGS[name]
         lines += [f"{url}={facts.record.mirror_url}/{path}", f"{sha256}={checksum}"]
@@ -129,10 +130,14 @@ def _sources(facts: Facts, components: tuple[str, ...]) -> list[str]:
     return lines + [f"{name}_apt_source={json.dumps(_source(facts, 'stable'))}" for name in components]
 
 
+def _wheels(facts: Facts) -> list[str]:
+    return [f"launch_agent_host_wheels_url={facts.record.mirror_url}/wheels/"] if facts.wheels else []
+
+
 def _mirror(facts: Facts) -> list[str]:
     url = facts.record.mirror_url
     lines = _sources(facts, APT_SOURCES)
-    lines += [f"launch_agent_host_wheels_url={url}/wheels/"] if facts.wheels else []
+    lines += _wheels(facts)
     return [*lines, f"containerd_registry_mirrors={json.dumps(dict.fromkeys(REGISTRIES, url))}"]
 
 

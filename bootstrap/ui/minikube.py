@@ -19,16 +19,24 @@ def up_screen(result: UpResult, named: Sequence[str]) -> list[str]:
     lines = [f"  note: {note}" for note in result.notes]
     if result.exit_code is not ExitCode.OK:
         return lines
-    verb = f"done in {brief(result.elapsed_s)}" if result.started else f"nothing to do ({brief(result.elapsed_s)})"
+    took = brief(result.elapsed_s)
+    changed = result.started or any(outcome.completed for outcome in result.outcomes)
+    verb = f"done in {took}" if changed else f"nothing to do ({took})"
     kind = " (simulated)" if result.simulated and result.gpus else ""
     gpus = f", {count(result.gpus, 'GPU')} allocatable{kind}" if result.gpus_expected or result.gpus else ""
     lines.insert(0, f"{verb}: node {result.node} Ready, Kubernetes {result.kubernetes_version}{gpus}")
-    use = f"kubectl config use-context {result.profile}"
-    which = "is the current context" if result.context else f"(current context left as it was: use `{use}`)"
+    use = result.profile
+    command = f"kubectl config use-context {use}"
+    which = "is the current context" if result.context else f"(current context left as it was: use `{command}`)"
     where = f" of {result.host}" if named else ""
     lines.append(f"  kubeconfig{where}: context {result.profile} {which}")
     if result.home:
         lines.append(_home_line(result.home))
+    if result.queues:
+        lines.append(f"  Launch agent: takes jobs from {', '.join(result.queues)} of {result.entity}")
+        place = list(named) if "--inventory" in named else ["--context", result.home.context if result.home else use]
+        trial = ["gpuctl", "launch", "test", "-q", result.queues[0], "-e", result.entity, *place]
+        return [*lines, f"next: {shlex.join(trial)}"]
     return [*lines, f"next: {_command('status', result.profile, named)}"]
 
 
@@ -70,4 +78,4 @@ def down_screen(result: DownResult, verb: str, named: Sequence[str]) -> list[str
     if verb == "down":
         return [f"profile {result.profile} is gone{took}", *more]
     stopped = f"profile {result.profile} is stopped, with all that it holds{took}"
-    return [stopped, f"next: {_command('start', result.profile, named)}"]
+    return [stopped, *more, f"next: {_command('start', result.profile, named)}"]

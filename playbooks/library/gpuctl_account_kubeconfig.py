@@ -26,9 +26,9 @@ options:
     type: str
     required: true
   server:
-    description: Address of the API server as the kubeconfig's user reaches it.
+    description: Address of the API server as the kubeconfig's user reaches it; empty for the one that is asked here.
     type: str
-    required: true
+    default: ""
   name:
     description: Name of the kubeconfig's cluster, user and context.
     type: str
@@ -66,5 +66,5 @@ def main(module: HostModule) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         words = f"admin.conf cannot be used: {error}"
         raise HostError("launch-account-missing", words, "run gpuctl bootstrap") from error
-    text = account_kubeconfig(api, given["namespace"], given["secret"], given["server"], given["name"])
+    text = account_kubeconfig(api, given["namespace"], given["secret"], given["server"] or api.server, given["name"])
     return {} if given["wait_only"] else {"kubeconfig": text}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from bootstrap.access import Access
     from bootstrap.minikube.model import DownResult, MinikubeRequest
     from bootstrap.progress import Progress
 
@@ -33,7 +34,8 @@ def status(
         from bootstrap.minikube.down import status as ask
         from bootstrap.ui.minikube import status_screen
 
-        result = ask(_request(session, inventory, host, profile, accept_keys=accept_new_host_keys))
+        access = options.access(session, accept_keys=accept_new_host_keys, ask=False, password_file=None)
+        result = ask(_request(session, inventory, host, profile, access))
         return Answer(
             result.exit_code, status_screen(result, place.named(inventory, host)), result.as_dict(), result.problems
         )
@@ -46,6 +48,8 @@ def stop(
     profile: place.Profile = "gpuctl",
     inventory: place.Inventory = None,
     host: place.Host = "",
+    ask_become_pass: options.AskPassword = False,
+    become_password_file: options.PasswordFile = None,
     accept_new_host_keys: options.AcceptKeys = False,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
@@ -54,7 +58,10 @@ def stop(
     def body(session: Session) -> Answer:
         from bootstrap.minikube.down import stop as halt
 
-        request = _request(session, inventory, host, profile, accept_keys=accept_new_host_keys)
+        access = options.access(
+            session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
+        )
+        request = _request(session, inventory, host, profile, access)
         return _ended(session, output, request, halt, place.named(inventory, host))
 
     return options.session_of(context).execute("minikube stop", output, body)
@@ -75,6 +82,8 @@ def down(
     inventory: place.Inventory = None,
     host: place.Host = "",
     kubeconfig: place.Kubeconfig = None,
+    ask_become_pass: options.AskPassword = False,
+    become_password_file: options.PasswordFile = None,
     accept_new_host_keys: options.AcceptKeys = False,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
@@ -86,8 +95,11 @@ def down(
         from bootstrap.minikube.down import down as delete
         from bootstrap.ui.view import JsonView, view_for
 
+        access = options.access(
+            session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
+        )
         request = replace(
-            _request(session, inventory, host, profile, accept_keys=accept_new_host_keys),
+            _request(session, inventory, host, profile, access),
             kubeconfig=options.kubeconfig_path(kubeconfig),
             purge=purge,
         )
@@ -124,13 +136,10 @@ def _ended(
     return Answer(result.exit_code, down_screen(result, verb.__name__, named), result.as_dict(), result.problems)
 
 
-def _request(
-    session: Session, inventory: Path | None, host: str, profile: str, *, accept_keys: bool
-) -> MinikubeRequest:
+def _request(session: Session, inventory: Path | None, host: str, profile: str, access: Access) -> MinikubeRequest:
     from bootstrap.minikube.model import MinikubeRequest
     from bootstrap.minikube.options import ProfileOptions, check_options
 
     check_options(ProfileOptions(profile=profile))
-    found = place.inventory_of(session, inventory, host)
-    access = options.access(session, accept_keys=accept_keys, ask=False, password_file=None)
+    found = place.connection_of(session, inventory, host)
     return MinikubeRequest(found, session.run, access, profile)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bootstrap.errors import usage_error
+
+# What an INI inventory, and ssh, take for one word and not for an option.
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*")
 
 if TYPE_CHECKING:
     from bootstrap.cli.session import Session
@@ -58,20 +64,52 @@ def inventory_of(session: Session, path: Path | None, host: str) -> Loaded:
     Raises:
         GpuctlError: both were given (2), or the inventory is wrong or has no minikube host (3).
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     from bootstrap.inventory.load import load_inventory
     from bootstrap.plan.minikube_plan import require_minikube
 
-    if path is not None and host:
-        raise usage_error("--inventory and --host exclude one another", "give one of them")
     if path is None:
-        user, _, address = host.rpartition("@")
-        words = f"ansible_host={address}{f' ansible_user={user}' if user else ''}" if host else ""
-        name = address or "localhost"
+        name, variables = _given(host)
+        words = " ".join(f"{variable}={value}" for variable, value in variables.items())
         path = session.run.path / "inventory.ini"
-        path.write_text(f"[minikube]\n{name} {words or 'ansible_connection=local'}\n", encoding="utf-8")
-    inventory = load_inventory(path)
+        path.write_text(f"[minikube]\n{name} {words}\n", encoding="utf-8")
+    elif host:
+        raise _both()
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load_inventory, path)
+        import_module("bootstrap.probe.connect")  # a tenth of a second, while another process reads the inventory
+        inventory = loading.result()
     require_minikube(inventory)
     return inventory
+
+
+def connection_of(session: Session, path: Path | None, host: str) -> Loaded:
+    """As `inventory_of`, for what only asks the host: without an inventory there are no settings.
+
+    Raises:
+        GpuctlError: as `inventory_of`.
+    """
+    from bootstrap.inventory.load import connection_only
+
+    if path is not None:
+        return inventory_of(session, path, host)
+    name, variables = _given(host)
+    return connection_only(session.run.path / "inventory.ini", name, "minikube", variables)
+
+
+def _given(host: str) -> tuple[str, dict[str, str]]:
+    """Name and connection variables of the host that --host names, else of this machine."""
+    if not host:
+        return "localhost", {"ansible_connection": "local"}
+    user, _, address = host.rpartition("@")
+    if not _HOST.fullmatch(address) or (user and not _USER.fullmatch(user)):
+        raise usage_error(f"--host {host} is not of the form [USER@]HOST", "name a host as ssh would, or an address")
+    return address, {"ansible_host": address} | ({"ansible_user": user} if user else {})
+
+
+def _both() -> Exception:
+    return usage_error("--inventory and --host exclude one another", "give one of them")
 
 
 def named(path: Path | None, host: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -82,9 +83,67 @@ def up(
             metavar="NAMES",
         ),
     ] = None,
+    launch_agent: Annotated[
+        bool,
+        typer.Option(
+            "--launch-agent",
+            envvar="GPUCTL_MINIKUBE_LAUNCH_AGENT",
+            help="Run a W&B Launch agent on the machine, which brings jobs from --queue.",
+        ),
+    ] = False,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--queue", "-q", envvar="GPUCTL_LAUNCH_QUEUES", help="Queue of the agent; may be repeated.", metavar="NAME"
+        ),
+    ] = None,
+    entity: Annotated[
+        str,
+        typer.Option("--entity", "-e", envvar="WANDB_ENTITY", help="User or team that has the queue.", metavar="NAME"),
+    ] = "",
+    max_jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--max-jobs",
+            "-j",
+            envvar="GPUCTL_LAUNCH_MAX_JOBS",
+            help="Jobs at the same time; -1 for any number.  [default: 1]",
+            show_default=False,
+            metavar="N",
+        ),
+    ] = None,
+    base_url: Annotated[
+        str, typer.Option("--base-url", envvar="WANDB_BASE_URL", help="Address of the W&B server.", metavar="URL")
+    ] = "",
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--api-key-file",
+            envvar="GPUCTL_API_KEY_FILE",
+            help="File with the W&B API key.  [default: $WANDB_API_KEY, else what `wandb login` left]",
+            metavar="FILE",
+        ),
+    ] = None,
+    nfs_export: Annotated[
+        str,
+        typer.Option(
+            "--nfs-export",
+            envvar="GPUCTL_MINIKUBE_NFS_EXPORT",
+            help="Folder that the machine exports to its node, with a volume and a claim for jobs.",
+            metavar="FOLDER",
+        ),
+    ] = "",
     force: Annotated[
         bool,
         typer.Option("--force", envvar="GPUCTL_MINIKUBE_FORCE", help="As root on this machine: do it all the same."),
+    ] = False,
+    docker_group: Annotated[
+        bool,
+        typer.Option(
+            "--docker-group",
+            envvar="GPUCTL_MINIKUBE_DOCKER_GROUP",
+            help="Join you to the group docker, which minikube needs and which is as good as root.",
+        ),
     ] = False,
     use_context: Annotated[
         bool, typer.Option("--use-context", envvar="GPUCTL_USE_CONTEXT", help="Make the profile the current context.")
@@ -106,6 +165,7 @@ def up(
     def body(session: Session) -> Answer:
         from bootstrap.minikube.model import UpRequest
         from bootstrap.minikube.options import AUTO, ProfileOptions, check_options
+        from bootstrap.minikube.services import Services, with_services
         from bootstrap.minikube.up import up as run_up
         from bootstrap.ui.minikube import up_screen
         from bootstrap.ui.view import JsonView, view_for
@@ -125,7 +185,16 @@ def up(
             force=force,
         )
         check_options(wanted)
-        found = place.inventory_of(session, inventory, host)
+        services = Services(
+            launch_agent=launch_agent,
+            queues=options.names(queue),
+            entity=entity,
+            max_jobs=max_jobs,
+            base_url=base_url,
+            api_key_file=api_key_file,
+            nfs_export=nfs_export,
+        )
+        found = with_services(place.inventory_of(session, inventory, host), services)
         request = UpRequest(
             inventory=found,
             run=session.run,
@@ -134,6 +203,7 @@ def up(
                 session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
             ),
             use_context=use_context,
+            docker_group=docker_group,
             kubeconfig=options.kubeconfig_path(kubeconfig),
         )
         if output is Output.JSON:

@@ -68,7 +68,7 @@ BAD: dict[str, tuple[dict[str, str], list[tuple[str, str, str | None, str | None
     ),
     "minikube-and-its-server": (
         ini("[minikube]\nbox1\n[nfs_server]\nnas1\n"),
-        [("group-conflict", "minikube stands beside nfs_server", "lab.ini:1", None)],
+        [("group-conflict", "is in nfs_server: the API", "lab.ini:3", "nas1")],
     ),
     "minikube-typo": (
         ini("[mini-kube]\nbox1\n"),

@@ -15,7 +15,7 @@ from bootstrap.apply.outcomes import unchanged
 from bootstrap.apply.view import SilentView
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
-from bootstrap.minikube import down, gpus, up
+from bootstrap.minikube import connection, down, gpus, up
 from bootstrap.minikube.model import MinikubeRequest, UpRequest
 from bootstrap.minikube.options import ProfileOptions
 from bootstrap.rundir import RunDirectory
@@ -104,9 +104,9 @@ def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lane:
     def reach(*_: object) -> Iterator[Machine]:
         yield found.machine
 
-    for module in (up, down):
-        monkeypatch.setattr(module, "reach", reach)
+    monkeypatch.setattr(connection, "reach", reach)
     monkeypatch.setattr(up, "prepare", found.prepare)
+    monkeypatch.setattr(up, "probe_hosts", lambda *_: {"box": found.ready().facts})
     monkeypatch.setattr(gpus, "_PAUSE_S", 0.0)
     monkeypatch.setattr(up, "GPUS_S", 0.05)
     monkeypatch.setattr(up, "PATIENCE_S", 0.05)

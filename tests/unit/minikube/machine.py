@@ -132,6 +132,8 @@ class Machine:
     pci_gpus: int = GPUS
     kubeconfig: str = ""
     bundle: dict[str, Any] | None = None
+    served: bool = False
+    joined: bool = True
     archives: tuple[str, ...] = ()
     plugin: dict[str, Any] | None = None
     left: Mapping[str, str] = field(default_factory=dict)  # of what Docker still has, by kind
@@ -183,6 +185,9 @@ class Machine:
         if words[3:4] == [seed._PURGE]:
             self.commands.append(["purge", *words[4:]])
             return self.purged
+        if words[0] == "env" and words[2:4] == ["minikube", "status"]:
+            answer = self._status()
+            return Completed(answer["rc"], answer["out"], answer["err"])
         self.commands.append(words)
         if words[0] == "cat":
             name = words[1].rpartition("/")[2]
@@ -231,21 +236,24 @@ class Machine:
     def _seen(self) -> dict[str, Any]:
         docker = said(0, json.dumps({"Version": self.docker})) if self.docker else said(1, "null\n", self.docker_error)
         there = bool(self.container and self.docker)
-        container = said(0, f'"{self.container}"\n') if there else said(1, "", "Error: No such container: gpuctl")
+        facts = json.dumps({"status": self.container, "network": {"Ports": {}, "Networks": {}}})
+        container = said(0, f"{facts}\n") if there else said(1, "", "Error: No such container: gpuctl")
         found: dict[str, Any] = {
             "uid": self.uid,
             "home": "/home/ada",
             "config": None if self.config is None else json.dumps(self.config),
             "folder": self.folder,
             "gpus": self.pci_gpus,
-            "status": self._status(),
             "version": said(0, f"{self.version}\n") if self.version else said(127, "", "No such file or directory"),
             "docker": docker,
             "container": container,
             "bundle": None if self.bundle is None else json.dumps(self.bundle),
             "kubeconfig": self.kubeconfig,
+            "served": self.served,
+            "joined": self.joined,
         }
         if self.config is not None:
+            found["kubelet"] = said(0, "active\n") if there else said(1)
             listed = json.dumps({"items": [self.node]}) if self.node else ""
             found["node"] = said(0 if self.node else 1, listed)
         return found

@@ -22,7 +22,7 @@ from bootstrap.minikube.seed import load_addons, purge, seed
 from bootstrap.minikube.state import Phase, phase_of
 from bootstrap.probe import local
 from bootstrap.probe.local import LocalSession
-from tests.unit.minikube.machine import Channel, Machine, error, event, node, record, status_of, step
+from tests.unit.minikube.machine import Channel, Machine, error, event, node, record, step
 
 Write = Callable[[str, str], str]
 
@@ -68,23 +68,29 @@ def profile(home: Path, text: str) -> None:
 def test_a_look_at_a_profile_that_runs(home: Path, program: Write, session: LocalSession) -> None:
     profile(home, json.dumps(record()))
     (home / ".kube").mkdir()
-    (home / ".kube" / "config").write_text("current-context: lab\n", encoding="utf-8")
-    program("minikube", f"case $1 in version) echo v1.38.1;; *) echo '{json.dumps(status_of('Running'))}';; esac")
+    kubeconfig = (
+        "current-context: lab\ncontexts: [{name: gpuctl, context: {cluster: gpuctl}}]\n"
+        'clusters: [{name: gpuctl, cluster: {server: "https://127.0.0.1:32771"}}]\n'
+    )
+    (home / ".kube" / "config").write_text(kubeconfig, encoding="utf-8")
+    program("minikube", "case $1 in version) echo v1.38.1;; *) exit 1;; esac")
+    ports = '{"8443/tcp": [{"HostIp": "127.0.0.1", "HostPort": "32771"}]}'
     nodes = json.dumps({"items": [node(3)]})
     program(
         "docker",
         f"""case $1 in
         version) echo '{{"Version": "28.5.2"}}';;
-        container) echo '"running"';;
-        exec) test "$3" = /var/lib/minikube/binaries/v1.36.3/kubectl && echo '{nodes}';;
+        container) echo '{{"status": "running", "network": {{"Ports": {ports}}}}}';;
+        exec) if test "$3" = systemctl; then echo active
+              else test "$3" = /var/lib/minikube/binaries/v1.36.3/kubectl && echo '{nodes}'; fi;;
         esac""",
     )
     seen = look(session, "box", "gpuctl")
-    assert phase_of(seen) is Phase.RUNNING
+    assert phase_of(seen) is Phase.RUNNING  # without asking minikube, which takes longer than all else together
     assert (seen.version, seen.docker_version, seen.home) == ("v1.38.1", "28.5.2", str(home))
     assert seen.node is not None
     assert (seen.node.name, seen.node.ready, seen.node.gpus) == ("gpuctl", True, 3)
-    assert seen.kubeconfig == "current-context: lab\n"
+    assert seen.kubeconfig == kubeconfig
     assert "lab" not in repr(seen)
     assert seen.root == (os.getuid() == 0)
 

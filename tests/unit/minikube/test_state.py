@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube.checks import check_docker, check_host, check_profile, foreign_context
-from bootstrap.minikube.look import Seen, read_look
+from bootstrap.minikube.look import Seen, look, reaches, read_look
 from bootstrap.minikube.options import ProfileOptions
 from bootstrap.minikube.state import (
     Phase,
@@ -38,7 +39,7 @@ contexts: [{name: gpuctl, context: {cluster: gpuctl, user: gpuctl}}]
 
 
 def seen(machine: Machine) -> Seen:
-    return read_look(machine._seen())
+    return look(machine, "box", "gpuctl")
 
 
 def stopped(**changes: Any) -> Machine:
@@ -241,3 +242,42 @@ def test_docker_has_to_answer_where_there_is_a_profile() -> None:
     check_docker(seen(Machine(docker="")), "box")
     with pytest.raises(GpuctlError, match="Docker does not answer"):
         check_docker(seen(replace(Machine.running(), docker="")), "box")
+
+
+def kubeconfig_to(server: str, name: str = "gpuctl") -> str:
+    return json.dumps(
+        {
+            "contexts": [{"name": name, "context": {"cluster": "c"}}],
+            "clusters": [{"name": "c", "cluster": {"server": server}}],
+        }
+    )
+
+
+NETWORK = {
+    "Ports": {"8443/tcp": [{"HostIp": "127.0.0.1", "HostPort": "32771"}], "22/tcp": None},
+    "Networks": {"gpuctl": {"IPAddress": "192.168.49.2"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "leads"),
+    [
+        (kubeconfig_to("https://127.0.0.1:32771"), True),
+        (kubeconfig_to("https://192.168.49.2:8443"), True),
+        (kubeconfig_to("https://127.0.0.1:32768"), False),  # the port of the start before
+        (kubeconfig_to("https://127.0.0.1:32771", name="other"), False),
+        (kubeconfig_to("127.0.0.1"), False),
+        (kubeconfig_to("https://127.0.0.1:port"), False),
+        ("", False),
+        ("{", False),
+        ("[]", False),
+        ("contexts: [x]", False),
+    ],
+)
+def test_whether_the_context_leads_to_the_profile(text: str, leads: bool) -> None:
+    assert reaches(text, "gpuctl", NETWORK) is leads
+
+
+@pytest.mark.parametrize("network", [{}, {"Ports": None, "Networks": None}, {"Ports": {"8443/tcp": [{}]}}])
+def test_a_network_that_says_nothing(network: dict[str, Any]) -> None:
+    assert not reaches(kubeconfig_to("https://127.0.0.1:32771"), "gpuctl", network)

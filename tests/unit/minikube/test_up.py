@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bootstrap.apply.minikube_host import Prepared
+from bootstrap.apply.results import HostOutcome, Outcome
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube import up
@@ -190,7 +191,7 @@ def test_a_machine_whose_docker_is_down_is_made_ready_first(lane: Lane) -> None:
 
     def mended() -> Prepared:
         lane.machine.docker = "28.5.2"
-        return lane.ready()
+        return replace(lane.ready(), outcomes=(HostOutcome("box", Outcome.DONE, ("docker",), changed=1),))
 
     lane.prepared = mended
     assert not lane.up().started

@@ -1,0 +1,122 @@
+"""Root's own access to a profile on its host, and the Launch agent that lives by it.
+
+What gpuctl puts into a profile is put there by modules that run as root, as on a control plane: they find a kubeconfig
+in PROFILE_ACCESS. One profile of a host has it at a time. The Launch agent takes jobs from its queues as long as it
+runs, also those that no profile can run any more: so it stops with its profile.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from bootstrap.access import Access
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside.gpuctl_kube import PROFILE_ACCESS
+from bootstrap.inventory.model import Host
+from bootstrap.launch.agent_model import UNIT
+from bootstrap.probe.remote_python import run_python
+from bootstrap.probe.session import Session
+
+_TIMEOUT_S = 90.0  # an agent that follows a job takes half a minute to end
+_COMMON = r"""
+import json, os, re, subprocess, tempfile
+def run(*argv):
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+def systemctl(*argv):
+    return run("systemctl", *argv).returncode == 0
+def remove(path):
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+mine = os.path.join(folder, profile + ".conf")
+"""
+# The kubeconfig of kubeadm's, with the node's address in place of a name that only the node knows.
+_GIVE = r"""
+def asked(*argv):
+    done = run(*argv)
+    if done.returncode:
+        print(json.dumps({"error": done.stderr.decode("utf-8", "replace").strip()[-500:]}))
+        raise SystemExit(0)
+    return done.stdout.decode()
+text = asked("docker", "exec", profile, "cat", "/etc/kubernetes/admin.conf")
+networks = asked("docker", "container", "inspect", "--format", "{{json .NetworkSettings.Networks}}", profile)
+address = next((found["IPAddress"] for found in json.loads(networks).values() if found.get("IPAddress")), "")
+text, count = re.subn(r"(server: https://)[^:/\s]+", lambda found: found.group(1) + address, text)
+if not address or count != 1:
+    print(json.dumps({"error": "its node has no address, or its admin.conf no server"}))
+    raise SystemExit(0)
+os.makedirs(folder, mode=0o755, exist_ok=True)
+for name in os.listdir(folder):
+    if os.path.join(folder, name) != mine:
+        remove(os.path.join(folder, name))
+try:
+    with open(mine) as stream:
+        before = stream.read()
+except OSError:
+    before = ""
+if before != text:
+    handle, path = tempfile.mkstemp(dir=folder, prefix=".new-")
+    with os.fdopen(handle, "w") as stream:
+        stream.write(text)
+    os.replace(path, mine)
+started = systemctl("is-enabled", "--quiet", unit) and not systemctl("is-active", "--quiet", unit)
+started = started and systemctl("start", unit)
+print(json.dumps({"changed": before != text, "agent": started}))
+"""
+_HALT = r"""
+serves = os.path.exists(mine) and systemctl("is-active", "--quiet", unit)
+if os.path.exists(mine):
+    systemctl("stop", unit)
+print(json.dumps({"agent": serves}))
+"""
+_TAKE = r"""
+serves = os.path.exists(mine) and (systemctl("is-active", "--quiet", unit) or systemctl("is-enabled", "--quiet", unit))
+if serves:
+    systemctl("disable", "--now", unit)
+print(json.dumps({"changed": remove(mine), "agent": serves}))
+"""
+
+
+def give_access(session: Session, host: Host, profile: str, access: Access) -> bool:
+    """Have root reach the profile's API, and an agent that was halted with the profile run again; whether it was.
+
+    Raises:
+        ConnectFailure: the connection was lost, or sudo refuses.
+        GpuctlError: the profile's node does not say how (exit 5).
+    """
+    found = _as_root(session, host, profile, access, _GIVE)
+    if "error" in found:
+        words = f"root's access to profile {profile} cannot be made: {found['error']}"
+        problem = Problem("minikube-profile-broken", words, f"`gpuctl minikube status --profile {profile}`", host.name)
+        raise GpuctlError(ExitCode.STEP_FAILED, problem)
+    return bool(found["agent"])
+
+
+def halt_agent(session: Session, host: Host, profile: str, access: Access) -> bool:
+    """Stop the agent that serves the profile until the profile is started again; whether there was one.
+
+    Raises:
+        ConnectFailure: the connection was lost, or sudo refuses.
+    """
+    return bool(_as_root(session, host, profile, access, _HALT)["agent"])
+
+
+def take_access(session: Session, host: Host, profile: str, access: Access) -> bool:
+    """Stop the agent that serves the profile for good, and remove root's access; whether there was an agent.
+
+    Raises:
+        ConnectFailure: the connection was lost, or sudo refuses.
+    """
+    return bool(_as_root(session, host, profile, access, _TAKE)["agent"])
+
+
+def _as_root(session: Session, host: Host, profile: str, access: Access, program: str) -> dict[str, Any]:
+    given = f"profile, folder, unit = {profile!r}, {PROFILE_ACCESS!r}, {UNIT!r}\n"
+    text = given + _COMMON + program
+    done = run_python(session, host, text, password=access.become_password, timeout_s=_TIMEOUT_S)
+    answer: dict[str, Any] = json.loads(done.out.splitlines()[-1])
+    return answer

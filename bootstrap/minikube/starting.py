@@ -1,0 +1,107 @@
+"""The call of `minikube start`: the bundle seeded before it, its progress told, what came to nothing taken away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import yaml
+
+from bootstrap.apply.view import ApplyView
+from bootstrap.errors import Problem
+from bootstrap.inventory.model import Host
+from bootstrap.minikube.command import MINIKUBE, start_command, start_environment
+from bootstrap.minikube.events import Download, Event, Remark, Step
+from bootstrap.minikube.failures import problem_of
+from bootstrap.minikube.look import Seen, look
+from bootstrap.minikube.model import UpRequest
+from bootstrap.minikube.options import ProfileOptions
+from bootstrap.minikube.process import run_minikube
+from bootstrap.minikube.seed import load_addons, seed
+from bootstrap.minikube.state import Phase
+from bootstrap.probe.session import Session
+
+START_S = 1200.0  # a cold start with all downloads; 51 to 146 s were measured with files at hand
+DELETE_S = 300.0
+STEP = "minikube"
+
+
+@dataclass(slots=True)
+class Up:
+    """One `gpuctl minikube up` under way. `expected` counts the GPUs that the node is to offer."""
+
+    request: UpRequest
+    host: Host
+    session: Session
+    view: ApplyView
+    options: ProfileOptions
+    expected: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def look(self) -> Seen:
+        """The profile as it is now. Raises GpuctlError (exit 4)."""
+        return look(self.session, self.host.name, self.options.profile)
+
+
+def start_profile(run: Up, seen: Seen, phase: Phase) -> Problem | None:
+    """Call minikube; what it failed of. A profile that this run began and that came to nothing is taken away again.
+
+    Raises:
+        ConnectFailure: the connection was lost.
+        GpuctlError: the bundle cannot be put in place (exit 5).
+    """
+    if seen.bundle.path:
+        run.view.task(run.host.name, STEP, "Seed | Files and images of the bundle")
+        seed(run.session, seen.bundle, run.host.name)
+    if seen.root and not run.options.force:
+        run.notes.append("minikube refuses root unless forced: --force was given for it")
+    keep = not run.request.use_context and bool(current_context(seen))
+    argv = [*start_command(run.options, seen.bundle, root=seen.root), *(["--keep-context"] if keep else [])]
+    try:
+        _quiet(run)
+        done = run_minikube(
+            run.session, argv, timeout_s=START_S, environment=start_environment(seen.bundle),
+            heard=lambda event: _tell(run, event),
+        )  # fmt: skip
+    except BaseException:
+        if phase is Phase.ABSENT:
+            _take_away(run)
+        raise
+    if done.rc == 0:
+        # A profile that was halted has the bundle's images; one that runs short of GPUs may lack one.
+        if not seen.bundle.path or phase in {Phase.STOPPED, Phase.PAUSED}:
+            return None
+        return load_addons(run.session, seen.bundle, run.options.profile, MINIKUBE, run.host.name)
+    problem = problem_of(done.rc, done.events, done.said, run.host.name)
+    if phase is Phase.ABSENT:
+        _take_away(run)
+    return problem
+
+
+def _quiet(run: Up) -> None:
+    """Minikube looks for newer releases of itself at each start, which a closed network makes it wait for."""
+    run_minikube(run.session, [MINIKUBE, "config", "set", "WantUpdateNotification", "false"], timeout_s=60.0)
+
+
+def _take_away(run: Up) -> None:
+    """Delete the half-made profile of this run."""
+    run.view.task(run.host.name, STEP, "Clean up | Delete the profile that came to nothing")
+    run_minikube(run.session, [MINIKUBE, "delete", "--profile", run.options.profile], timeout_s=DELETE_S)
+
+
+def _tell(run: Up, event: Event) -> None:
+    if isinstance(event, Step):
+        run.view.task(run.host.name, STEP, f"Start {event.number} of {event.total} | {event.message}")
+    elif isinstance(event, Download):
+        percent = f" {event.percent:.0f} %" if event.percent is not None else ""
+        run.view.task(run.host.name, STEP, f"Download | {event.artifact}{percent}")
+    elif isinstance(event, Remark) and event.warning:
+        run.notes.append(event.message.splitlines()[0])
+
+
+def current_context(seen: Seen) -> str:
+    """The current context of the user's kubeconfig there; empty when there is none, or no kubeconfig."""
+    try:
+        found = yaml.safe_load(seen.kubeconfig) or {}
+        return str(found.get("current-context") or "")
+    except (yaml.YAMLError, AttributeError):
+        return ""
