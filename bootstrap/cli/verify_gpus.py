@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,13 +10,33 @@ import typer
 from bootstrap.cli import options
 from bootstrap.cli.minikube import place
 from bootstrap.cli.session import Answer, Output, Session
+from bootstrap.errors import usage_error
 
 
 def verify_gpus(
     context: typer.Context,
-    inventory: options.Inventory,
+    inventory: Annotated[
+        Path | None,
+        typer.Option(
+            "--inventory",
+            "-i",
+            envvar="GPUCTL_INVENTORY",
+            help="Inventory: a file or directory.  [default, with --profile: this machine]",
+            metavar="PATH",
+        ),
+    ] = None,
     limit: options.Limit = None,
-    profile: place.Profile = "gpuctl",
+    profile: Annotated[
+        str,
+        typer.Option(
+            "--profile",
+            "-p",
+            envvar="GPUCTL_MINIKUBE_PROFILE",
+            help="Profile of minikube.  [default, with an inventory: gpuctl]",
+            metavar="NAME",
+        ),
+    ] = "",
+    host: place.Host = "",
     timeout: Annotated[
         float,
         typer.Option(
@@ -37,20 +58,23 @@ def verify_gpus(
     """
 
     def body(session: Session) -> Answer:
+        from bootstrap.minikube.options import DEFAULT_PROFILE
         from bootstrap.minikube.verify import verify_gpus as run_verify
         from bootstrap.ui.verification import verify_screen
         from bootstrap.ui.view import JsonView, view_for
         from bootstrap.verify.requests import VerifyRequest
 
+        if inventory is None and not profile:
+            raise usage_error("nothing is named to look at", "give --inventory, or the --profile of minikube here")
         request = VerifyRequest(
-            inventory=inventory,
+            inventory=place.file_of(session, inventory, host),
             run=session.run,
             access=options.access(
                 session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
             ),
             limit=options.names(limit),
             timeout_s=timeout,
-            profile=profile,
+            profile=profile or DEFAULT_PROFILE,
         )
         if output is Output.JSON:
             result = run_verify(request, JsonView())

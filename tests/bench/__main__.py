@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 # In this order; each is a module here with figures().
-PARTS = ("command_line", "components", "hosts", "cluster", "launch")
+PARTS = ("command_line", "components", "hosts", "cluster", "launch", "minikube")
 
 
 def main(parts: list[str]) -> int:

@@ -69,19 +69,30 @@ def inventory_of(session: Session, path: Path | None, host: str) -> Loaded:
     from bootstrap.inventory.load import load_inventory
     from bootstrap.plan.minikube_plan import require_minikube
 
-    if path is None:
-        name, variables = _given(host)
-        words = " ".join(f"{variable}={value}" for variable, value in variables.items())
-        path = session.run.path / "inventory.ini"
-        path.write_text(f"[minikube]\n{name} {words}\n", encoding="utf-8")
-    elif host:
-        raise _both()
+    path = file_of(session, path, host)
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(load_inventory, path)
         import_module("bootstrap.probe.connect")  # a tenth of a second, while another process reads the inventory
         inventory = loading.result()
     require_minikube(inventory)
     return inventory
+
+
+def file_of(session: Session, path: Path | None, host: str) -> Path:
+    """The inventory that was named, or one in the run directory that is made of the host, unread.
+
+    Raises:
+        GpuctlError: both were given, or the host is no name (2).
+    """
+    if path is not None:
+        if host:
+            raise usage_error("--inventory and --host exclude one another", "give one of them")
+        return path
+    name, variables = _given(host)
+    words = " ".join(f"{variable}={value}" for variable, value in variables.items())
+    made = session.run.path / "inventory.ini"
+    made.write_text(f"[minikube]\n{name} {words}\n", encoding="utf-8")
+    return made
 
 
 def connection_of(session: Session, path: Path | None, host: str) -> Loaded:
@@ -106,10 +117,6 @@ def _given(host: str) -> tuple[str, dict[str, str]]:
     if not _HOST.fullmatch(address) or (user and not _USER.fullmatch(user)):
         raise usage_error(f"--host {host} is not of the form [USER@]HOST", "name a host as ssh would, or an address")
     return address, {"ansible_host": address} | ({"ansible_user": user} if user else {})
-
-
-def _both() -> Exception:
-    return usage_error("--inventory and --host exclude one another", "give one of them")
 
 
 def named(path: Path | None, host: str) -> list[str]:
