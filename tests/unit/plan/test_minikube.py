@@ -20,11 +20,11 @@ from bootstrap.inventory.model import Inventory
 from bootstrap.inventory.schema import component_named
 from bootstrap.plan.compare import changed_arguments
 from bootstrap.plan.digests import argument_digests, role_digest
-from bootstrap.plan.minikube_plan import adopts_docker, refuse_minikube
+from bootstrap.plan.minikube_plan import adopts_docker, needs_profile, refuse_minikube
 from bootstrap.plan.model import Effect
 from bootstrap.plan.planner import Decision, decide
 from bootstrap.plan.survey import examine
-from bootstrap.probe.facts import HostFacts
+from bootstrap.probe.facts import HostFacts, KubeFacts, NodeFacts
 from bootstrap.rundir import RunDirectory
 from tests.unit.factories import host_facts, inventory, minikube_inventory
 
@@ -178,3 +178,62 @@ def test_commands_of_node_clusters_refuse_it(monkeypatch: pytest.MonkeyPatch, tm
             command()
         assert caught.value.exit_code is ExitCode.SETTINGS
         assert [(p.code, p.fix) for p in caught.value.problems] == [("minikube-inventory", "run `gpuctl minikube up`")]
+
+
+def with_services(*groups: str, **settings: Any) -> Inventory:
+    lab = minikube_inventory(explicit={"launch_agent_entity": "vision", "launch_agent_queues": ["gpus"], **settings})
+    host = replace(lab.hosts[0], groups=lab.hosts[0].groups | set(groups))
+    return replace(lab, hosts=(host,))
+
+
+def profile(address: str = "192.168.49.2", **receipts: Any) -> KubeFacts:
+    node = NodeFacts("gpuctl", True, "", "u", "v1.36.3", address, 2, 2, False, {})
+    return KubeFacts(version="v1.36.3", nodes=(node,), receipts=receipts)
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0f1e2d3c4b5a69788796a5b4c3d2e1f001234567")
+
+
+@pytest.mark.usefixtures("key")
+def test_an_agent_and_an_export_beside_the_profile() -> None:
+    facts = host_facts("box", gpus=2)
+    found = decide(with_services("launch_agent", "nfs_server"), {"box": facts})
+    assert components(found) == [
+        *ALL[:3], "nvidia_container_toolkit", "nfs_server", "minikube", "nfs_volumes", "launch_agent",
+        "launch_agent_host",
+    ]  # fmt: skip
+    waiting = [name for name in components(found) if needs_profile(component_named(name))]
+    assert waiting == ["nfs_server", "nfs_volumes", "launch_agent", "launch_agent_host"]
+
+
+@pytest.mark.usefixtures("key")
+def test_the_export_goes_to_the_node_alone_and_keeps_to_it_while_the_profile_is_stopped() -> None:
+    lab = with_services("nfs_server")
+    running = replace(host_facts("box"), kube=profile())
+    first = decide(lab, {"box": running})
+    values = first.arguments.by_host["box"]
+    assert values["nfs_server_clients"] == ["192.168.49.2"]
+    assert values["nfs_volumes_server_address"] == "host.minikube.internal"
+    assert values["nfs_volumes_wanted"]
+    stopped = replace(installed(first, running), kube=KubeFacts(error="no route to host"))
+    again = decide(lab, {"box": stopped})
+    assert again.arguments.by_host["box"]["nfs_server_clients"] == ["192.168.49.2"]
+    assert components(again) == ["nfs_volumes"]  # what the profile holds is known when it runs
+
+
+@pytest.mark.usefixtures("key")
+def test_an_agent_of_a_profile_that_was_made_anew_gets_its_new_access() -> None:
+    lab = with_services("launch_agent")
+    made = replace(host_facts("box"), kube=profile())
+    first = decide(lab, {"box": made})
+    after = replace(installed(first, made), kube=profile())  # no receipt in this profile
+    assert components(decide(lab, {"box": after})) == ["launch_agent", "launch_agent_host"]
+
+
+def test_a_profile_whose_agent_nobody_asks_for_any_more_keeps_it() -> None:
+    facts = replace(host_facts("box"), kube=profile(launch_agent={"state": "complete"}))
+    found = decide(minikube_inventory(), {"box": facts})
+    assert "launch_agent" not in components(found)
+    assert found.plan.extra == ("cluster: launch_agent is installed, and the inventory does not ask for it (any more)",)
