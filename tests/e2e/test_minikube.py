@@ -1,14 +1,16 @@
 """One machine: from no Docker to pods that compute on its GPUs, with the real minikube on a test host.
 
 The node image is a stand-in made of Debian packages (components/kicbase), the GPUs are simulated; minikube, Docker,
-Kubernetes, the container toolkit and the device plugin are the real ones, without internet. The tests build on one
-another, in the order of the file.
+Kubernetes, the container toolkit and the device plugin are the real ones, without internet. First over ssh, as root;
+then as a person on the machine itself, with the Launch agent, whose server is the double in tests/doubles/wandb_api.
+The tests build on one another, in the order of the file.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,8 +18,11 @@ from typing import Any
 
 import pytest
 
-from bootstrap.testvm import components
+from bootstrap.testvm import components, state
+from bootstrap.testvm.names import LabPaths
+from tests.doubles import wandb_api
 from tests.e2e.conftest import made_lab
+from tests.e2e.researcher import PASSWORD, Researcher
 from tests.e2e.tool import GPUCTL, Lab
 
 pytestmark = pytest.mark.e2e
@@ -25,6 +30,9 @@ LANE_COST_S = 600  # two cores, everything built, another lane beside it
 COLD_COST_S = 1800  # minikube, cri-dockerd, Docker's packages and the node image come first
 PROFILE = "e2e"
 COUNT = "import os; print(sum(name[:6] == 'nvidia' and name[6:].isdigit() for name in os.listdir('/dev')))"
+QUEUE, ENTITY = "gpus", "vision"
+UNIT = "gpuctl-launch-agent.service"
+_HERE = "mk1 ansible_connection=local"
 SIZE = ("--cpus", "2", "--memory", "4g")
 
 
@@ -163,3 +171,69 @@ def test_docker_without_the_toolkit_is_named_and_the_profile_taken_away(machine:
     assert failed["errors"]
     assert machine.objects() == []
     machine.ssh("mv", "/usr/bin/gone", "/usr/bin/nvidia-container-runtime")
+
+
+class Workstation(Researcher):
+    """The same host for the person who works there."""
+
+    def __init__(self, lab: Lab, server: Any) -> None:
+        super().__init__(lab, "mk1")
+        ca = (LabPaths.of(lab.name).state / "mirror" / "ca.pem").read_text()
+        kept = [line for line in lab.inventory.read_text().splitlines() if not line.startswith("ansible_")]
+        text = "\n".join(kept).replace(next(line for line in kept if line.startswith("mk1 ")), _HERE)
+        self.write("ca.pem", ca)
+        self.inventory = self.write("here.ini", re.sub(r"(?m)^cluster_ca_file=.*", "cluster_ca_file=ca.pem", text))
+        password = self.write("password", f"{PASSWORD}\n")
+        self.environment = {
+            "WANDB_BASE_URL": server.url, "WANDB_API_KEY": server.api_key, "WANDB_ENTITY": ENTITY,
+            "GPUCTL_BECOME_PASSWORD_FILE": password,
+        }  # fmt: skip
+
+    def minikube(self, verb: str, *options: str, expect: int = 0) -> dict[str, Any]:
+        """`gpuctl minikube VERB` on this machine; the inventory says where the lab's packages come from."""
+        named = ("--inventory", self.inventory) if verb in {"up", "start"} else ()
+        return self.gpuctl("minikube", verb, *named, *options, expect=expect)
+
+    def agent(self) -> str:
+        return self.lab.ssh(self.host, "systemctl", "is-active", UNIT, expect=None).strip()
+
+
+@pytest.fixture(scope="module")
+def workstation(machine: Machine) -> Iterator[Workstation]:
+    record = state.load(LabPaths.of(machine.lab.name))
+    assert record is not None
+    with wandb_api.running(address=(str(record.subnet.gateway), 0), teams=[ENTITY]) as server:
+        yield Workstation(machine.lab, server)
+
+
+def test_who_may_not_use_docker_is_told_so_before_anything_is_changed(workstation: Workstation) -> None:
+    refused = workstation.minikube("up", *SIZE, expect=4)
+    assert [error["code"] for error in refused["errors"]] == ["minikube-docker-denied"]
+    assert "--docker-group" in refused["errors"][0]["fix"]
+
+
+def test_from_a_queue_to_two_of_eight_gpus_as_cdi_devices(workstation: Workstation) -> None:
+    workstation.gpuctl("launch", "queue", "apply", QUEUE, "--preset", "job", "--cpu", "1", "--memory", "1Gi")
+    agent = ("--launch-agent", "-q", QUEUE, "-j", "2")
+    done = workstation.minikube("up", "--gpus", "nvidia.com", *SIZE, "--docker-group", *agent)["data"]
+    assert (done["host"], done["started"], done["gpus"], done["queues"]) == ("mk1", True, 8, [QUEUE])
+    workstation.gpuctl("launch", "test", "-q", QUEUE, "--gpus", "2", "--context", "gpuctl")
+
+
+def test_less_asked_for_takes_nothing_away(workstation: Workstation) -> None:
+    """Neither the person out of the group docker nor the agent from its queues."""
+    done = workstation.minikube("up")["data"]
+    assert not done["started"]
+    assert [outcome["changed"] for outcome in done["outcomes"]] == [0]
+    assert workstation.minikube("status")["data"]["gpus"] == 8
+    assert workstation.agent() == "active"
+
+
+def test_the_agent_stops_and_starts_with_its_profile(workstation: Workstation) -> None:
+    workstation.minikube("stop")
+    assert workstation.agent() == "inactive"
+    assert workstation.minikube("start")["data"]["gpus"] == 8
+    assert workstation.agent() == "active"
+    workstation.minikube("down", "--yes")
+    assert workstation.agent() == "inactive"
+    assert workstation.lab.ssh("mk1", "docker", "ps", "--all", "--quiet") == ""
