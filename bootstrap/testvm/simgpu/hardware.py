@@ -19,12 +19,15 @@ from pathlib import Path
 
 from bootstrap import content
 
-STATE_TARGET = "/var/lib/gpuctl-lab/gpus"
-"""Where a lab host sees the state; the doubles know this path."""
+STATE_TARGET = "/opt/gpuctl-lab/gpus"
+"""Where a lab host sees the state; the doubles know this path.
+
+Not below /var, /run or /tmp: in minikube's node these are mounts of their own, which Docker lays over what CDI put there.
+"""
 PCI_TARGET = "/sys/bus/pci/devices"
 PROC_TARGET = "/proc/driver"
-MODULE_PROC = "/run/nvidia-simulated/proc"
-"""Where /proc/driver/nvidia leads: nowhere until the driver package "loads" the module there; a reboot empties /run."""
+MODULE_PROC = "/dev/gpuctl-lab/module"
+"""Where /proc/driver/nvidia leads: nowhere until the driver package "loads" the module there; a reboot empties /dev."""
 MAX_GPUS = 16
 """As many as the doubles keep room for (SIM_MAX_GPUS)."""
 

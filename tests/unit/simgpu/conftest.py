@@ -45,16 +45,16 @@ class Host:
 
     def give(self, *minors: int) -> None:
         """Make exactly these device nodes visible, as a container runtime does for a pod."""
-        for node in (self.root / "dev").iterdir():
+        for node in (self.root / "dev").glob("nvidia*"):
             node.unlink()
         for name in ("nvidiactl", *(f"nvidia{minor}" for minor in minors)):
             (self.root / "dev" / name).touch()
 
     def load_module(self, text: str = PROC_TEXT) -> None:
-        (self.root / "run/nvidia-simulated/proc/version").write_text(text, encoding="ascii")
+        (self.root / "dev/gpuctl-lab/module/version").write_text(text, encoding="ascii")
 
     def unload_module(self) -> None:
-        (self.root / "run/nvidia-simulated/proc/version").unlink()
+        (self.root / "dev/gpuctl-lab/module/version").unlink()
 
     def smi(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {"LD_LIBRARY_PATH": str(self.built), "GPUCTL_SIM_ROOT": str(self.root)}
@@ -67,9 +67,9 @@ def make_host(tmp_path: Path, built: Path, monkeypatch: pytest.MonkeyPatch) -> C
     def make(model: str, count: int) -> Host:
         host = Host(tmp_path / "root", tmp_path / "host", built)
         hardware.prepare(host.files, model, count, "seed")
-        for directory in ("dev", "run/nvidia-simulated/proc", "var/lib/gpuctl-lab"):
+        for directory in ("dev/gpuctl-lab/module", "opt/gpuctl-lab"):
             (host.root / directory).mkdir(parents=True)
-        (host.root / "var/lib/gpuctl-lab/gpus").symlink_to(host.files / "gpus")
+        (host.root / "opt/gpuctl-lab/gpus").symlink_to(host.files / "gpus")
         host.load_module()
         host.give(*range(count))
         monkeypatch.setenv("GPUCTL_SIM_ROOT", str(host.root))

@@ -9,7 +9,7 @@ from bootstrap.testvm.simgpu import hardware
 
 def test_binds_cover_what_a_machine_with_its_own_driver_would_show(tmp_path: Path) -> None:
     binds = {bind.target: bind for bind in hardware.prepare(tmp_path, "none", 0, "s")}
-    assert set(binds) == {"/sys/bus/pci/devices", "/proc/driver", "/var/lib/gpuctl-lab/gpus"}
+    assert set(binds) == {"/sys/bus/pci/devices", "/proc/driver", "/opt/gpuctl-lab/gpus"}
     assert all(bind.read_only and bind.source.is_dir() for bind in binds.values())
     assert list(binds["/sys/bus/pci/devices"].source.iterdir()) == []
     assert hardware.gpus(tmp_path) == []

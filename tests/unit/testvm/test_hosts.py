@@ -114,9 +114,9 @@ def test_the_first_unit_of_a_host_is_a_valid_script(tmp_path: Path) -> None:
 
 
 def test_binds_below_proc_and_sys_go_over_run() -> None:
-    plain = seed.HostBind(2, "/s/gpus", "/var/lib/gpuctl-lab/gpus", read_only=True)
+    plain = seed.HostBind(2, "/s/gpus", "/opt/gpuctl-lab/gpus", read_only=True)
     kernel = seed.HostBind(0, "/s/pci", "/sys/bus/pci/devices", read_only=True)
-    assert (plain.staged, plain.option) == (False, "--bind-ro=/s/gpus:/var/lib/gpuctl-lab/gpus")
+    assert (plain.staged, plain.option) == (False, "--bind-ro=/s/gpus:/opt/gpuctl-lab/gpus")
     assert (kernel.staged, kernel.option) == (True, "--bind-ro=/s/pci:/run/gpuctl-lab/binds/0")
 
 

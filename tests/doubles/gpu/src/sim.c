@@ -9,9 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define STATE_FILE "/var/lib/gpuctl-lab/gpus/state"
+#define STATE_FILE "/opt/gpuctl-lab/gpus/state"
 #define HELPER "/usr/bin/nvidia-modprobe"
-#define MODULE_FILE "/run/nvidia-simulated/proc/version"
+#define MODULE_FILE "/dev/gpuctl-lab/module/version"
 
 static const struct {
     const char *name;
