@@ -91,7 +91,7 @@ def _on_host(lab: Lab, command: str) -> float:
     """Seconds that a command takes there, as the host's own clock has it."""
     script = f"({command}) >/tmp/said 2>&1 || {{ cat /tmp/said >&2; exit 1; }}"
     script = f"export PATH=/usr/local/bin:$PATH; a=$(date +%s%N); {script}; echo $(($(date +%s%N) - a))"
-    return int(lab.ssh("mk1", "sh", "-c", script)) / 1e9
+    return int(lab.ssh("mk1", "sh", "-c", script, deadline_s=600)) / 1e9
 
 
 def _until_gpus(lab: Lab) -> float:

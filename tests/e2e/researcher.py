@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.tool import Lab
+from tests.e2e.tool import DEADLINE_S, Lab
 
 ROOT = Path(__file__).parents[2]
 USER, PASSWORD = "ann", "correct horse"
@@ -52,7 +52,8 @@ class Researcher:
         """A command as that person, in their folder; also what it says on standard error."""
         assigned = [f"{name}={value}" for name, value in self.environment.items()]
         line = f"cd {_HOME} && {shlex.join(['env', *assigned, *command])} 2>&1"
-        return self.lab.ssh(self.host, "su", "-", USER, "-c", f"{line} < /dev/null", expect=expect)
+        command_line = ("su", "-", USER, "-c", f"{line} < /dev/null")
+        return self.lab.ssh(self.host, *command_line, expect=expect, deadline_s=DEADLINE_S)
 
     def gpuctl(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
         """`gpuctl ... --output json`: its document."""

@@ -185,8 +185,8 @@ class Workstation(Researcher):
         self.inventory = self.write("here.ini", re.sub(r"(?m)^cluster_ca_file=.*", "cluster_ca_file=ca.pem", text))
         password = self.write("password", f"{PASSWORD}\n")
         self.environment = {
-            "WANDB_BASE_URL": server.url, "WANDB_API_KEY": server.api_key, "WANDB_ENTITY": ENTITY,
-            "GPUCTL_BECOME_PASSWORD_FILE": password,
+            "WANDB_BASE_URL": server.url, "WANDB_ENTITY": ENTITY, "GPUCTL_BECOME_PASSWORD_FILE": password,
+            "GPUCTL_API_KEY_FILE": self.write("wandb.key", f"{server.api_key}\n"),
         }  # fmt: skip
 
     def minikube(self, verb: str, *options: str, expect: int = 0) -> dict[str, Any]:

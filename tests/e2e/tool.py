@@ -85,7 +85,7 @@ class Lab:
         steps = self.json("plan", *self.named)["data"]["plan"]["steps"]
         return {f"{step['host']} {step['component']}": "; ".join(step["reasons"]) for step in steps}
 
-    def ssh(self, host: str, *command: str, expect: int | None = 0, stdin: str = "") -> str:
+    def ssh(self, host: str, *command: str, expect: int | None = 0, stdin: str = "", deadline_s: float = 120.0) -> str:
         """Run a command on a host, with plain ssh."""
         from bootstrap.testvm.lab import ssh_command
 
@@ -94,7 +94,7 @@ class Lab:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=deadline_s,
             check=False,
         )
         if expect is not None:
