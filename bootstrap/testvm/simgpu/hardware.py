@@ -22,7 +22,8 @@ from bootstrap import content
 STATE_TARGET = "/opt/gpuctl-lab/gpus"
 """Where a lab host sees the state; the doubles know this path.
 
-Not below /var, /run or /tmp: in minikube's node these are mounts of their own, which Docker lays over what CDI put there.
+Nothing of it is below /var, /run or /tmp: minikube's node has mounts of its own there, which Docker makes after those
+of CDI and so lays over them.
 """
 PCI_TARGET = "/sys/bus/pci/devices"
 PROC_TARGET = "/proc/driver"

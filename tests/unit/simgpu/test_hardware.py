@@ -15,6 +15,11 @@ def test_binds_cover_what_a_machine_with_its_own_driver_would_show(tmp_path: Pat
     assert hardware.gpus(tmp_path) == []
 
 
+@pytest.mark.parametrize("path", [hardware.STATE_TARGET, hardware.MODULE_PROC])
+def test_what_containers_are_shown_is_not_covered_in_a_node_of_minikube(path: str) -> None:
+    assert not any(Path(path).is_relative_to(mount) for mount in ("/var", "/run", "/tmp", "/usr/lib/modules"))
+
+
 @pytest.mark.parametrize(("model", "device"), [("a100", "0x20b0"), ("h100", "0x2330"), ("t4", "0x1eb8")])
 def test_pci_tree(tmp_path: Path, model: str, device: str) -> None:
     hardware.prepare(tmp_path, model, 3, "s")
