@@ -51,6 +51,23 @@ def rivals(host: Host, facts: HostFacts) -> Iterator[Finding]:
         yield say.refuse("its command docker is podman's", "run there: apt-get remove podman-docker")
 
 
+def masked(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """Somebody wants it not to run, which is not for gpuctl to undo."""
+    if "masked" in facts.units.get("docker.service", ""):
+        yield Say(host.name, "minikube-docker-away").refuse(
+            "docker.service is masked, so Docker cannot run", "run there: systemctl unmask docker.service docker.socket"
+        )
+
+
+def hardened(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """The kernel hardens what BPF programs are compiled to; a minikube node with GPUs cannot work with that."""
+    if facts.bpf_jit_harden and not host.settings["kube_host_bpf_jit_harden_off"]:
+        yield Say(host.name, "minikube-bpf-jit-harden").refuse(
+            f"net.core.bpf_jit_harden is {facts.bpf_jit_harden} on the host, and a minikube node fails with that",
+            "set kube_host_bpf_jit_harden_off=true, or run there: sysctl -w net.core.bpf_jit_harden=0",
+        )
+
+
 def room(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """Space for images: a warning, since many hosts have most of them already."""
     free = facts.disk_free_bytes.get(DATA)

@@ -52,6 +52,8 @@ NODE_CHECKS: tuple[HostCheck, ...] = (
 MINIKUBE_CHECKS: tuple[HostCheck, ...] = (
     docker.too_old,
     docker.rivals,
+    docker.masked,
+    docker.hardened,
     docker.room,
     *GPU_CHECKS,
 )

@@ -152,6 +152,12 @@ def inotify() -> dict[str, int]:
     return found
 
 
+def bpf_jit_harden() -> int | None:
+    """net.core.bpf_jit_harden, which only root may read and only the host's own network has."""
+    value = read_line("/proc/sys/net/core/bpf_jit_harden")
+    return None if value is None else int(value)
+
+
 def secure_boot() -> bool | None:
     """Whether UEFI Secure Boot is on; None when there is no such variable to read."""
     for path in glob.glob("/sys/firmware/efi/efivars/SecureBoot-*"):

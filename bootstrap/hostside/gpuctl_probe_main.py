@@ -94,7 +94,9 @@ def collect() -> dict[str, Any]:
     seen.one("swap", system.swap, [])
     seen.one("cgroup_version", lambda: system.cgroup_version(read_text("/proc/self/mountinfo")))
     seen.one("kernel_modules", system.kernel_modules, {})
-    for name in ("inotify", "secure_boot", "time_synchronised", "package_lock", "lock_holder", "unfinished"):
+    for name in ("inotify", "bpf_jit_harden", "secure_boot", "time_synchronised"):
+        seen.one(name, getattr(system, name))
+    for name in ("package_lock", "lock_holder", "unfinished"):
         seen.one(name, getattr(system, name))
     for name in ("addresses", "macs", "listeners", "resolv_loop", "proxies"):
         seen.one(name, getattr(network, name))

@@ -12,9 +12,11 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube.look import Seen
 from bootstrap.minikube.options import ProfileOptions
-from bootstrap.minikube.state import Phase, differences, parts_of, phase_of
+from bootstrap.minikube.state import Phase, differences, megabytes, parts_of, phase_of
+from bootstrap.probe.facts import HostFacts
 
 OLDEST_DOCKER = 25  # the first with CDI, by which --gpus nvidia.com gives devices
+LEAST_MB, LEAST_CPUS = 1800, 2  # as minikube has them, where it is not forced (cmd/minikube/cmd/start_flags.go)
 _MISSING = 127
 _JOIN = "give `gpuctl minikube up --docker-group`; who is in that group is as good as root"
 
@@ -78,7 +80,8 @@ def check_profile(seen: Seen, options: ProfileOptions, host: str, *, local: bool
         GpuctlError: exit 4; nothing was changed.
     """
     problem = (
-        _broken(seen, options.profile)
+        _named(seen, options.profile)
+        or _broken(seen, options.profile)
         or _different(seen, options)
         or _taken(seen, options.profile)
         or (_new(seen, options, local=local) if seen.config is None else None)
@@ -87,11 +90,56 @@ def check_profile(seen: Seen, options: ProfileOptions, host: str, *, local: bool
         raise GpuctlError(ExitCode.PREFLIGHT, replace(problem, host=host))
 
 
+def check_name(seen: Seen, profile: str, host: str) -> None:
+    """Refuse to have minikube stop or delete somebody's container: it goes by the name where it has a record of it.
+
+    Raises:
+        GpuctlError: exit 4; nothing was changed.
+    """
+    if (seen.config is not None or seen.folder) and "container" in seen.taken and (found := _named(seen, profile)):
+        raise GpuctlError(ExitCode.PREFLIGHT, replace(found, host=host))
+
+
+def _named(seen: Seen, profile: str) -> Problem | None:
+    """Minikube would make somebody's volume or network part of a new profile, and fail of a container."""
+    taken = [kind for kind in seen.taken if kind == "container" or seen.config is None]
+    if not taken:
+        return None
+    words = f"Docker has a {' and a '.join(taken)} {profile} already, not of minikube's making"
+    return Problem("minikube-name-taken", words, "choose another --profile, or rename or remove that")
+
+
+def check_size(seen: Seen, options: ProfileOptions, facts: HostFacts) -> None:
+    """Refuse a new profile that the machine has no room for, or that Kubernetes does not start in.
+
+    Minikube looks at neither when it is forced, and waits for many minutes for a node that is too small.
+
+    Raises:
+        GpuctlError: exit 4; nothing was changed.
+    """
+    if seen.config is not None:
+        return
+    has_mb, wants_mb = facts.memory_bytes >> 20, megabytes(options.memory)
+    wants_cpus = int(options.cpus) if options.cpus.isdecimal() else None
+    sizes = (("memory", wants_mb, has_mb, LEAST_MB, " MB"), ("cpus", wants_cpus, facts.cpus, LEAST_CPUS, ""))
+    problems = []
+    for name, wanted, has, least, unit in sizes:
+        if wanted is not None and 0 < has < wanted:  # a host that does not say what it has is believed
+            words = f"--{name} {wanted}{unit}, and the machine has {has}{unit}"
+            problems.append(Problem("minikube-resources", words, f"ask for less with --{name}", facts.host))
+        elif wanted is not None and wanted < least and not options.force:
+            words = f"--{name} {wanted}{unit}: Kubernetes needs {least}{unit} to start"
+            problems.append(Problem("minikube-resources", words, f"ask for more with --{name}", facts.host))
+    if problems:
+        raise GpuctlError(ExitCode.PREFLIGHT, *problems)
+
+
 def _broken(seen: Seen, profile: str) -> Problem | None:
     if phase_of(seen) is not Phase.BROKEN:
         return None
     record = "minikube's record" if seen.config is not None else "no record of minikube's"
     container = f"a container that is {seen.container}" if seen.container else "no container"
+    container += "".join(f", a {kind}" for kind in seen.remains)
     words = f"profile {profile} is half there: {record}, {container}"
     return Problem("minikube-profile-broken", words, f"`gpuctl minikube down --profile {profile}` takes the rest away")
 

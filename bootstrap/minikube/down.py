@@ -10,13 +10,13 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.kube.kubeconfig import context_name
 from bootstrap.minikube.access import halt_agent, take_access
-from bootstrap.minikube.checks import check_docker
+from bootstrap.minikube.checks import check_docker, check_name
 from bootstrap.minikube.command import MINIKUBE
 from bootstrap.minikube.connection import connected
 from bootstrap.minikube.contexts import forget
 from bootstrap.minikube.events import Step
 from bootstrap.minikube.failures import problem_of
-from bootstrap.minikube.look import Seen, look
+from bootstrap.minikube.look import LABEL, Seen, look
 from bootstrap.minikube.model import DownResult, MinikubeRequest, StatusResult
 from bootstrap.minikube.process import run_minikube
 from bootstrap.minikube.seed import purge
@@ -26,8 +26,6 @@ from bootstrap.progress import Progress
 
 _TIMEOUT_S = 300.0
 _STEP = "minikube"
-# What bears a profile's name, whoever made it: minikube labels all that it makes.
-_LABEL = "name.minikube.sigs.k8s.io="
 
 
 def status(request: MinikubeRequest) -> StatusResult:
@@ -89,6 +87,7 @@ def _ended(request: MinikubeRequest, progress: Progress, verb: str, *, missing_o
     with connected(request.inventory, request.access) as session:
         seen = look(session, host, request.profile)
         check_docker(seen, host)
+        check_name(seen, request.profile, host)
         before = phase_of(seen)
         if before is Phase.ABSENT and not missing_ok:
             raise GpuctlError(ExitCode.NOT_READY, _unknown(request.profile, host))
@@ -180,7 +179,7 @@ def _left(session: Session, seen: Seen, profile: str) -> Iterator[str]:
     if seen.config is not None or seen.folder:
         yield f"its record in {seen.home}/.minikube/profiles"
     for kind in ("container", "volume", "network"):
-        argv = ["docker", kind, "ls", "--quiet", "--filter", f"label={_LABEL}{profile}"]
+        argv = ["docker", kind, "ls", "--quiet", "--filter", f"label={LABEL}={profile}"]
         found = session.run([*argv, "--all"] if kind == "container" else argv, timeout_s=30.0)
         if found.rc:
             yield f"perhaps a {kind}: Docker does not say"

@@ -95,7 +95,7 @@ _RULES = (
         "the machine has less than the profile asks for",
         "free it, or ask for less with --cpus, --memory, --disk-size",
         name=r"RSRC_\w+|GUEST_PROVISION_NOSPACE",
-        text=r"no space left on device|has only \d+MB memory but you specified",
+        text=r"no space left on device|has only \d+MB memory but you specified|range of CPUs is from",
     ),
     _Rule(
         "minikube-version",

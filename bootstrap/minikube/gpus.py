@@ -11,6 +11,7 @@ from bootstrap.errors import Problem
 from bootstrap.minikube.look import Seen
 from bootstrap.probe.session import Session
 
+PULLING_S = 60.0  # the kubelet has tried three times by then
 _PAUSE_S = 1.0
 _SELECTOR = "name=nvidia-device-plugin-ds"
 _PULLING = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
@@ -28,6 +29,7 @@ def wait_for_gpus(
 ) -> tuple[Seen, Problem | None]:
     """The node as it was seen last, and what is wrong if it offers fewer than `expected` GPUs after that time."""
     end = time.monotonic() + deadline_s
+    pulled = time.monotonic()  # when the plugin was last seen not to wait for its image
     while True:
         seen = look()
         gpus = seen.node.gpus if seen.node else 0
@@ -43,7 +45,8 @@ def wait_for_gpus(
         else:
             plugin = _plugin(session, profile, seen)
             said(f"{gpus} of {expected} GPUs allocatable; device plugin: {plugin}")
-            if late:
+            pulled = pulled if _pulling(plugin) else time.monotonic()
+            if late or time.monotonic() - pulled > PULLING_S:
                 return seen, _short(gpus, expected, plugin, host, deadline_s)
         time.sleep(_PAUSE_S)
 
@@ -61,13 +64,17 @@ def _lost(gpus: int, expected: int, host: str) -> Problem:
 
 
 def _short(gpus: int, expected: int, plugin: str, host: str, waited_s: float) -> Problem:
-    if plugin.split(":")[0] in _PULLING:
+    if _pulling(plugin):
         words = f"the device plugin's image cannot be pulled ({plugin}); minikube names it by its digest"
         fix = "reach its registry, or bring the image in a bundle with addon_images in bundle.json"
         return Problem("minikube-addon-image", words, fix, host)
     words = f"{gpus} of {expected} GPUs are allocatable after {waited_s:.0f} s; device plugin: {plugin}"
     fix = "`gpuctl verify-gpus` names the first broken layer; `minikube kubectl -- logs -n kube-system -l " + _SELECTOR
     return Problem("minikube-gpus-missing", words, fix + "` has the plugin's own words", host)
+
+
+def _pulling(plugin: str) -> bool:
+    return plugin.split(":")[0] in _PULLING
 
 
 def _plugin(session: Session, profile: str, seen: Seen) -> str:

@@ -20,7 +20,10 @@ from bootstrap.probe.ssh_errors import ConnectFailure
 BUNDLE = "/var/lib/gpuctl/minikube-bundle"
 _TIMEOUT_S = 60.0
 _PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-_ASKED = ("version", "docker", "container", "kubelet", "node")
+_KINDS = ("container", "volume", "network")  # what Docker has under a profile's name
+_ASKED = ("version", "docker", "kubelet", "node", *_KINDS)
+# Minikube labels all that it makes with the name of the profile.
+LABEL = "name.minikube.sigs.k8s.io"
 # Standard library only, Python 3.8 and later. What asks other programs is asked side by side.
 _PROGRAM = r"""
 import concurrent.futures, glob, grp, json, os, pwd, subprocess, sys
@@ -53,7 +56,10 @@ asked = {
     "version": ["minikube", "version", "--short"],
     "docker": ["docker", "version", "--format", "{{json .Server}}"],
     "container": ["docker", "container", "inspect", "--format",
-                  '{"status": {{json .State.Status}}, "network": {{json .NetworkSettings}}}', profile],
+                  '{"status": {{json .State.Status}}, "network": {{json .NetworkSettings}}, '
+                  '"labels": {{json .Config.Labels}}}', profile],
+    "volume": ["docker", "volume", "inspect", "--format", '{"labels": {{json .Labels}}}', profile],
+    "network": ["docker", "network", "inspect", "--format", '{"labels": {{json .Labels}}}', profile],
 }
 if version:
     asked["kubelet"] = ["docker", "exec", profile, "systemctl", "is-active", "kubelet"]
@@ -73,7 +79,7 @@ except (KeyError, OSError):
     joined = False
 gpus = sum(map(is_gpu, glob.glob("/sys/bus/pci/devices/*")))
 found.update(uid=os.getuid(), joined=joined, home=home, config=config, folder=os.path.isdir(folder), gpus=gpus,
-             served=os.path.exists(os.path.join(access, profile + ".conf")),
+             served=os.path.exists(os.path.join(access, profile + ".conf")), profile=profile,
              bundle=read(os.path.join(bundle, "bundle.json")), kubeconfig=read(os.path.join(home, ".kube", "config")))
 print(json.dumps(found))
 """
@@ -107,7 +113,8 @@ class Seen:
 
     `served` is whether root has access to its API (bootstrap/minikube/access.py): an agent may live by it. `joined` is
     whether the user is a member of the group docker. `kubeconfig` is the text of the user's file there; it holds
-    secrets, and is in no repr.
+    secrets, and is in no repr. `taken` is what bears the profile's name in Docker and is not minikube's, `remains`
+    what is, beside the container.
     """
 
     root: bool
@@ -123,6 +130,8 @@ class Seen:
     bundle: Bundle = field(default_factory=Bundle)
     served: bool = False
     joined: bool = False
+    taken: tuple[str, ...] = ()
+    remains: tuple[str, ...] = ()
     kubeconfig: str = field(default="", repr=False)
 
     @property
@@ -173,7 +182,9 @@ def read_look(found: Mapping[str, Any]) -> Seen:
     text = found.get("bundle")
     config, kubeconfig = _object(found.get("config")), str(found.get("kubeconfig") or "")
     node = _node(said.get("node", Said()))
-    container = (_object(said["container"].out) or {}) if said["container"].rc == 0 else {}
+    named = {kind: _object(said[kind].out) or {} for kind in _KINDS if said[kind].rc == 0}
+    own = {kind: one for kind, one in named.items() if (one.get("labels") or {}).get(LABEL) == found["profile"]}
+    container = own.get("container", {})
     runs = container.get("status") == "running" and said.get("kubelet", Said()).out.strip() == "active"
     leads = reaches(kubeconfig, str((config or {}).get("Name") or ""), container.get("network") or {})
     return Seen(
@@ -190,6 +201,8 @@ def read_look(found: Mapping[str, Any]) -> Seen:
         bundle=parse_bundle(BUNDLE, text) if text else Bundle(),
         served=found.get("served") is True,
         joined=found.get("joined") is True,
+        taken=tuple(kind for kind in named if kind not in own),
+        remains=tuple(kind for kind in own if kind != "container"),
         kubeconfig=kubeconfig,
     )
 

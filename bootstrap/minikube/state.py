@@ -42,8 +42,8 @@ class Difference:
 
 
 def phase_of(seen: Seen) -> Phase:
-    """The phase; a container without a record, or a record without a container, is broken."""
-    if seen.config is None and not seen.container and not seen.folder:
+    """The phase; one of record and container without the other, or what is left of either, is broken."""
+    if seen.config is None and not seen.container and not seen.folder and not seen.remains:
         return Phase.ABSENT
     if not seen.docker_version:
         return Phase.UNKNOWN

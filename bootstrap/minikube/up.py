@@ -13,7 +13,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import LAUNCH_AGENT
 from bootstrap.inventory.overlay import with_settings
 from bootstrap.minikube.access import give_access
-from bootstrap.minikube.checks import check_host, check_member, check_profile
+from bootstrap.minikube.checks import check_host, check_member, check_profile, check_size
 from bootstrap.minikube.connection import connected
 from bootstrap.minikube.contexts import HomeContext, bring_home, credentials
 from bootstrap.minikube.gpus import wait_for_gpus
@@ -65,6 +65,8 @@ def _brought_up(request: UpRequest, given: ProfileOptions, view: ApplyView) -> U
             seen = look(session, host.name, given.profile)
             check_profile(seen, given, host.name, local=host.connection.local)
             probes = probing.result()
+            if isinstance(facts := probes[host.name], HostFacts):  # else there is a better reason to refuse
+                check_size(seen, given, facts)
             request = _with_members(request, seen, session.user, probes[host.name])
             run = Up(request, request.inventory.hosts[0], session, view, given)
             prepared = prepare(request.inventory, request.run, request.access, view, probes)
@@ -140,7 +142,7 @@ def _started(run: Up, seen: Seen, prepared: Prepared, begun: float) -> UpResult:
         # A start restarts what runs in the profile: a device plugin that has just begun, or a lost card, is no reason.
         run.view.started(run.host.name, STEP)
         seen, problem = _wait(run, PATIENCE_S)
-        if problem is None or problem.code == "gpu-missing":
+        if problem is None or not _cured_by_start(problem, seen):
             return _ended(run, seen, prepared, begun, problem, started=False)
     else:
         run.view.started(run.host.name, STEP)
@@ -149,6 +151,11 @@ def _started(run: Up, seen: Seen, prepared: Prepared, begun: float) -> UpResult:
         return _ended(run, run.look(), prepared, begun, problem, code=ExitCode.STEP_FAILED)
     seen, problem = _wait(run, GPUS_S)
     return _ended(run, seen, prepared, begun, problem)
+
+
+def _cured_by_start(problem: Problem, seen: Seen) -> bool:
+    """Whether a start may help: it brings no card, and an addon's image only where the bundle has a name for it."""
+    return problem.code != "gpu-missing" and (problem.code != "minikube-addon-image" or bool(seen.bundle.addon_images))
 
 
 def _wait(run: Up, deadline_s: float) -> tuple[Seen, Problem | None]:

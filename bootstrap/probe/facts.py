@@ -152,6 +152,7 @@ class HostFacts:
     unfinished: tuple[str, ...]  # processes of an earlier run that still work on the host
     root: bool  # whether the probe ran as root (else much is unknown)
     kube: KubeFacts | None = None
+    bpf_jit_harden: int | None = None  # net.core's; None where the kernel hides it
 
     @property
     def address_list(self) -> tuple[str, ...]:

@@ -68,6 +68,7 @@ def from_json(host: str, found: Mapping[str, Any], clock_offset_s: float | None 
         unfinished=_strings(found.get("unfinished")),
         root=found.get("root") is True,
         kube=_kube(found.get("kube")),
+        bpf_jit_harden=_int(found.get("bpf_jit_harden")),
     )
 
 

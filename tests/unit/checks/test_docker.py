@@ -29,6 +29,8 @@ SNAP = {"snap.docker.dockerd.service": "active,enabled"}
         ({"packages": {"moby-engine": "nonsense"}}, "minikube-docker-old", REFUSE, "moby-engine", "upgrade"),
         ({"units": SNAP}, "runtime-conflict", REFUSE, "snap", "snap remove docker"),
         ({"packages": {"podman-docker": "4.3"}}, "runtime-conflict", REFUSE, "podman", "podman-docker"),
+        ({"units": {"docker.service": "inactive,masked"}}, "minikube-docker-away", REFUSE, "masked", "unmask"),
+        ({"bpf_jit_harden": 2}, "minikube-bpf-jit-harden", REFUSE, "is 2", "sysctl -w net.core.bpf_jit_harden=0"),
         ({"disk_free_bytes": {"/var/lib/docker": 19 * GIB}}, "disk-low", WARN, "19.0 GiB", "docker system df"),
         ({"root": False}, "sudo-denied", REFUSE, "root", "ansible_become"),
         ({"os": OsFacts("fedora", "42", arch="x86_64")}, "os-unsupported", REFUSE, "fedora", "Debian"),
@@ -57,11 +59,17 @@ def test_faults(changes: dict[str, Any], code: str, severity: Severity, said: st
         {"hostname": "localhost"},  # the node is named after the profile
         {"swap": ("/dev/sda2",), "firewall": "ufw", "memory_bytes": GIB, "cpus": 1, "cgroup_version": 1},
         {"listeners": {6443: "x", 10250: "y"}, "resolv_loop": True, "time_synchronised": False},
+        {"bpf_jit_harden": 0},
         {"disk_free_bytes": {"/var/lib/docker": GIB}, "receipts": {"minikube": {"machine_id": None}}},
     ],
 )
 def test_what_is_fine_on_such_a_host(changes: dict[str, Any]) -> None:
     assert preflight(minikube_inventory(), {"box": host_facts("box", **changes)}) == ()
+
+
+def test_a_protection_of_the_kernel_goes_where_that_is_allowed() -> None:
+    allowed = minikube_inventory(explicit={"kube_host_bpf_jit_harden_off": True})
+    assert preflight(allowed, {"box": host_facts("box", bpf_jit_harden=2)}) == ()
 
 
 def test_the_count() -> None:

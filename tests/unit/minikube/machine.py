@@ -18,6 +18,7 @@ from bootstrap.probe.session import Completed
 
 GPUS = 8
 PURGED = Completed(0, '{"removed": ["a", "b"], "others": []}\n', "")
+LABELS = {"created_by.minikube.sigs.k8s.io": "true", "name.minikube.sigs.k8s.io": "gpuctl"}
 STARTED = 19  # the last step of a start, "Done!"
 
 
@@ -134,6 +135,9 @@ class Machine:
     bundle: dict[str, Any] | None = None
     served: bool = False
     joined: bool = True
+    named: Mapping[str, Mapping[str, str] | None] = field(
+        default_factory=dict
+    )  # by kind: the labels of what Docker has
     archives: tuple[str, ...] = ()
     plugin: dict[str, Any] | None = None
     left: Mapping[str, str] = field(default_factory=dict)  # of what Docker still has, by kind
@@ -236,8 +240,10 @@ class Machine:
     def _seen(self) -> dict[str, Any]:
         docker = said(0, json.dumps({"Version": self.docker})) if self.docker else said(1, "null\n", self.docker_error)
         there = bool(self.container and self.docker)
-        facts = json.dumps({"status": self.container, "network": {"Ports": {}, "Networks": {}}})
-        container = said(0, f"{facts}\n") if there else said(1, "", "Error: No such container: gpuctl")
+        facts = {"status": self.container, "network": {"Ports": {}, "Networks": {}}}
+        names = {kind: {"labels": labels} for kind, labels in self.named.items()} if self.docker else {}
+        if there:
+            names["container"] = {"labels": LABELS, **facts}
         found: dict[str, Any] = {
             "uid": self.uid,
             "home": "/home/ada",
@@ -246,7 +252,8 @@ class Machine:
             "gpus": self.pci_gpus,
             "version": said(0, f"{self.version}\n") if self.version else said(127, "", "No such file or directory"),
             "docker": docker,
-            "container": container,
+            **{kind: of_docker(kind, names.get(kind)) for kind in ("container", "volume", "network")},
+            "profile": "gpuctl",
             "bundle": None if self.bundle is None else json.dumps(self.bundle),
             "kubeconfig": self.kubeconfig,
             "served": self.served,
@@ -265,6 +272,10 @@ class Machine:
         parts = (self.status["Host"], self.status["Kubelet"], self.status["APIServer"])
         code = (parts[0] != "Running") | (parts[1:] != ("Running", "Running")) << 1
         return said(code | (self.status["Kubeconfig"] != "Configured") << 2, json.dumps(self.status) + "\n")
+
+
+def of_docker(kind: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
+    return said(0, f"{json.dumps(found)}\n") if found else said(1, "\n", f"Error: No such {kind}: gpuctl")
 
 
 def said(rc: int, out: str = "", err: str = "") -> dict[str, Any]:

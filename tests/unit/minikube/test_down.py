@@ -13,7 +13,7 @@ from bootstrap.minikube.command import MINIKUBE
 from bootstrap.probe.session import Completed
 from bootstrap.probe.ssh_errors import ConnectFailure
 from tests.unit.minikube.conftest import Lane
-from tests.unit.minikube.machine import Machine, error, node, record, status_of, step
+from tests.unit.minikube.machine import LABELS, Machine, error, node, record, status_of, step
 
 
 def refused(lane: Lane, verb: str, **options: Any) -> tuple[ExitCode, str]:
@@ -70,6 +70,26 @@ def test_a_docker_that_is_down_hides_a_profile_and_does_not_break_it(lane: Lane,
     lane.machine.docker = ""
     assert refused(lane, verb) == (ExitCode.PREFLIGHT, "minikube-docker-away")
     assert lane.machine.calls == []
+
+
+@pytest.mark.parametrize("verb", ["stop", "down"])
+def test_somebodys_container_is_not_taken_for_that_of_a_record(lane: Lane, verb: str) -> None:
+    lane.machine = Machine(config=record(), folder=True, named={"container": None})
+    assert refused(lane, verb) == (ExitCode.PREFLIGHT, "minikube-name-taken")
+    assert lane.machine.calls == []
+
+
+def test_what_somebody_else_has_under_the_name_is_no_profile(lane: Lane) -> None:
+    lane.machine = Machine(named={"container": {}, "volume": {}, "network": {}})
+    assert lane.down().was == "absent"
+    assert refused(lane, "status") == (ExitCode.NOT_READY, "minikube-profile-unknown")
+    assert lane.machine.calls == []
+
+
+def test_what_is_left_of_a_profile_is_taken_away(lane: Lane) -> None:
+    lane.machine = Machine(named={"volume": LABELS})
+    lane.machine.on_delete = lambda machine: setattr(machine, "named", {})
+    assert (lane.down().exit_code, lane.machine.verbs()) == (ExitCode.OK, ["delete"])
 
 
 def test_stop(lane: Lane) -> None:

@@ -45,6 +45,7 @@ def test_every_family_of_statuses_has_a_name() -> None:
         ),
         ("GUEST_PROVISION", 80, "Bind for 127.0.0.1:32772 failed: port is already allocated", "minikube-port-taken"),
         ("GUEST_START", 80, "write /var: no space left on device", "minikube-resources"),
+        ("GUEST_PROVISION", 80, "range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs", "minikube-resources"),
         ("MK_USAGE", 14, "Docker has only 1984MB memory but you specified 4096MB", "minikube-resources"),
         ("GUEST_PROVISION", 80, "Unable to find image 'kicbase' locally", "minikube-image-pull"),
         ("PROVIDER_DOCKER_ERROR", 69, "Cannot connect to the Docker daemon", "minikube-docker-away"),

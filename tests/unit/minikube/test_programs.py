@@ -22,7 +22,7 @@ from bootstrap.minikube.seed import load_addons, purge, seed
 from bootstrap.minikube.state import Phase, phase_of
 from bootstrap.probe import local
 from bootstrap.probe.local import LocalSession
-from tests.unit.minikube.machine import Channel, Machine, error, event, node, record, step
+from tests.unit.minikube.machine import LABELS, Channel, Machine, error, event, node, record, step
 
 Write = Callable[[str, str], str]
 
@@ -76,11 +76,14 @@ def test_a_look_at_a_profile_that_runs(home: Path, program: Write, session: Loca
     program("minikube", "case $1 in version) echo v1.38.1;; *) exit 1;; esac")
     ports = '{"8443/tcp": [{"HostIp": "127.0.0.1", "HostPort": "32771"}]}'
     nodes = json.dumps({"items": [node(3)]})
+    labels = json.dumps(LABELS)
     program(
         "docker",
         f"""case $1 in
         version) echo '{{"Version": "28.5.2"}}';;
-        container) echo '{{"status": "running", "network": {{"Ports": {ports}}}}}';;
+        container) echo '{{"status": "running", "network": {{"Ports": {ports}}}, "labels": {labels}}}';;
+        volume) echo '{{"labels": {labels}}}';;
+        network) echo '{{"labels": null}}';;
         exec) if test "$3" = systemctl; then echo active
               else test "$3" = /var/lib/minikube/binaries/v1.36.3/kubectl && echo '{nodes}'; fi;;
         esac""",
@@ -90,6 +93,7 @@ def test_a_look_at_a_profile_that_runs(home: Path, program: Write, session: Loca
     assert (seen.version, seen.docker_version, seen.home) == ("v1.38.1", "28.5.2", str(home))
     assert seen.node is not None
     assert (seen.node.name, seen.node.ready, seen.node.gpus) == ("gpuctl", True, 3)
+    assert (seen.remains, seen.taken) == (("volume",), ("network",))
     assert seen.kubeconfig == kubeconfig
     assert "lab" not in repr(seen)
     assert seen.root == (os.getuid() == 0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
-from bootstrap.minikube.checks import check_docker, check_host, check_profile, foreign_context
+from bootstrap.minikube.checks import check_docker, check_host, check_profile, check_size, foreign_context
 from bootstrap.minikube.look import Seen, look, reaches, read_look
 from bootstrap.minikube.options import ProfileOptions
 from bootstrap.minikube.state import (
@@ -24,7 +24,8 @@ from bootstrap.minikube.state import (
     parts_of,
     phase_of,
 )
-from tests.unit.minikube.machine import Machine, node, record, status_of
+from tests.unit.factories import host_facts
+from tests.unit.minikube.machine import LABELS, Machine, node, record, status_of
 
 FOREIGN = """
 clusters: [{name: gpuctl, cluster: {server: "https://192.0.2.1:6443"}}]
@@ -65,6 +66,10 @@ def stopped(**changes: Any) -> Machine:
         (Machine(config=record(), folder=True), Phase.BROKEN),
         (Machine(folder=True), Phase.BROKEN),
         (Machine(container="running"), Phase.BROKEN),
+        (Machine(named={"volume": LABELS}), Phase.BROKEN),
+        (Machine(named={"network": LABELS, "volume": {}}), Phase.BROKEN),
+        (Machine(named={"container": {}, "volume": None, "network": {"a": "b"}}), Phase.ABSENT),
+        (Machine(config=record(), folder=True, named={"container": None}), Phase.BROKEN),
         (replace(Machine.running(), docker=""), Phase.UNKNOWN),
         (Machine(config=record(), folder=True, docker=""), Phase.UNKNOWN),
     ],
@@ -174,6 +179,58 @@ def test_a_half_profile_is_refused() -> None:
         "profile gpuctl is half there: minikube's record, no container",
     )
     assert "no record of minikube's, a container that is exited" in refused(Machine(container="exited"))[1]
+    assert "no container, a volume, a network" in refused(Machine(named={"volume": LABELS, "network": LABELS}))[1]
+
+
+@pytest.mark.parametrize(
+    ("machine", "words"),
+    [
+        (Machine(named={"container": None}), "a container gpuctl"),
+        (
+            Machine(named={"volume": {}, "network": {"name.minikube.sigs.k8s.io": "other"}}),
+            "a volume and a network gpuctl",
+        ),
+        (Machine(config=record(), folder=True, named={"container": {}, "volume": LABELS}), "a container gpuctl"),
+    ],
+)
+def test_what_somebody_else_has_under_the_name_is_refused(machine: Machine, words: str) -> None:
+    code, message = refused(machine)
+    assert code == "minikube-name-taken"
+    assert message == f"Docker has {words} already, not of minikube's making"
+
+
+def test_a_network_that_a_profile_was_made_with_is_its_own_business() -> None:
+    machine = Machine.running(named={"network": {}})
+    check_profile(seen(machine), ProfileOptions(), "box", local=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"memory": "17g"}, ["--memory 17408 MB, and the machine has 16384 MB"]),
+        ({"memory": "100m"}, ["--memory 100 MB: Kubernetes needs 1800 MB to start"]),
+        ({"cpus": "5"}, ["--cpus 5, and the machine has 4"]),
+        ({"cpus": "1"}, ["--cpus 1: Kubernetes needs 2 to start"]),
+        ({"cpus": "5", "memory": "1t", "force": True}, ["--memory 1048576 MB, and", "--cpus 5, and"]),
+    ],
+)
+def test_a_size_that_cannot_be_is_refused(options: dict[str, Any], words: list[str]) -> None:
+    facts = host_facts("box")
+    with pytest.raises(GpuctlError) as caught:
+        check_size(seen(Machine()), ProfileOptions(**options), facts)
+    found = caught.value.problems
+    assert {(problem.code, problem.host) for problem in found} == {("minikube-resources", "box")}
+    assert all(part in problem.message and problem.fix for part, problem in zip(words, found, strict=True))
+    check_size(seen(Machine.running()), ProfileOptions(**options), facts)  # where it differs, that is told
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"memory": "16g", "cpus": "4"}, {"memory": "max", "cpus": "no-limit"}, {"memory": "1g", "force": True}],
+)
+def test_sizes_that_can_be(options: dict[str, Any]) -> None:
+    check_size(seen(Machine()), ProfileOptions(**options), host_facts("box"))
+    check_size(seen(Machine()), ProfileOptions(cpus="9"), host_facts("box", cpus=0))
 
 
 def test_a_profile_is_not_called_broken_because_docker_is_down() -> None:

@@ -11,7 +11,7 @@ from bootstrap.apply.minikube_host import Prepared
 from bootstrap.apply.results import HostOutcome, Outcome
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
-from bootstrap.minikube import up
+from bootstrap.minikube import gpus, up
 from bootstrap.minikube.command import MINIKUBE
 from bootstrap.probe.ssh_errors import ConnectFailure
 from tests.unit.minikube.conftest import Lane
@@ -299,6 +299,31 @@ def test_gpus_that_come_a_little_later_are_waited_for_without_a_start(
     result = lane.up()
     assert (result.exit_code, result.started, result.gpus) == (ExitCode.OK, False, 8)
     assert lane.machine.calls == []
+
+
+@pytest.mark.parametrize(("images", "started"), [({}, False), ({"NvidiaDevicePlugin": "nvidia/plugin:v0.18.2"}, True)])
+def test_a_start_is_tried_for_an_image_only_where_the_bundle_has_one(
+    lane: Lane, images: dict[str, str], started: bool
+) -> None:
+    lane.machine = Machine.running(0, plugin=WAITING, bundle={**BUNDLE, "addon_images": images})
+    lane.machine.after_start = lambda machine: machine.runs(0)
+    result = lane.up()
+    assert (result.exit_code, codes(result)) == (ExitCode.NOT_READY, ["minikube-addon-image"])
+    assert (result.started, lane.machine.verbs()) == (started, ["start"] if started else [])
+
+
+def test_an_image_that_cannot_be_pulled_is_not_waited_for_to_the_end(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up, "GPUS_S", 60.0)
+    monkeypatch.setattr(gpus, "PULLING_S", 0.05)
+    lane.machine = Machine(plugin=WAITING, after_start=lambda machine: machine.runs(0))
+    assert codes(lane.up()) == ["minikube-addon-image"]
+
+
+def test_a_size_that_cannot_be_is_refused_before_the_host_is_touched(lane: Lane) -> None:
+    assert refused(lane, memory="900g") == (ExitCode.PREFLIGHT, "minikube-resources")
+    assert lane.roles_ran == 0
 
 
 @pytest.mark.parametrize("runs", [True, False])
