@@ -12,7 +12,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube.look import Seen
 from bootstrap.minikube.options import ProfileOptions
-from bootstrap.minikube.state import Phase, differences, megabytes, parts_of, phase_of
+from bootstrap.minikube.state import Phase, differences, megabytes, other_driver, parts_of, phase_of
 from bootstrap.probe.facts import HostFacts
 
 OLDEST_DOCKER = 25  # the first with CDI, by which --gpus nvidia.com gives devices
@@ -40,6 +40,9 @@ def _docker_problem(seen: Seen, host: str) -> Problem | None:
     if "permission denied" in seen.docker.err:
         return Problem("minikube-docker-denied", "this user may not use Docker", _JOIN, host, details=seen.docker.err)
     version = seen.docker_version
+    if version and seen.unclear:
+        words = f"Docker does not say whether it has a {' or a '.join(seen.unclear)} of the profile's name"
+        return Problem("minikube-docker-away", words, "run again; `journalctl -u docker` says what ails it", host)
     if not version:
         fix = "`systemctl status docker`; `journalctl -u docker` says why it is down"
         return Problem("minikube-docker-away", "Docker does not answer", fix, host, details=seen.docker.err)
@@ -67,7 +70,8 @@ def check_docker(seen: Seen, host: str) -> None:
     Raises:
         GpuctlError: exit 4.
     """
-    if phase_of(seen) is Phase.UNKNOWN and (problem := _docker_problem(seen, host)):
+    away = not seen.docker_version and seen.docker.rc != _MISSING
+    if (away or phase_of(seen) is Phase.UNKNOWN) and (problem := _docker_problem(seen, host)):
         raise GpuctlError(ExitCode.PREFLIGHT, problem)
 
 
@@ -81,23 +85,48 @@ def check_profile(seen: Seen, options: ProfileOptions, host: str, *, local: bool
     """
     problem = (
         _named(seen, options.profile)
-        or _broken(seen, options.profile)
+        or _unrecorded(seen, options.profile)
         or _different(seen, options)
         or _taken(seen, options.profile)
+        or _broken(seen, options.profile)
         or (_new(seen, options, local=local) if seen.config is None else None)
     )
     if problem:
         raise GpuctlError(ExitCode.PREFLIGHT, replace(problem, host=host))
 
 
-def check_name(seen: Seen, profile: str, host: str) -> None:
-    """Refuse to have minikube stop or delete somebody's container: it goes by the name where it has a record of it.
+def check_own(seen: Seen, profile: str, host: str, *, deleting: bool, orphan: bool) -> None:
+    """Refuse to have minikube stop or delete what may be somebody else's: it goes by the name.
+
+    `orphan`: that this user has no record of the container is known, and no reason.
 
     Raises:
         GpuctlError: exit 4; nothing was changed.
     """
-    if (seen.config is not None or seen.folder) and "container" in seen.taken and (found := _named(seen, profile)):
-        raise GpuctlError(ExitCode.PREFLIGHT, replace(found, host=host))
+    recorded = seen.config is not None or seen.folder
+    problem = _named(seen, profile) if recorded and {"container", "network"} & set(seen.taken) else None
+    if driver := other_driver(seen):
+        words = f"profile {profile} is one of minikube's driver {driver}, which gpuctl does not look after"
+        verb = "delete" if deleting else "stop"
+        problem = Problem("minikube-differs", words, f"`minikube {verb} --profile {profile}`")
+    if not orphan:
+        problem = problem or _unrecorded(seen, profile)
+    if deleting and phase_of(seen) is not Phase.ABSENT:
+        problem = problem or _taken(seen, profile)
+    if problem:
+        raise GpuctlError(ExitCode.PREFLIGHT, replace(problem, host=host))
+
+
+def _unrecorded(seen: Seen, profile: str) -> Problem | None:
+    """A container of minikube's without a record is another user's, or what is left of one."""
+    if seen.config is not None or seen.folder or not seen.container:
+        return None
+    words = f"Docker has a minikube container {profile} ({seen.container}) of which this user has no record"
+    fix = (
+        "if it is another user's, choose another --profile; "
+        f"`gpuctl minikube down --orphan --profile {profile}` deletes it"
+    )
+    return Problem("minikube-profile-orphan", words, fix)
 
 
 def _named(seen: Seen, profile: str) -> Problem | None:
@@ -178,15 +207,23 @@ def _new(seen: Seen, options: ProfileOptions, *, local: bool) -> Problem | None:
 
 
 def foreign_context(seen: Seen, profile: str) -> str:
-    """The server of a context of the profile's name that is not minikube's; empty when there is none."""
+    """The server of a context of the profile's name that is not minikube's; empty when there is none.
+
+    Minikube writes, and deletes, the cluster, the context and the user of that name: a user that another context has
+    counts as well.
+    """
     try:
         found = yaml.safe_load(seen.kubeconfig) or {}
-        clusters = {str(item.get("name")): item.get("cluster") or {} for item in found.get("clusters") or []}
-        contexts = {str(item.get("name")): item.get("context") or {} for item in found.get("contexts") or []}
-    except (yaml.YAMLError, AttributeError, TypeError):
+        clusters, contexts, users = (
+            {str(item["name"]): item.get(kind) or {} for item in found.get(f"{kind}s") or []}
+            for kind in ("cluster", "context", "user")
+        )
+        if profile in users and any(one.get("user") == profile for name, one in contexts.items() if name != profile):
+            return f"another context, which has the user {profile}"
+        named = clusters.get(str(contexts.get(profile, {}).get("cluster") or ""), clusters.get(profile))
+        if named is None:
+            return "an unnamed server" if profile in contexts else ""
+        ours = any(item.get("name") == "cluster_info" for item in named.get("extensions") or [])
+        return "" if ours else str(named.get("server") or "an unnamed server")
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
         return ""
-    named = clusters.get(str(contexts.get(profile, {}).get("cluster") or ""), clusters.get(profile))
-    if named is None:
-        return ""
-    ours = any(item.get("name") == "cluster_info" for item in named.get("extensions") or [])
-    return "" if ours else str(named.get("server") or "an unnamed server")

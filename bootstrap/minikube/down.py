@@ -10,7 +10,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.kube.kubeconfig import context_name
 from bootstrap.minikube.access import halt_agent, take_access
-from bootstrap.minikube.checks import check_docker, check_name
+from bootstrap.minikube.checks import check_docker, check_own
 from bootstrap.minikube.command import MINIKUBE
 from bootstrap.minikube.connection import connected
 from bootstrap.minikube.contexts import forget
@@ -87,7 +87,7 @@ def _ended(request: MinikubeRequest, progress: Progress, verb: str, *, missing_o
     with connected(request.inventory, request.access) as session:
         seen = look(session, host, request.profile)
         check_docker(seen, host)
-        check_name(seen, request.profile, host)
+        check_own(seen, request.profile, host, deleting=verb == "delete", orphan=request.orphan)
         before = phase_of(seen)
         if before is Phase.ABSENT and not missing_ok:
             raise GpuctlError(ExitCode.NOT_READY, _unknown(request.profile, host))

@@ -57,7 +57,7 @@ def parse_event(line: str) -> Event | None:
         return None
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Remark(text)
     if not isinstance(found, dict):
         return Remark(text)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bootstrap.errors import Problem
+from bootstrap.errors import GpuctlError, Problem
 from bootstrap.minikube.look import Seen
 from bootstrap.probe.session import Session
 
@@ -31,7 +31,14 @@ def wait_for_gpus(
     end = time.monotonic() + deadline_s
     pulled = time.monotonic()  # when the plugin was last seen not to wait for its image
     while True:
-        seen = look()
+        try:
+            seen = look()
+        except GpuctlError as error:  # on a busy machine one look may take too long
+            if time.monotonic() >= end:
+                raise
+            said(error.problems[0].message)
+            time.sleep(_PAUSE_S)
+            continue
         gpus = seen.node.gpus if seen.node else 0
         if seen.node and seen.node.ready and gpus >= expected:
             return seen, None

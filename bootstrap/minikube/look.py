@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +20,10 @@ from bootstrap.probe.ssh_errors import ConnectFailure
 
 BUNDLE = "/var/lib/gpuctl/minikube-bundle"
 _TIMEOUT_S = 60.0
+# Variables that would lead minikube and Docker elsewhere than where gpuctl looks.
+CLEARED = ("MINIKUBE_HOME", "KUBECONFIG", "DOCKER_HOST", "DOCKER_CONTEXT")
 _PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NOT_THERE = re.compile(r"no such|not found", re.IGNORECASE)
 _KINDS = ("container", "volume", "network")  # what Docker has under a profile's name
 _ASKED = ("version", "docker", "kubelet", "node", *_KINDS)
 # Minikube labels all that it makes with the name of the profile.
@@ -28,6 +32,8 @@ LABEL = "name.minikube.sigs.k8s.io"
 _PROGRAM = r"""
 import concurrent.futures, glob, grp, json, os, pwd, subprocess, sys
 profile, bundle, access = sys.argv[1:4]
+for name in ("MINIKUBE_HOME", "KUBECONFIG", "DOCKER_HOST", "DOCKER_CONTEXT"):
+    os.environ.pop(name, None)  # what is looked at, and called, is at the usual places
 home = os.path.expanduser("~")
 folder = os.path.join(home, ".minikube", "profiles", profile)
 def read(path, limit=1 << 20):
@@ -56,10 +62,12 @@ asked = {
     "version": ["minikube", "version", "--short"],
     "docker": ["docker", "version", "--format", "{{json .Server}}"],
     "container": ["docker", "container", "inspect", "--format",
-                  '{"status": {{json .State.Status}}, "network": {{json .NetworkSettings}}, '
+                  '{"name": {{json .Name}}, "status": {{json .State.Status}}, "network": {{json .NetworkSettings}}, '
                   '"labels": {{json .Config.Labels}}}', profile],
-    "volume": ["docker", "volume", "inspect", "--format", '{"labels": {{json .Labels}}}', profile],
-    "network": ["docker", "network", "inspect", "--format", '{"labels": {{json .Labels}}}', profile],
+    "volume": ["docker", "volume", "inspect", "--format", '{"name": {{json .Name}}, "labels": {{json .Labels}}}',
+               profile],
+    "network": ["docker", "network", "inspect", "--format", '{"name": {{json .Name}}, "labels": {{json .Labels}}}',
+                profile],
 }
 if version:
     asked["kubelet"] = ["docker", "exec", profile, "systemctl", "is-active", "kubelet"]
@@ -114,7 +122,7 @@ class Seen:
     `served` is whether root has access to its API (bootstrap/minikube/access.py): an agent may live by it. `joined` is
     whether the user is a member of the group docker. `kubeconfig` is the text of the user's file there; it holds
     secrets, and is in no repr. `taken` is what bears the profile's name in Docker and is not minikube's, `remains`
-    what is, beside the container.
+    what is, beside the container; of `unclear` Docker did not say whether it is there.
     """
 
     root: bool
@@ -132,6 +140,7 @@ class Seen:
     joined: bool = False
     taken: tuple[str, ...] = ()
     remains: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
     kubeconfig: str = field(default="", repr=False)
 
     @property
@@ -152,25 +161,37 @@ def look(session: Session, host: str, profile: str) -> Seen:
     try:
         argv = ["python3", "-I", "-c", _PROGRAM, profile, BUNDLE, PROFILE_ACCESS]
         done = session.run(argv, timeout_s=_TIMEOUT_S)
-        found: dict[str, Any] = json.loads(done.out.splitlines()[-1]) if done.rc == 0 else {}
+        found = _document(done.out) if done.rc == 0 else {}
     except ConnectFailure as failure:
         raise GpuctlError(ExitCode.PREFLIGHT, Problem(failure.code, str(failure), failure.fix, host)) from failure
-    except (ValueError, IndexError):
-        found = {}
     if not found:
-        words = f"the look at profile {profile} failed: {(done.err or done.out).strip()[-300:]}"
+        # Not what it printed: the kubeconfig is in that.
+        words = f"the look at profile {profile} failed with status {done.rc}: {done.err.strip()[-300:]}"
         raise GpuctlError(
             ExitCode.PREFLIGHT, Problem("probe-failed", words, "run again; the log has the details", host)
         )
     seen = read_look(found)
     if seen.status == _RUNS or (seen.config is None and not seen.container and not seen.folder):
         return seen
-    argv = ["env", f"PATH={_PATH}", "minikube", "status", "--profile", profile, "--output", "json"]
+    cleared = [word for name in CLEARED for word in ("-u", name)]
+    argv = ["env", *cleared, f"PATH={_PATH}", "minikube", "status", "--profile", profile, "--output", "json"]
     try:
         done = session.run(argv, timeout_s=_TIMEOUT_S)
     except ConnectFailure as failure:
         raise GpuctlError(ExitCode.PREFLIGHT, Problem(failure.code, str(failure), failure.fix, host)) from failure
     return replace(seen, status=Said(done.rc, done.out, done.err))
+
+
+def _document(out: str) -> dict[str, Any]:
+    """The line that is the program's; a login shell, or what wraps it, may say something before and after."""
+    for line in out.splitlines():
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict) and "uid" in found:
+            return found
+    return {}
 
 
 def read_look(found: Mapping[str, Any]) -> Seen:
@@ -180,9 +201,12 @@ def read_look(found: Mapping[str, Any]) -> Seen:
     """
     said = {name: Said(**found[name]) for name in _ASKED if name in found}
     text = found.get("bundle")
-    config, kubeconfig = _object(found.get("config")), str(found.get("kubeconfig") or "")
+    config, kubeconfig = _record(found.get("config")), str(found.get("kubeconfig") or "")
     node = _node(said.get("node", Said()))
     named = {kind: _object(said[kind].out) or {} for kind in _KINDS if said[kind].rc == 0}
+    # Docker takes the beginning of an ID for a name, too.
+    named = {kind: one for kind, one in named.items() if one.get("name") in {found["profile"], f"/{found['profile']}"}}
+    unclear = [kind for kind in _KINDS if said[kind].rc and not _NOT_THERE.search(said[kind].err)]
     own = {kind: one for kind, one in named.items() if (one.get("labels") or {}).get(LABEL) == found["profile"]}
     container = own.get("container", {})
     runs = container.get("status") == "running" and said.get("kubelet", Said()).out.strip() == "active"
@@ -202,6 +226,7 @@ def read_look(found: Mapping[str, Any]) -> Seen:
         served=found.get("served") is True,
         joined=found.get("joined") is True,
         taken=tuple(kind for kind in named if kind not in own),
+        unclear=tuple(unclear),
         remains=tuple(kind for kind in own if kind != "container"),
         kubeconfig=kubeconfig,
     )
@@ -229,6 +254,19 @@ def _object(text: Any) -> Mapping[str, Any] | None:
     except (TypeError, ValueError):
         return None
     return parsed if isinstance(parsed, dict) else None
+
+
+def _record(text: Any) -> Mapping[str, Any] | None:
+    """Minikube's config.json; parts of it that are not of its shape are left out."""
+    found = _object(text)
+    if found is None:
+        return None
+    kubernetes = found.get("KubernetesConfig")
+    kubernetes = dict(kubernetes) if isinstance(kubernetes, dict) else {}
+    extra = kubernetes.get("ExtraOptions")
+    kubernetes["ExtraOptions"] = [one for one in extra if isinstance(one, dict)] if isinstance(extra, list) else []
+    addons = found.get("Addons")
+    return {**found, "KubernetesConfig": kubernetes, "Addons": addons if isinstance(addons, dict) else {}}
 
 
 def _node(said: Said) -> Node | None:

@@ -21,8 +21,8 @@ from bootstrap.rundir import RunDirectory
 class MinikubeRequest:
     """Whose profile: on the minikube host of `inventory`.
 
-    `kubeconfig` is the file here, for a host that is another machine; None: leave it. `purge` is for `down`: the
-    bundle's files go, too.
+    `kubeconfig` is the file here, for a host that is another machine; None: leave it. `purge` and `orphan` are
+    for `down`: the bundle's files go, too; a container goes of which the user has no record.
     """
 
     inventory: Inventory
@@ -31,6 +31,7 @@ class MinikubeRequest:
     profile: str = DEFAULT_PROFILE
     kubeconfig: Path | None = None
     purge: bool = False
+    orphan: bool = False
 
 
 @dataclass(frozen=True, slots=True)

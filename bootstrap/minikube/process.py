@@ -11,6 +11,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube.events import Event, Remark, parse_event, words_of
 from bootstrap.probe.session import Channel, Session
+from bootstrap.probe.ssh_errors import ConnectFailure
 
 _PAUSE_S = 0.05
 _END_S = 15.0
@@ -21,6 +22,8 @@ _SAID_LENGTH = 20_000
 _PROGRAM = r"""
 import json, os, signal, subprocess, sys, threading, time
 environment = dict(os.environ, **json.loads(sys.argv[1]))
+for name in ("MINIKUBE_HOME", "KUBECONFIG", "DOCKER_HOST", "DOCKER_CONTEXT"):
+    environment.pop(name, None)
 environment["PATH"] = "/usr/local/bin:" + environment.get("PATH", "/usr/bin:/bin")
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 try:
@@ -72,6 +75,9 @@ def run_minikube(
     events: list[Event] = []
     try:
         said = _listen(channel, deadline, events, heard)
+        if session.lost:  # its channel looks like one that has ended then
+            words = f"the connection to {session.address} was lost while {' '.join(argv[:2])} ran"
+            raise ConnectFailure("unreachable", words, "run the same command again when the machine answers")
         return Ran(channel.recv_exit_status(), tuple(events), said)
     except TimeoutError as error:
         last = next((words_of(event) for event in reversed(events)), "none")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from bootstrap.apply.view import ApplyView
-from bootstrap.errors import Problem
+from bootstrap.errors import GpuctlError, Problem
 from bootstrap.inventory.model import Host
 from bootstrap.minikube.command import MINIKUBE, start_command, start_environment
 from bootstrap.minikube.events import Download, Event, Remark, Step
@@ -19,6 +19,7 @@ from bootstrap.minikube.process import run_minikube
 from bootstrap.minikube.seed import load_addons, seed
 from bootstrap.minikube.state import Phase
 from bootstrap.probe.session import Session
+from bootstrap.probe.ssh_errors import ConnectFailure
 
 START_S = 1200.0  # a cold start with all downloads; 51 to 146 s were measured with files at hand
 DELETE_S = 300.0
@@ -27,7 +28,10 @@ STEP = "minikube"
 
 @dataclass(slots=True)
 class Up:
-    """One `gpuctl minikube up` under way. `expected` counts the GPUs that the node is to offer."""
+    """One `gpuctl minikube up` under way. `expected` counts the GPUs that the node is to offer.
+
+    `begun` is whether minikube was called: what goes wrong after that is no refusal.
+    """
 
     request: UpRequest
     host: Host
@@ -35,6 +39,7 @@ class Up:
     view: ApplyView
     options: ProfileOptions
     expected: int = 0
+    begun: bool = False
     notes: list[str] = field(default_factory=list)
 
     def look(self) -> Seen:
@@ -54,6 +59,7 @@ def start_profile(run: Up, seen: Seen, phase: Phase) -> Problem | None:
         seed(run.session, seen.bundle, run.host.name)
     if seen.root and not run.options.force:
         run.notes.append("minikube refuses root unless forced: --force was given for it")
+    run.begun = True
     keep = not run.request.use_context and bool(current_context(seen))
     argv = [*start_command(run.options, seen.bundle, root=seen.root), *(["--keep-context"] if keep else [])]
     try:
@@ -85,7 +91,14 @@ def _quiet(run: Up) -> None:
 def _take_away(run: Up) -> None:
     """Delete the half-made profile of this run."""
     run.view.task(run.host.name, STEP, "Clean up | Delete the profile that came to nothing")
-    run_minikube(run.session, [MINIKUBE, "delete", "--profile", run.options.profile], timeout_s=DELETE_S)
+    command = [MINIKUBE, "delete", "--profile", run.options.profile]
+    try:
+        rc = run_minikube(run.session, command, timeout_s=DELETE_S).rc
+    except (ConnectFailure, GpuctlError):  # why it came to nothing is what has to be told
+        rc = -1
+    if rc:
+        fix = f"`gpuctl minikube down --profile {run.options.profile}` takes the rest away"
+        run.notes.append(f"what was begun of the profile could not be deleted: {fix}")
 
 
 def _tell(run: Up, event: Event) -> None:
@@ -103,5 +116,5 @@ def current_context(seen: Seen) -> str:
     try:
         found = yaml.safe_load(seen.kubeconfig) or {}
         return str(found.get("current-context") or "")
-    except (yaml.YAMLError, AttributeError):
+    except (yaml.YAMLError, AttributeError, ValueError):
         return ""

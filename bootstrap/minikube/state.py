@@ -44,9 +44,11 @@ class Difference:
 def phase_of(seen: Seen) -> Phase:
     """The phase; one of record and container without the other, or what is left of either, is broken."""
     if seen.config is None and not seen.container and not seen.folder and not seen.remains:
-        return Phase.ABSENT
-    if not seen.docker_version:
+        return Phase.UNKNOWN if seen.docker_version and seen.unclear else Phase.ABSENT
+    if not seen.docker_version or seen.unclear:
         return Phase.UNKNOWN
+    if other_driver(seen):  # a machine of its own, or this one, is its node
+        return Phase.RUNNING if parts_of(seen).get("Host") == "Running" else Phase.STOPPED
     if seen.config is None or not seen.container:
         return Phase.BROKEN
     if seen.container != "running":
@@ -55,6 +57,12 @@ def phase_of(seen: Seen) -> Phase:
     if all(parts.get(name) == "Running" for name in ("Host", "Kubelet", "APIServer")):
         return Phase.RUNNING
     return Phase.PAUSED if parts.get("APIServer") == "Paused" else Phase.IMPAIRED
+
+
+def other_driver(seen: Seen) -> str:
+    """The driver of a profile whose node is no container of Docker's; empty of all others."""
+    driver = str((seen.config or {}).get("Driver") or "docker")
+    return "" if driver == "docker" else driver
 
 
 def parts_of(seen: Seen) -> dict[str, str]:

@@ -26,6 +26,7 @@ from bootstrap.minikube.state import Phase, made_with, phase_of
 from bootstrap.plan.cluster_view import recorded_argument
 from bootstrap.plan.survey import expected_gpus, probe_hosts
 from bootstrap.probe.facts import HostFacts, ProbeResult
+from bootstrap.probe.session import Session
 
 PATIENCE_S = 45.0
 GPUS_S = 180.0  # 8 to 25 s were measured once the device plugin's image is there
@@ -57,30 +58,42 @@ def _without_gpus(options: ProfileOptions) -> ProfileOptions:
 
 def _brought_up(request: UpRequest, given: ProfileOptions, view: ApplyView) -> UpResult:
     begun = time.monotonic()
-    with connected(request.inventory, request.access) as session:
-        host = request.inventory.hosts[0]
-        # What cannot become of an existing profile is refused before the host is touched.
-        with ThreadPoolExecutor(1) as pool:
-            probing = pool.submit(probe_hosts, request.inventory, request.access)
-            seen = look(session, host.name, given.profile)
-            check_profile(seen, given, host.name, local=host.connection.local)
-            probes = probing.result()
-            if isinstance(facts := probes[host.name], HostFacts):  # else there is a better reason to refuse
-                check_size(seen, given, facts)
-            request = _with_members(request, seen, session.user, probes[host.name])
-            run = Up(request, request.inventory.hosts[0], session, view, given)
-            prepared = prepare(request.inventory, request.run, request.access, view, probes)
-        if prepared.exit_code is not ExitCode.OK:
-            return _result(run, seen, prepared, begun, problems=prepared.problems, code=prepared.exit_code)
-        if prepared.unchanged:
-            return _completed(run, seen, prepared, begun)
+    ready: list[tuple[Up, Seen, Prepared]] = []
     try:
+        with connected(request.inventory, request.access) as session:
+            ready.append(_made_ready(request, given, session, view))
+            run, seen, prepared = ready[0]
+            if prepared.exit_code is not ExitCode.OK:
+                return _result(run, seen, prepared, begun, problems=prepared.problems, code=prepared.exit_code)
+            if prepared.unchanged:
+                return _completed(run, seen, prepared, begun)
         # A login of before has not the groups that the roles have given.
         with connected(request.inventory, request.access) as session:
             run.session = session
             return _completed(run, run.look(), prepared, begun)
-    except GpuctlError as error:  # not to be told as a refusal before any change
-        return _result(run, seen, prepared, begun, problems=error.problems, code=ExitCode.STEP_FAILED)
+    except GpuctlError as error:
+        if not ready or (ready[0][2].unchanged and not ready[0][0].begun):
+            raise
+        run, seen, prepared = ready[0]  # no refusal: something was changed before
+        code = ExitCode.STEP_FAILED
+        return _result(run, seen, prepared, begun, started=run.begun, problems=error.problems, code=code)
+
+
+def _made_ready(
+    request: UpRequest, given: ProfileOptions, session: Session, view: ApplyView
+) -> tuple[Up, Seen, Prepared]:
+    """Look, refuse what cannot become of an existing profile before the host is touched, then run the roles."""
+    host = request.inventory.hosts[0]
+    with ThreadPoolExecutor(1) as pool:
+        probing = pool.submit(probe_hosts, request.inventory, request.access)
+        seen = look(session, host.name, given.profile)
+        check_profile(seen, given, host.name, local=host.connection.local)
+        probes = probing.result()
+    if isinstance(facts := probes[host.name], HostFacts):  # else there is a better reason to refuse
+        check_size(seen, given, facts)
+    request = _with_members(request, seen, session.user, facts)
+    run = Up(request, request.inventory.hosts[0], session, view, given)
+    return run, seen, prepare(request.inventory, request.run, request.access, view, probes)
 
 
 def _with_members(request: UpRequest, seen: Seen, user: str, probe: ProbeResult) -> UpRequest:

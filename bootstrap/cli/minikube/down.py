@@ -78,6 +78,14 @@ def down(
             help="Take the bundle's files out of minikube's cache, too, unless another profile may need them.",
         ),
     ] = False,
+    orphan: Annotated[
+        bool,
+        typer.Option(
+            "--orphan",
+            envvar="GPUCTL_MINIKUBE_ORPHAN",
+            help="Delete also a container that you have no record of; it may be another user's.",
+        ),
+    ] = False,
     yes: options.Yes = False,
     inventory: place.Inventory = None,
     host: place.Host = "",
@@ -102,6 +110,7 @@ def down(
             _request(session, inventory, host, profile, access),
             kubeconfig=options.kubeconfig_path(kubeconfig),
             purge=purge,
+            orphan=orphan,
         )
         question = f"Delete profile {profile} and all that runs in it. Continue?"
         if not yes:

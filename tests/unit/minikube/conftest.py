@@ -92,8 +92,8 @@ class Lane:
     def stop(self) -> Any:
         return down.stop(self.of_profile(), self.view)
 
-    def down(self, *, purge: bool = False) -> Any:
-        return down.down(replace(self.of_profile(), purge=purge), self.view)
+    def down(self, *, purge: bool = False, orphan: bool = False) -> Any:
+        return down.down(replace(self.of_profile(), purge=purge, orphan=orphan), self.view)
 
 
 @pytest.fixture

@@ -20,6 +20,11 @@ GPUS = 8
 PURGED = Completed(0, '{"removed": ["a", "b"], "others": []}\n', "")
 LABELS = {"created_by.minikube.sigs.k8s.io": "true", "name.minikube.sigs.k8s.io": "gpuctl"}
 STARTED = 19  # the last step of a start, "Done!"
+# A kubeconfig whose context of the profile's name is another cluster's.
+FOREIGN = """
+clusters: [{name: gpuctl, cluster: {server: "https://192.0.2.1:6443"}}]
+contexts: [{name: gpuctl, context: {cluster: gpuctl, user: ada}}]
+"""
 
 
 def event(kind: str, **data: Any) -> str:
@@ -135,6 +140,8 @@ class Machine:
     bundle: dict[str, Any] | None = None
     served: bool = False
     joined: bool = True
+    unclear: str = ""  # what Docker says where it can say nothing of a container
+    named_as: str = "gpuctl"  # by Docker, which takes the beginning of an ID for a name
     named: Mapping[str, Mapping[str, str] | None] = field(
         default_factory=dict
     )  # by kind: the labels of what Docker has
@@ -189,7 +196,7 @@ class Machine:
         if words[3:4] == [seed._PURGE]:
             self.commands.append(["purge", *words[4:]])
             return self.purged
-        if words[0] == "env" and words[2:4] == ["minikube", "status"]:
+        if words[0] == "env" and "status" in words:
             answer = self._status()
             return Completed(answer["rc"], answer["out"], answer["err"])
         self.commands.append(words)
@@ -241,9 +248,10 @@ class Machine:
         docker = said(0, json.dumps({"Version": self.docker})) if self.docker else said(1, "null\n", self.docker_error)
         there = bool(self.container and self.docker)
         facts = {"status": self.container, "network": {"Ports": {}, "Networks": {}}}
-        names = {kind: {"labels": labels} for kind, labels in self.named.items()} if self.docker else {}
+        one = {"name": self.named_as}
+        names = {kind: {"labels": labels, **one} for kind, labels in self.named.items()} if self.docker else {}
         if there:
-            names["container"] = {"labels": LABELS, **facts}
+            names["container"] = {"labels": LABELS, **facts, "name": f"/{self.named_as}"}
         found: dict[str, Any] = {
             "uid": self.uid,
             "home": "/home/ada",
@@ -259,6 +267,8 @@ class Machine:
             "served": self.served,
             "joined": self.joined,
         }
+        if self.unclear:
+            found["container"] = said(1, "", self.unclear)
         if self.config is not None:
             found["kubelet"] = said(0, "active\n") if there else said(1)
             listed = json.dumps({"items": [self.node]}) if self.node else ""

@@ -13,7 +13,7 @@ from bootstrap.minikube.command import MINIKUBE
 from bootstrap.probe.session import Completed
 from bootstrap.probe.ssh_errors import ConnectFailure
 from tests.unit.minikube.conftest import Lane
-from tests.unit.minikube.machine import LABELS, Machine, error, node, record, status_of, step
+from tests.unit.minikube.machine import FOREIGN, LABELS, Machine, error, node, record, status_of, step
 
 
 def refused(lane: Lane, verb: str, **options: Any) -> tuple[ExitCode, str]:
@@ -120,9 +120,9 @@ def test_a_stop_that_fails(lane: Lane) -> None:
         replace(Machine.running(), container="exited", status=status_of("Stopped")),
         Machine(config=record(), folder=True),
         Machine(folder=True),
-        Machine(container="exited"),
+        Machine(named={"volume": LABELS}),
     ],
-    ids=["running", "stopped", "record alone", "folder alone", "container alone"],
+    ids=["running", "stopped", "record alone", "folder alone", "volume alone"],
 )
 def test_down_takes_a_profile_away_whole_or_half(lane: Lane, machine: Machine) -> None:
     lane.machine = machine
@@ -222,3 +222,46 @@ def test_a_connection_that_is_lost(lane: Lane, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(Machine, "open_exec", lost)
     assert refused(lane, "down") == (ExitCode.PREFLIGHT, "unreachable")
+
+
+def orphaned(**changes: Any) -> Machine:
+    return Machine(container="running", **changes)
+
+
+def refused_down(lane: Lane) -> str:
+    with pytest.raises(GpuctlError) as caught:
+        lane.down()
+    assert caught.value.exit_code is ExitCode.PREFLIGHT
+    assert lane.machine.calls == []
+    return caught.value.problems[0].code
+
+
+def test_another_user_s_profile_is_not_deleted_unless_said_so(lane: Lane) -> None:
+    lane.machine = orphaned()
+    assert refused_down(lane) == "minikube-profile-orphan"
+    assert lane.down(orphan=True).exit_code is ExitCode.OK
+    assert lane.machine.verbs() == ["delete"]
+
+
+def test_a_profile_of_another_driver_is_left_to_minikube(lane: Lane) -> None:
+    lane.machine = Machine(config=record(Driver="kvm2"), folder=True, status=status_of("Running"))
+    assert refused_down(lane) == "minikube-differs"
+    assert lane.status().phase == "running"
+
+
+@pytest.mark.parametrize("machine", [Machine(named={"volume": LABELS}), Machine(config=record(), folder=True)])
+def test_a_context_of_another_cluster_is_not_deleted(lane: Lane, machine: Machine) -> None:
+    """Minikube deletes the cluster, the user and the context of the name, whoever's they are."""
+    machine.kubeconfig = FOREIGN
+    lane.machine = machine
+    assert refused_down(lane) == "minikube-context-taken"
+
+
+def test_what_docker_does_not_say_is_not_taken_for_gone(lane: Lane) -> None:
+    lane.machine = replace(Machine.running(), unclear="Error response from daemon: timeout")
+    assert refused_down(lane) == "minikube-docker-away"
+
+
+def test_docker_that_is_down_says_nothing_of_a_profile(lane: Lane) -> None:
+    lane.machine.docker = ""
+    assert refused_down(lane) == "minikube-docker-away"

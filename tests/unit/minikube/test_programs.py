@@ -77,13 +77,14 @@ def test_a_look_at_a_profile_that_runs(home: Path, program: Write, session: Loca
     ports = '{"8443/tcp": [{"HostIp": "127.0.0.1", "HostPort": "32771"}]}'
     nodes = json.dumps({"items": [node(3)]})
     labels = json.dumps(LABELS)
+    state = f'"status": "running", "network": {{"Ports": {ports}}}'
     program(
         "docker",
         f"""case $1 in
         version) echo '{{"Version": "28.5.2"}}';;
-        container) echo '{{"status": "running", "network": {{"Ports": {ports}}}, "labels": {labels}}}';;
-        volume) echo '{{"labels": {labels}}}';;
-        network) echo '{{"labels": null}}';;
+        container) echo '{{"name": "/gpuctl", {state}, "labels": {labels}}}';;
+        volume) echo '{{"name": "gpuctl", "labels": {labels}}}';;
+        network) echo '{{"name": "gpuctl", "labels": null}}';;
         exec) if test "$3" = systemctl; then echo active
               else test "$3" = /var/lib/minikube/binaries/v1.36.3/kubectl && echo '{nodes}'; fi;;
         esac""",

@@ -15,6 +15,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube.checks import check_docker, check_host, check_profile, check_size, foreign_context
 from bootstrap.minikube.look import Seen, look, reaches, read_look
 from bootstrap.minikube.options import ProfileOptions
+from bootstrap.minikube.starting import current_context
 from bootstrap.minikube.state import (
     Phase,
     differences,
@@ -25,12 +26,8 @@ from bootstrap.minikube.state import (
     phase_of,
 )
 from tests.unit.factories import host_facts
-from tests.unit.minikube.machine import LABELS, Machine, node, record, status_of
+from tests.unit.minikube.machine import FOREIGN, LABELS, Machine, node, record, status_of
 
-FOREIGN = """
-clusters: [{name: gpuctl, cluster: {server: "https://192.0.2.1:6443"}}]
-contexts: [{name: gpuctl, context: {cluster: gpuctl, user: ada}}]
-"""
 OURS = """
 clusters:
 - name: gpuctl
@@ -178,7 +175,10 @@ def test_a_half_profile_is_refused() -> None:
         "minikube-profile-broken",
         "profile gpuctl is half there: minikube's record, no container",
     )
-    assert "no record of minikube's, a container that is exited" in refused(Machine(container="exited"))[1]
+    assert refused(Machine(container="exited")) == (
+        "minikube-profile-orphan",
+        "Docker has a minikube container gpuctl (exited) of which this user has no record",
+    )
     assert "no container, a volume, a network" in refused(Machine(named={"volume": LABELS, "network": LABELS}))[1]
 
 
@@ -296,7 +296,7 @@ def test_a_host_that_lacks_nothing() -> None:
 
 
 def test_docker_has_to_answer_where_there_is_a_profile() -> None:
-    check_docker(seen(Machine(docker="")), "box")
+    check_docker(seen(Machine()), "box")
     with pytest.raises(GpuctlError, match="Docker does not answer"):
         check_docker(seen(replace(Machine.running(), docker="")), "box")
 
@@ -338,3 +338,56 @@ def test_whether_the_context_leads_to_the_profile(text: str, leads: bool) -> Non
 @pytest.mark.parametrize("network", [{}, {"Ports": None, "Networks": None}, {"Ports": {"8443/tcp": [{}]}}])
 def test_a_network_that_says_nothing(network: dict[str, Any]) -> None:
     assert not reaches(kubeconfig_to("https://127.0.0.1:32771"), "gpuctl", network)
+
+
+def test_the_beginning_of_an_id_is_no_name() -> None:
+    assert phase_of(seen(Machine(container="running", named_as="gpuctl7f00"))) is Phase.ABSENT
+
+
+def test_a_profile_of_another_driver_is_not_half_there() -> None:
+    machine = Machine(config=record(Driver="kvm2"), folder=True, status=status_of("Running"))
+    assert phase_of(seen(machine)) is Phase.RUNNING
+    code, words = refused(machine)
+    assert (code, "driver kvm2 → docker" in words) == ("minikube-differs", True)
+
+
+def test_what_docker_does_not_say_is_unknown() -> None:
+    timeout = "docker did not answer within 40 s"
+    assert phase_of(seen(replace(Machine.running(), unclear=timeout))) is Phase.UNKNOWN
+    assert phase_of(seen(Machine(unclear=timeout))) is Phase.UNKNOWN
+    with pytest.raises(GpuctlError, match="Docker does not say whether it has a container"):
+        check_host(seen(Machine(unclear=timeout)), "box")
+
+
+USED_ELSEWHERE = """
+clusters: [{name: prod, cluster: {server: https://192.0.2.1:6443}}]
+users: [{name: gpuctl, user: {token: x}}]
+contexts: [{name: work, context: {cluster: prod, user: gpuctl}}]
+"""
+
+
+def test_a_user_of_that_name_that_serves_another_context_is_foreign() -> None:
+    assert "user gpuctl" in foreign_context(seen(Machine(kubeconfig=USED_ELSEWHERE)), "gpuctl")
+    assert refused(Machine(kubeconfig=USED_ELSEWHERE))[0] == "minikube-context-taken"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clusters: [{name: gpuctl, cluster: x}]",
+        "clusters: [{name: gpuctl, cluster: {extensions: [x]}}]",
+        "a: 2020-13-45",
+        "users: [x]",
+    ],
+)
+def test_a_kubeconfig_that_is_none(text: str) -> None:
+    assert foreign_context(seen(Machine(kubeconfig=text)), "gpuctl") == ""
+    assert current_context(seen(Machine(kubeconfig=text))) == ""
+
+
+@pytest.mark.parametrize("part", [{"KubernetesConfig": 3}, {"KubernetesConfig": {"ExtraOptions": [1]}}, {"Addons": []}])
+def test_a_record_of_another_shape(part: dict[str, Any]) -> None:
+    config = {**record(), **part}
+    found = read_look({**Machine.running()._seen(), "config": json.dumps(config)})
+    assert made_with(found, "gpuctl").extra_config == ()
+    assert differences(found, ProfileOptions()) is not None

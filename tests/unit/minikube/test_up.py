@@ -411,6 +411,15 @@ def test_a_connection_that_is_lost(lane: Lane, monkeypatch: pytest.MonkeyPatch) 
         raise ConnectFailure("unreachable", "the connection was lost", "look at the network")
 
     monkeypatch.setattr(Machine, "open_exec", lost)
+    result = lane.up()  # minikube was called: no refusal, which would say that nothing was changed
+    assert (result.exit_code, codes(result)) == (ExitCode.STEP_FAILED, ["unreachable"])
+
+
+def test_a_connection_that_is_lost_before_is_a_refusal(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise ConnectFailure("unreachable", "the connection was lost", "look at the network")
+
+    monkeypatch.setattr(Machine, "run", lost)
     assert refused(lane) == (ExitCode.PREFLIGHT, "unreachable")
 
 
