@@ -93,7 +93,7 @@ unit: setup
 # The main job first and alone. A lane leaves a third of two processors idle: after it two run side by side, and the second
 # says what it has to say at the end. What has most to build comes last: where nothing is built yet, time may be short.
 FIRST_LANES := $(addprefix tests/e2e/test_,bad_input.py control_planes.py launch.py plain_ansible.py testvm.py testvm_qemu.py)
-LAST_LANES := tests/e2e/test_minikube.py
+LAST_LANES := tests/e2e/test_minikube.py tests/e2e/test_minikube_failures.py
 SECOND_LANES := $(filter-out tests/e2e/test_main_job.py $(FIRST_LANES) $(LAST_LANES),$(sort $(wildcard tests/e2e/test_*.py))) \
   $(LAST_LANES)
 

@@ -28,6 +28,7 @@ def wait_for_gpus(
     deadline_s: float,
 ) -> tuple[Seen, Problem | None]:
     """The node as it was seen last, and what is wrong if it offers fewer than `expected` GPUs after that time."""
+    said = _once(said)
     end = time.monotonic() + deadline_s
     pulled = time.monotonic()  # when the plugin was last seen not to wait for its image
     while True:
@@ -56,6 +57,19 @@ def wait_for_gpus(
             if late or time.monotonic() - pulled > PULLING_S:
                 return seen, _short(gpus, expected, plugin, host, deadline_s)
         time.sleep(_PAUSE_S)
+
+
+def _once(said: Callable[[str], None]) -> Callable[[str], None]:
+    """As `said`, and silent while the words stay the same."""
+    last = ""
+
+    def say(words: str) -> None:
+        nonlocal last
+        if words != last:
+            last = words
+            said(words)
+
+    return say
 
 
 def _not_ready(seen: Seen, host: str, waited_s: float) -> Problem:

@@ -77,6 +77,16 @@ class Started:
 
         wait_for(f"{event} of {role}: {task} on {host}", seen, 300, 0.03)
 
+    def wait_for_words(self, words: str, deadline_s: float = 300) -> None:
+        """Wait until it has said so on its standard error."""
+
+        def seen() -> bool:
+            assert self.process.poll() is None, f"gpuctl ended by itself: {self.end()}"
+            # Its own place in the file stays: gpuctl writes at the same.
+            return words.encode() in os.pread(self._said.fileno(), 1 << 24, 0)
+
+        wait_for(f"gpuctl to say {words!r}", seen, deadline_s, 0.05)
+
     def kill(self) -> None:
         """End gpuctl, and gpuctl alone, with SIGKILL; its Ansible must end by itself."""
         run, children = self.run_directory(), _descendants(self.process.pid)

@@ -9,101 +9,31 @@ The tests build on one another, in the order of the file.
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from bootstrap.testvm import components, state
+from bootstrap.testvm import state
 from bootstrap.testvm.names import LabPaths
 from tests.doubles import wandb_api
-from tests.e2e.conftest import made_lab
+from tests.e2e.minikube_machine import PROFILE, SIZE, Machine, made_machine
 from tests.e2e.researcher import PASSWORD, Researcher
-from tests.e2e.tool import GPUCTL, Lab
+from tests.e2e.tool import Lab
 
 pytestmark = pytest.mark.e2e
 LANE_COST_S = 900  # two cores, everything built, another lane beside it
-COLD_COST_S = 1800  # minikube, cri-dockerd, Docker's packages and the node image come first
-PROFILE = "e2e"
-COUNT = "import os; print(sum(name[:6] == 'nvidia' and name[6:].isdigit() for name in os.listdir('/dev')))"
 QUEUE, ENTITY = "gpus", "vision"
 UNIT = "gpuctl-launch-agent.service"
 _HERE = "mk1 ansible_connection=local"
-SIZE = ("--cpus", "2", "--memory", "4g")
-KUBECONFIG = "--kubeconfig=/var/lib/minikube/kubeconfig"
-
-
-class Machine:
-    """The lab's one host, and the profile on it."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-
-    def minikube(self, verb: str, *options: str, expect: int | None = 0) -> dict[str, Any]:
-        """`gpuctl minikube VERB`: its JSON document."""
-        return self.lab.json("minikube", verb, "--profile", PROFILE, *self.lab.named, *options, expect=expect)
-
-    def up(self, *options: str, expect: int | None = 0) -> dict[str, Any]:
-        return self.minikube("up", *SIZE, *options, expect=expect)
-
-    def ssh(self, *command: str, expect: int | None = 0, stdin: str = "") -> str:
-        return self.lab.ssh("mk1", *command, expect=expect, stdin=stdin)
-
-    def codes(self, document: dict[str, Any]) -> list[str]:
-        assert all(error["fix"] for error in document["errors"])
-        return [error["code"] for error in document["errors"]]
-
-    def started(self) -> str:
-        """When the node's container was started: what a second `up` must not change."""
-        return self.ssh("docker", "inspect", "-f", "{{.State.StartedAt}}", PROFILE)
-
-    def objects(self) -> list[str]:
-        """What Docker has under the profile's name."""
-        found = []
-        for kind, every in (("container", ["--all"]), ("volume", []), ("network", [])):
-            listed = self.ssh("docker", kind, "ls", *every, "--format", "{{.Name}}{{.Names}}", expect=None)
-            listed = listed or self.ssh("docker", kind, "ls", *every, "--format", "{{.Name}}", expect=None)
-            found += [f"{kind} {line}" for line in listed.split() if PROFILE in line]
-        return found
-
-    def seen_by_a_pod(self, gpus: int) -> str:
-        """How many GPUs a pod prints that asks for so many."""
-        container = {
-            "name": "counting",
-            "image": "docker.io/library/python:3.11-slim-bookworm",
-            "imagePullPolicy": "IfNotPresent",
-            "command": ["python3", "-c", COUNT],
-            "resources": {"limits": {"nvidia.com/gpu": gpus}},
-        }
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "counting"},
-            "spec": {"restartPolicy": "Never", "containers": [container]},
-        }
-        version = self.minikube("status")["data"]["kubernetes_version"]
-        kubectl = (PROFILE, f"/var/lib/minikube/binaries/{version}/kubectl", KUBECONFIG)
-        self.ssh("docker", "exec", "-i", *kubectl, "apply", "-f", "-", stdin=json.dumps(pod))
-        wait = ("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/counting", "--timeout=60s")
-        self.ssh("docker", "exec", *kubectl, *wait)
-        return self.ssh("docker", "exec", *kubectl, "logs", "counting")
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A fresh host with eight simulated GPUs, without Docker."""
-    made = components.current()
-    left = float(os.environ.get("GPUCTL_TEST_UNTIL", "inf")) - time.time()
-    needed = COLD_COST_S + LANE_COST_S
-    if (made is None or not made.minikube) and left < needed:
-        pytest.skip(f"SKIPPED for time: to build minikube and to test it takes {needed} s, {left:.0f} s are left")
-    subprocess.run([GPUCTL, "testvm", "components", "build", "--with", "minikube"], check=True, timeout=COLD_COST_S)
-    with made_lab(tmp_path_factory.mktemp("lab"), "k", "--lane", "minikube") as lab:
-        yield Machine(lab)
+    with made_machine(tmp_path_factory.mktemp("lab"), "k", LANE_COST_S) as made:
+        yield made
 
 
 def test_what_cannot_work_is_refused_before_anything_is_changed(machine: Machine) -> None:

@@ -319,6 +319,7 @@ def test_an_image_that_cannot_be_pulled_is_not_waited_for_to_the_end(
     monkeypatch.setattr(gpus, "PULLING_S", 0.05)
     lane.machine = Machine(plugin=WAITING, after_start=lambda machine: machine.runs(0))
     assert codes(lane.up()) == ["minikube-addon-image"]
+    assert len([line for line in lane.view.lines if "ImagePullBackOff" in line and "failed" not in line]) == 1
 
 
 def test_a_size_that_cannot_be_is_refused_before_the_host_is_touched(lane: Lane) -> None:
