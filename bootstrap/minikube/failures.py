@@ -38,6 +38,12 @@ class _Rule:
 _RULES = (
     _Rule(
         "minikube-toolkit-missing",
+        "Docker's runtime nvidia is gone, of which the NVIDIA container toolkit is a part",
+        "run there: apt-get install --reinstall nvidia-container-toolkit-base; then `gpuctl minikube up` again",
+        text=r"nvidia-container-runtime\W+(executable file not found|no such file)",
+    ),
+    _Rule(
+        "minikube-toolkit-missing",
         "Docker cannot give a container GPUs: the NVIDIA container toolkit is not set up for it",
         "run `gpuctl minikube up` again: it sets the toolkit up and restarts Docker",
         text=r"could not select device driver|unresolvable CDI devices|nvidia-container-cli: ",
@@ -140,14 +146,14 @@ def problem_of(rc: int, events: Sequence[Event], said: str, host: str) -> Proble
     warned = [event.message for event in events if isinstance(event, Remark) and event.warning]
     details = _details(failure, warned, said)
     if rule := _rule(failure.name, failure.message) or _rule("", "\n".join([*warned, said])):
-        words = f"{rule.words} (minikube: {_first_line(failure.message) or f'exit status {rc}'})"
+        words = f"{rule.words} (minikube: {_cause(failure.message) or f'exit status {rc}'})"
         return Problem(rule.code, words, rule.fix, host, details=details)
     if rc == _NO_PROGRAM and not events:
         words, fix = "minikube is not there, or does not run", "run `gpuctl minikube up`"
         return Problem("minikube-missing", words, fix, host, details=details)
     family = FAMILIES.get(rc // 10, "")
     where = f", which is about {family}" if family else ""
-    words = f"minikube ended with status {rc}{where}: {_first_line(failure.message or said) or 'it said nothing'}"
+    words = f"minikube ended with status {rc}{where}: {_cause(failure.message or said) or 'it said nothing'}"
     fix = _first_line(failure.advice) or "look at what it said, below, and at `minikube logs`"
     return Problem("minikube-failed", words, fix, host, details=details)
 
@@ -170,6 +176,12 @@ def _rule(name: str, text: str) -> _Rule | None:
 
 def _first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")[:300]
+
+
+def _cause(text: str) -> str:
+    """The line that tells most: Docker's own words, where minikube says before them how it had called it."""
+    found = re.search(r"Error response from daemon: (.+)", text)
+    return found[1].strip()[:300] if found else _first_line(text)
 
 
 def _details(failure: Failure, warned: Sequence[str], said: str) -> str:

@@ -37,6 +37,10 @@ def test_every_family_of_statuses_has_a_name() -> None:
             'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]]',
             "minikube-toolkit-missing",
         ),
+        (
+            "GUEST_PROVISION", 80, 'runtime create failed: exec: "nvidia-container-runtime": executable file not found',
+            "minikube-toolkit-missing",
+        ),
         ("GUEST_PROVISION", 80, "unresolvable CDI devices nvidia.com/gpu=all", "minikube-toolkit-missing"),
         (
             "MK_USAGE", 14,
@@ -83,6 +87,15 @@ def test_a_failure_without_a_name_says_what_it_is_about() -> None:
     )
     assert problem.fix == "Look at the journal"
     assert problem_of(90, [], "", "box").fix == "look at what it said, below, and at `minikube logs`"
+
+
+def test_dockers_own_words_are_told_before_minikubes() -> None:
+    text = (
+        "Failed to start host: docker run --name gpuctl: exit status 125\nstderr:\ndocker: Error response from daemon: "
+    )
+    assert problem_of(80, [Failure(f"{text}the words\nmore", "GUEST_PROVISION", 80)], "", "box").message == (
+        "minikube ended with status 80, which is about the node: the words"
+    )
 
 
 def test_a_program_that_is_not_there() -> None:
