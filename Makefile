@@ -90,24 +90,17 @@ test: setup
 unit: setup
 	$(BIN)/pytest --numprocesses auto tests/unit tests/content tests/golden
 
-# The main job first and alone. A lane leaves a third of two processors idle: after it two run side by side, and the second
-# says what it has to say at the end. What has most to build comes last: where nothing is built yet, time may be short.
-FIRST_LANES := $(addprefix tests/e2e/test_,bad_input.py control_planes.py launch.py plain_ansible.py testvm.py testvm_qemu.py)
-LAST_LANES := tests/e2e/test_minikube.py tests/e2e/test_minikube_failures.py
-SECOND_LANES := $(filter-out tests/e2e/test_main_job.py $(FIRST_LANES) $(LAST_LANES),$(sort $(wildcard tests/e2e/test_*.py))) \
-  $(LAST_LANES)
+# The main job first and alone, then the others, two at a time, long ones early. What has most to build comes last: where nothing
+# is built yet, time may be short.
+LAST_LANES := $(addprefix tests/e2e/test_,minikube.py minikube_failures.py)
+LANES := $(addprefix tests/e2e/test_,control_planes.py launch.py interruptions.py nfs.py)
+LANES += $(filter-out tests/e2e/test_main_job.py $(LANES) $(LAST_LANES),$(sort $(wildcard tests/e2e/test_*.py))) $(LAST_LANES)
 
 e2e: setup
 	$(need_root)
 	$(GPUCTL) testvm components build
 	$(BIN)/pytest tests/e2e/test_main_job.py
-	@said=$$(mktemp); echo "e2e: beside these, told at their end: $(notdir $(SECOND_LANES))"; \
-	$(BIN)/pytest $(SECOND_LANES) >"$$said" 2>&1 & second=$$!; \
-	trap 'kill $$second 2>/dev/null; wait $$second; rm -f "$$said"; exit 130' INT TERM; \
-	failed=0; \
-	$(BIN)/pytest $(FIRST_LANES) || failed=1; \
-	wait $$second || failed=1; \
-	cat "$$said"; rm -f "$$said"; exit $$failed
+	$(BIN)/python -m tests.e2e.lanes $(LANES)
 
 lint: setup
 	$(BIN)/ruff check .
