@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import yaml
@@ -24,6 +25,12 @@ from bootstrap.probe.ssh_errors import ConnectFailure
 START_S = 1200.0  # a cold start with all downloads; 51 to 146 s were measured with files at hand
 DELETE_S = 300.0
 STEP = "minikube"
+# Warnings that tell people nothing: the runtime is always named. And those that a bundle brings about, which is there
+# so that nothing is looked for on the internet.
+_EMPTY = re.compile(r"minikube will default to")
+_OF_A_BUNDLE = re.compile(
+    r"minikube skips various validations|Specified Kubernetes version|Failing to connect to|Ignoring unknown custom"
+)
 
 
 @dataclass(slots=True)
@@ -40,6 +47,7 @@ class Up:
     options: ProfileOptions
     expected: int = 0
     begun: bool = False
+    bundled: bool = False
     notes: list[str] = field(default_factory=list)
 
     def look(self) -> Seen:
@@ -59,7 +67,7 @@ def start_profile(run: Up, seen: Seen, phase: Phase) -> Problem | None:
         seed(run.session, seen.bundle, run.host.name)
     if seen.root and not run.options.force:
         run.notes.append("minikube refuses root unless forced: --force was given for it")
-    run.begun = True
+    run.begun, run.bundled = True, bool(seen.bundle.path)
     keep = not run.request.use_context and bool(current_context(seen))
     argv = [*start_command(run.options, seen.bundle, root=seen.root), *(["--keep-context"] if keep else [])]
     try:
@@ -107,8 +115,12 @@ def _tell(run: Up, event: Event) -> None:
     elif isinstance(event, Download):
         percent = f" {event.percent:.0f} %" if event.percent is not None else ""
         run.view.task(run.host.name, STEP, f"Download | {event.artifact}{percent}")
-    elif isinstance(event, Remark) and event.warning:
+    elif isinstance(event, Remark) and event.warning and _tells(event.message, bundled=run.bundled):
         run.notes.append(event.message.splitlines()[0])
+
+
+def _tells(message: str, *, bundled: bool) -> bool:
+    return not (_EMPTY.search(message) or (bundled and _OF_A_BUNDLE.search(message)))
 
 
 def current_context(seen: Seen) -> str:

@@ -437,3 +437,17 @@ def test_start_goes_on_with_a_profile_as_it_was_made(lane: Lane) -> None:
 def test_start_needs_a_profile(lane: Lane) -> None:
     assert refused(lane, "start") == (ExitCode.NOT_READY, "minikube-profile-unknown")
     assert lane.roles_ran == 0
+
+
+def test_warnings_that_tell_nothing_are_not_passed_on(lane: Lane) -> None:
+    warnings = (
+        'Starting v1.39.0, minikube will default to "containerd" container runtime. See #21973 for more info.',
+        "Specified Kubernetes version 1.36.3 not found in Kubernetes version list",
+        "Your cgroup does not allow setting memory.",
+    )
+    lines = (*STARTING[:-1], *(event("warning", message=words) for words in warnings), STARTING[-1])
+    lane.machine.fails = {"start": (0, lines, "")}
+    assert lane.up().notes == warnings[1:]
+    lane.machine.is_gone()
+    lane.machine.bundle = {"base_image": "local/kicbase:v0.0.50", "kubernetes_version": "v1.36.3"}
+    assert lane.up().notes == warnings[2:]
