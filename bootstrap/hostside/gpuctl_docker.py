@@ -31,6 +31,16 @@ RELOADABLE = frozenset(
     )
 )
 RESTART_TIMEOUT_S = 180  # its containers get 15 s each to end where they do not live on
+# The one-letter flags that say what a key says (dockerd's reference).
+SHORT_FLAGS = {
+    "-b": "bridge",
+    "-D": "debug",
+    "-G": "group",
+    "-H": "hosts",
+    "-l": "log-level",
+    "-p": "pidfile",
+    "-s": "storage-driver",
+}
 _TOOL_S = 60
 
 
@@ -72,7 +82,7 @@ def flags() -> List[str]:
 def flag_for(key: str, words: Sequence[str]) -> Optional[str]:
     """The flag that says the same as a key: dockerd does not start with both."""
     names = {f"--{key}", f"--{key[:-1]}" if key.endswith("s") else f"--{key}", f"--add-{key[:-1]}"}
-    return next((word for word in words if word.split("=")[0] in names), None)
+    return next((word for word in words if word.split("=")[0] in names or SHORT_FLAGS.get(word[:2]) == key), None)
 
 
 def plan(component: str, keys: Mapping[str, Any], defaults: Sequence[Mapping[str, Any]]) -> Plan:

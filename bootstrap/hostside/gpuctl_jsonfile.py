@@ -85,7 +85,7 @@ class Plan:
                 receipts.remember_before(self.component, "folders", folder)
             receipts.remember_before(self.component, "json_files", self.path, "absent")
         for keys, how in self.merged.owned.items():
-            receipts.remember_before(self.component, RECORD, _key(self.path, keys), how)
+            receipts.renew_before(self.component, RECORD, _key(self.path, keys), how)
         if self.changed:
             _replace(self.path, self.new_text)
         for keys in self._before:

@@ -116,6 +116,7 @@ def merge(
         if path not in owned:
             _refuse_conflict(result, path, value)
             now_owned[path] = _how(result, before, path)
+        now_owned[path] = {**now_owned[path], "set": value}
     for path, value in wanted.items():
         _set(result, path, value)
     paths = {*leaves(before), *leaves(result)}
@@ -179,11 +180,16 @@ def _set(tree: Dict[str, Any], path: KeyPath, value: Any) -> None:
 def without(
     tree: Mapping[str, Any], owned: Mapping[KeyPath, Mapping[str, Any]]
 ) -> Tuple[Dict[str, Any], List[KeyPath]]:
-    """The object with these keys as they were before us, and those that changed. All other keys stay."""
+    """The object with these keys as they were before us, and those that changed.
+
+    All other keys stay, and a key of ours that somebody has given another value since is theirs by now.
+    """
     result: Dict[str, Any] = copy.deepcopy(dict(tree))
     changed = []
     for path, how in owned.items():
         now = lookup(result, path)
+        if "set" in how and now is not MISSING and not same(now, how["set"]):
+            continue
         if "value" in how:
             if not same(now, how["value"]):
                 changed.append(path)

@@ -170,6 +170,14 @@ def remember_before(component: str, kind: str, key: str, value: Any = None, base
     return True
 
 
+def renew_before(component: str, kind: str, key: str, value: Any, base: str = BASE) -> None:
+    """Write one note anew: for what it says besides how something was."""
+    before = read_before(component, base)
+    if before.setdefault(kind, {}).get(key) != value:
+        before[kind][key] = value
+        _write(_path(base, "before", component), before)
+
+
 def forget_before(component: str, kind: str, key: str, base: str = BASE) -> None:
     """Drop one note, once that is as it was again."""
     before = read_before(component, base)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from bootstrap.access import Access
 from bootstrap.errors import GpuctlError, Problem
@@ -12,6 +13,8 @@ from bootstrap.inventory.model import Inventory
 from bootstrap.probe.remote import reach
 from bootstrap.probe.session import Session
 from bootstrap.probe.ssh_errors import ConnectFailure
+
+_OF_THE_HOST = frozenset({"minikube-bundle-invalid", "minikube-failed"})
 
 
 @contextmanager
@@ -28,3 +31,6 @@ def connected(inventory: Inventory, access: Access) -> Iterator[Session]:
         except ConnectFailure as failure:
             problem = Problem(failure.code, str(failure), failure.fix, host.name)
             raise GpuctlError(ExitCode.PREFLIGHT, problem) from failure
+        except GpuctlError as error:
+            named = (replace(p, host=p.host or host.name) if p.code in _OF_THE_HOST else p for p in error.problems)
+            raise GpuctlError(error.exit_code, *named) from error

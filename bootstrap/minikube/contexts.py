@@ -127,8 +127,9 @@ def _tunnel(host: Host, found: Credentials) -> str:
     connection = host.connection
     there = f"{connection.user}@{connection.address}" if connection.user else connection.address
     port = ["-p", str(connection.port)] if connection.port else []
+    key = ["-i", connection.key_file] if connection.key_file else []
     ends = f"{found.port}:{_bracketed(found.address)}:{found.port}"
-    return shlex.join(["ssh", "-N", *port, "-L", ends, there])
+    return shlex.join(["ssh", "-N", *port, *key, *shlex.split(connection.ssh_common_args), "-L", ends, there])
 
 
 def _bracketed(address: str) -> str:

@@ -150,7 +150,7 @@ def _forget(request: MinikubeRequest, ca: str) -> list[str]:
 def _purge(session: Session, seen: Seen, profile: str, host: str) -> tuple[int, list[str]]:
     if not seen.bundle.path:
         return 0, ["there is no bundle on the host: gpuctl put nothing into minikube's cache"]
-    count, others = purge(session, seen.bundle, profile, host)
+    count, others = purge(session, profile, host)
     kept = f"the bundle's files stay in minikube's cache: the other profiles ({', '.join(others)}) may need them"
     return count, [kept] if others else []
 

@@ -70,7 +70,9 @@ def run_minikube(
         ConnectFailure: the connection was lost.
         GpuctlError: it did not end in `timeout_s` seconds (exit 5).
     """
-    channel = session.open_exec(["python3", "-I", "-c", _PROGRAM, json.dumps(dict(environment or {})), *argv], 30.0)
+    channel = session.open_exec(
+        [session.python, "-I", "-c", _PROGRAM, json.dumps(dict(environment or {})), *argv], 30.0
+    )
     deadline = time.monotonic() + timeout_s
     events: list[Event] = []
     try:

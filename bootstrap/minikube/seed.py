@@ -15,17 +15,28 @@ import glob, json, os, shutil, subprocess, sys
 bundle, image = sys.argv[1:3]
 cache = os.path.join(os.path.expanduser("~"), ".minikube", "cache")
 copied = []
+record = os.path.join(os.path.expanduser("~"), ".minikube", "gpuctl-seeded.json")
+try:
+    with open(record) as handle:
+        known = json.load(handle)
+except (OSError, ValueError):
+    known = {}
 for folder, _, names in os.walk(os.path.join(bundle, "cache")):
-    for name in names:
-        source = os.path.join(folder, name)
+    for file in names:
+        source = os.path.join(folder, file)
         target = os.path.join(cache, os.path.relpath(source, os.path.join(bundle, "cache")))
         if os.path.exists(target) and os.path.getsize(target) == os.path.getsize(source):
             continue
         os.makedirs(os.path.dirname(target), exist_ok=True)
+        name = os.path.relpath(target, cache)
+        if name in known or not os.path.exists(target):  # what somebody else had there is not ours to take away
+            known[name] = os.path.getsize(source)
+            with open(record, "w") as handle:
+                json.dump(known, handle)
         shutil.copyfile(source, target + ".part")
         shutil.copymode(source, target + ".part")
         os.replace(target + ".part", target)
-        copied.append(os.path.relpath(target, cache))
+        copied.append(name)
 def run(*argv):
     return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 loaded = []
@@ -40,18 +51,23 @@ print(json.dumps({"copied": copied, "loaded": loaded}))
 
 _PURGE = r"""
 import json, os, sys
-bundle = os.path.join(sys.argv[1], "cache")
 home = os.path.join(os.path.expanduser("~"), ".minikube")
 cache, profiles = os.path.join(home, "cache"), os.path.join(home, "profiles")
-others = sorted(name for name in (os.listdir(profiles) if os.path.isdir(profiles) else ()) if name != sys.argv[2])
+others = sorted(name for name in (os.listdir(profiles) if os.path.isdir(profiles) else ()) if name != sys.argv[1])
 removed = []
-for folder, _, names in os.walk(bundle) if not others else ():
-    for name in names:
-        source = os.path.join(folder, name)
-        target = os.path.join(cache, os.path.relpath(source, bundle))
-        if os.path.isfile(target) and os.path.getsize(target) == os.path.getsize(source):
-            os.remove(target)
-            removed.append(os.path.relpath(target, cache))
+record = os.path.join(home, "gpuctl-seeded.json")
+try:
+    with open(record) as handle:
+        known = json.load(handle)
+except (OSError, ValueError):
+    known = {}
+for name in sorted(known) if not others else ():
+    target = os.path.join(cache, name)
+    if os.path.isfile(target) and os.path.getsize(target) == known[name]:
+        os.remove(target)
+        removed.append(name)
+if os.path.exists(record) and not others:
+    os.remove(record)
 for folder, _, _ in os.walk(cache, topdown=False) if removed else ():
     if not os.listdir(folder):
         os.rmdir(folder)
@@ -66,7 +82,7 @@ def seed(session: Session, bundle: Bundle, host: str) -> tuple[str, ...]:
         ConnectFailure: the connection was lost.
         GpuctlError: a disk is full, or Docker refuses the image (exit 5).
     """
-    argv = ["python3", "-I", "-c", _PROGRAM, bundle.path, bundle.base_image]
+    argv = [session.python, "-I", "-c", _PROGRAM, bundle.path, bundle.base_image]
     done = session.run(argv, timeout_s=_TIMEOUT_S)
     if done.rc:
         last = (done.err.strip() or done.out.strip()).splitlines()
@@ -77,16 +93,16 @@ def seed(session: Session, bundle: Bundle, host: str) -> tuple[str, ...]:
     return (*found["copied"], *found["loaded"])
 
 
-def purge(session: Session, bundle: Bundle, profile: str, host: str) -> tuple[int, tuple[str, ...]]:
-    """Take the bundle's files out of minikube's cache again: (how many, the other profiles for which they stay).
+def purge(session: Session, profile: str, host: str) -> tuple[int, tuple[str, ...]]:
+    """Take what `seed` put into minikube's cache out again: (how many, the other profiles for which they stay).
 
-    A profile without internet access needs them to be started again; what is not the bundle's is not touched.
+    A profile without internet access needs them to be started again; what is not from a bundle is not touched.
 
     Raises:
         ConnectFailure: the connection was lost.
         GpuctlError: a file cannot be removed (exit 5).
     """
-    done = session.run(["python3", "-I", "-c", _PURGE, bundle.path, profile], timeout_s=_TIMEOUT_S)
+    done = session.run([session.python, "-I", "-c", _PURGE, profile], timeout_s=_TIMEOUT_S)
     if done.rc:
         last = (done.err.strip() or done.out.strip()).splitlines()
         words = f"minikube's cache cannot be cleared: {last[-1] if last else f'status {done.rc}'}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def open_session(host: Host, *, timeout_s: float = DEFAULT_TIMEOUT_S, accept_new_host_keys: bool = False) -> Session:
     """The way to a host: ssh, or this machine itself. Raises ConnectFailure; takes at most about `timeout_s`."""
     if host.connection.local:
-        return LocalSession()
+        return LocalSession(host.connection.python)
     return open_ssh(host, timeout_s=timeout_s, accept_new_host_keys=accept_new_host_keys)
 
 

@@ -44,7 +44,19 @@ def local_user() -> str:
 
 def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.lower() in _PROXIES}
-    return {**kept, "LANG": "C.UTF-8", "PATH": SYSTEM_PATH}
+    return {**kept, **_own_account(kept.get("HOME", "")), "LANG": "C.UTF-8", "PATH": SYSTEM_PATH}
+
+
+def _own_account(home: str) -> dict[str, str]:
+    """What sudo may have left of another: root's files in somebody's home directory would lock that person out."""
+    with contextlib.suppress(OSError):
+        if Path(home).stat().st_uid == os.geteuid():
+            return {}
+    try:
+        account = pwd.getpwuid(os.geteuid())
+    except KeyError:  # a container's user without a name
+        return {}
+    return {"HOME": account.pw_dir, "LOGNAME": account.pw_name, "USER": account.pw_name}
 
 
 def _as_docker(argv: Sequence[str]) -> list[str]:
@@ -192,8 +204,9 @@ class LocalSession:
 
     address = "this machine"
 
-    def __init__(self) -> None:
+    def __init__(self, python: str = "/usr/bin/python3") -> None:
         self.user = local_user()
+        self.python = python
         self.lost = False
         self._channels: list[LocalChannel] = []
         self._tunnels: list[Tunnel] = []

@@ -83,6 +83,10 @@ class Session(Protocol):
         """Where the host is, for messages."""
 
     @property
+    def python(self) -> str:
+        """The Python there, as the inventory has it."""
+
+    @property
     def lost(self) -> bool:
         """Whether nothing can be run any more."""
 

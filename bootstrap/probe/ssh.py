@@ -25,8 +25,9 @@ _CHANNEL_TIMEOUT_S = 10.0
 class SshSession:
     """An open connection to one host."""
 
-    def __init__(self, target: Target, clients: Sequence[paramiko.SSHClient]) -> None:
+    def __init__(self, target: Target, clients: Sequence[paramiko.SSHClient], python: str) -> None:
         self.target = target
+        self.python = python
         self._clients = tuple(clients)  # jump hosts first, the host itself last
         self._tunnels: list[Tunnel] = []
 
@@ -51,14 +52,26 @@ class SshSession:
         """The connection itself. Raises ConnectFailure once it is lost."""
         transport = self._clients[-1].get_transport()
         if transport is None or not transport.is_active():
-            raise ConnectFailure("unreachable", f"the connection to {self.target.address} was lost", "run again")
+            raise _lost(self.target)
         return transport
 
     def open_exec(self, argv: Sequence[str], timeout_s: float) -> paramiko.Channel:
-        """Start a command by the user's shell there; the channel's operations time out after `timeout_s`."""
-        channel = self.transport.open_session(timeout=timeout_s)
-        channel.settimeout(timeout_s)
-        channel.exec_command(shlex.join(argv))
+        """Start a command by the user's shell there; the channel's operations time out after `timeout_s`.
+
+        Raises:
+            ConnectFailure: the connection was lost, or the host starts no further command.
+        """
+        from paramiko import ChannelException, SSHException
+
+        try:
+            channel = self.transport.open_session(timeout=timeout_s)
+            channel.settimeout(timeout_s)
+            channel.exec_command(shlex.join(argv))
+        except ChannelException as error:
+            said = f"{self.target.address} starts no further command: {error.text}"
+            raise ConnectFailure("unreachable", said, "raise MaxSessions in its sshd_config") from error
+        except (SSHException, EOFError, OSError) as error:
+            raise _lost(self.target) from error
         return channel
 
     def run(self, argv: Sequence[str], stdin: str = "", timeout_s: float = DEFAULT_TIMEOUT_S) -> Completed:
@@ -75,6 +88,8 @@ class SshSession:
             channel.shutdown_write()
             return drain(channel, deadline)
         except (TimeoutError, OSError) as error:
+            if self.lost:
+                raise _lost(self.target) from error
             said = f"{argv[0]} on {self.target.address} did not end within {timeout_s:.0f} s"
             raise ConnectFailure("unreachable", said, "look at the load of the host and run again") from error
         finally:
@@ -106,6 +121,10 @@ class SshSession:
             client.close()
 
 
+def _lost(target: Target) -> ConnectFailure:
+    return ConnectFailure("unreachable", f"the connection to {target.address} was lost", "run again")
+
+
 def open_ssh(host: Host, *, timeout_s: float = DEFAULT_TIMEOUT_S, accept_new_host_keys: bool = False) -> SshSession:
     """Connect to a host, through its jump hosts. Raises ConnectFailure; takes at most about `timeout_s` seconds."""
     logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)  # what it has to say comes as exceptions
@@ -127,7 +146,7 @@ def open_ssh(host: Host, *, timeout_s: float = DEFAULT_TIMEOUT_S, accept_new_hos
             client = open_client(hop, sock, deadline, accept_new_host_keys, secrets)
             clients.append(client)
             sock = _channel(client, onward, deadline) if onward else None
-        return SshSession(target, clients)
+        return SshSession(target, clients, host.connection.python)
     except Exception as error:  # paramiko lets many kinds out; all of them mean that the host cannot be used
         for client in reversed(clients):
             client.close()

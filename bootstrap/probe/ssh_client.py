@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bootstrap.probe.ssh_options import Target
 
 _KNOWN_HOSTS_WRITE = threading.Lock()
+# Routers and firewalls forget a connection that is silent for some minutes; long commands say nothing for longer.
+_KEEPALIVE_S = 30
 
 
 def open_client(
@@ -65,6 +67,9 @@ def open_client(
         if refused:
             raise paramiko.AuthenticationException(_why_refused(keys)) from error
         raise
+    transport = client.get_transport()
+    if transport is not None:
+        transport.set_keepalive(_KEEPALIVE_S)
     return client
 
 

@@ -87,6 +87,10 @@ def test_the_command_of_the_tunnel_names_port_and_user_where_there_are_any(path:
     assert bring_home(FOUND, other, "g1", path, use_context=False).tunnel == (
         "ssh -N -p 2222 -L 32771:127.0.0.1:32771 198.51.100.20"
     )
+    key = replace(HOST.connection, key_file="/keys/gpu box", ssh_common_args="-J gate.example")
+    assert bring_home(FOUND, replace(HOST, connection=key), "g1", path, use_context=False).tunnel == (
+        "ssh -N -i '/keys/gpu box' -J gate.example -L 32771:127.0.0.1:32771 root@198.51.100.20"
+    )
 
 
 @pytest.mark.parametrize(

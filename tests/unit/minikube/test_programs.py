@@ -283,18 +283,23 @@ def test_only_what_the_bundle_brought_is_purged(
     home: Path, program: Write, session: LocalSession, bundle: Bundle
 ) -> None:
     program("docker", "exit 0")
-    seed(session, bundle, "box")
     cache = home / ".minikube/cache"
+    mine = cache / "images/amd64/registry/mine"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("as in the bundle")
+    (Path(bundle.path) / "cache/images/amd64/registry/mine").write_text("as in the bundle")
+    seed(session, bundle, "box")
     (cache / "linux/amd64/v1.35.1").mkdir()
     (cache / "linux/amd64/v1.35.1/kubeadm").write_text("of minikube's own")
     (cache / "images/amd64/registry/pause_3.10").write_text("another image of that name")
-    assert purge(session, bundle, "gpuctl", "box") == (1, ())
+    assert purge(session, "gpuctl", "box") == (1, ())
     assert sorted(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file()) == [
+        "images/amd64/registry/mine",
         "images/amd64/registry/pause_3.10",
         "linux/amd64/v1.35.1/kubeadm",
     ]
     assert not (cache / "linux/amd64/v1.36.3").exists()
-    assert purge(session, bundle, "gpuctl", "box") == (0, ())
+    assert purge(session, "gpuctl", "box") == (0, ())
 
 
 def test_nothing_is_purged_while_there_are_other_profiles(
@@ -303,9 +308,9 @@ def test_nothing_is_purged_while_there_are_other_profiles(
     program("docker", "exit 0")
     seed(session, bundle, "box")
     profile(home, "{}")
-    assert purge(session, bundle, "gpuctl", "box")[0] == 2
+    assert purge(session, "gpuctl", "box")[0] == 2
     seed(session, bundle, "box")
-    assert purge(session, bundle, "g2", "box") == (0, ("gpuctl",))
+    assert purge(session, "g2", "box") == (0, ("gpuctl",))
     assert (home / ".minikube/cache/images/amd64/registry/pause_3.10").exists()
 
 

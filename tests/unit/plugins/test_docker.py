@@ -70,7 +70,7 @@ class Daemon:
 @pytest.fixture
 def daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Daemon:
     made, base = Daemon(tmp_path), str(tmp_path / "gpuctl")
-    calls = ("read_before", "remember_before", "forget_before")
+    calls = ("read_before", "remember_before", "renew_before", "forget_before")
     kept = SimpleNamespace(**{name: functools.partial(getattr(receipts, name), base=base) for name in calls})
     for module in (jsonfile, filesync):
         monkeypatch.setattr(module, "receipts", kept)
@@ -134,6 +134,26 @@ def test_a_flag_that_says_the_same_is_a_conflict_and_lets_a_default_be(daemon: D
     assert configure(daemon) == ["live-restore"]
     with pytest.raises(HostError, match="--add-runtime=x=/y"):
         configure(daemon, "toolkit", runtimes={"nvidia": {"path": "n"}})
+
+
+@pytest.mark.parametrize("word", ["-s", "-soverlay2", "-s=overlay2", "--storage-driver=overlay2"])
+def test_a_flag_of_one_letter_is_seen(daemon: Daemon, word: str) -> None:
+    daemon.flags = ["-H", "fd://", word]
+    with pytest.raises(HostError, match=f"started with {word}"):
+        configure(daemon, **{"storage-driver": "overlay2"})
+    with pytest.raises(HostError, match="started with -H"):
+        configure(daemon, hosts=["fd://"])
+    configure(daemon, **{"max-concurrent-downloads": 3})
+
+
+def test_a_key_that_its_owner_changed_since_stays(daemon: Daemon) -> None:
+    configure(daemon, **{"max-concurrent-downloads": 3})
+    configure(daemon, **{"max-concurrent-downloads": 4})
+    tree = daemon.content()
+    tree["max-concurrent-downloads"] = 9
+    daemon.config.write_text(json.dumps(tree))
+    docker.take_out("docker", check=False)
+    assert daemon.content() == {"max-concurrent-downloads": 9}
 
 
 def test_a_node_of_a_swarm_has_no_live_restore(daemon: Daemon, tmp_path: Path) -> None:

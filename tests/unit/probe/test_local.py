@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -180,6 +181,16 @@ def test_our_own_environment_stays_here(monkeypatch: pytest.MonkeyPatch, tmp_pat
     }
     assert found["PATH"] == local.SYSTEM_PATH
     assert found["HTTPS_PROXY"] == "http://proxy.example:3128"
+
+
+def test_the_home_of_another_is_not_written_into(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own = pwd.getpwuid(os.geteuid())
+    assert LocalSession().run(["sh", "-c", "echo $HOME"]).out.strip() == os.environ["HOME"]
+    for home in (tmp_path / "nobody's", Path("/proc/1") if os.geteuid() else Path("/nonexistent")):
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.setenv("USER", "other")
+        said = LocalSession().run(["sh", "-c", "echo $HOME $USER"]).out.split()
+        assert said == [own.pw_dir, own.pw_name]
 
 
 def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:

@@ -213,6 +213,30 @@ def test_a_command_that_hangs_is_given_up(make_host: MakeHost) -> None:
         session.run(["sleep", "30"], timeout_s=0.5)
 
 
+@pytest.mark.parametrize("error", [paramiko.SSHException("Channel closed."), EOFError(), OSError("gone")])
+def test_a_connection_that_is_lost_as_a_command_starts(
+    make_host: MakeHost, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def lose(*_: object, **__: object) -> None:
+        raise error
+
+    with connect(make_host()) as session:
+        monkeypatch.setattr(paramiko.Channel, "exec_command", lose)
+        with pytest.raises(ConnectFailure, match="was lost"):
+            session.run(["true"])
+
+
+def test_a_host_that_starts_nothing_more_is_told(make_host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise paramiko.ChannelException(1, "Administratively prohibited")
+
+    with connect(make_host()) as session:
+        monkeypatch.setattr(paramiko.Transport, "open_session", refuse)
+        with pytest.raises(ConnectFailure, match="starts no further command: Administratively") as caught:
+            session.run(["true"])
+    assert "MaxSessions" in caught.value.fix
+
+
 def test_commands_get_input_and_give_their_status(make_host: MakeHost) -> None:
     with connect(make_host()) as session:
         assert session.run(["cat"], stdin="hello").out == "hello"
