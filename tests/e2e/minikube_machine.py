@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,11 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import kubernetes
 import pytest
+import urllib3
 
 from bootstrap.testvm import components
 from tests.e2e.conftest import made_lab
-from tests.e2e.tool import GPUCTL, Lab
+from tests.e2e.tool import GPUCTL, Lab, wait_for
 
 COLD_COST_S = 1800  # minikube, cri-dockerd, Docker's packages and the node image come first
 PROFILE = "e2e"
@@ -67,6 +70,28 @@ class Machine:
             listed = listed or self.ssh("docker", kind, "ls", *every, "--format", "{{.Name}}", expect=None)
             found += [f"{kind} {line}" for line in listed.split() if PROFILE in line]
         return found
+
+    def nodes_from_here(self, home: dict[str, Any]) -> list[str]:
+        """What another client sees with the context that was brought home, while the tunnel runs that `up` names."""
+
+        def nodes() -> list[str]:
+            module: Any = kubernetes  # its types know neither kubeconfigs nor what an answer holds
+            with module.config.new_client_from_config(home["path"], home["context"]) as client:
+                found = module.client.CoreV1Api(client).list_node(_request_timeout=5)
+            return [node.metadata.name for node in found.items]
+
+        def answered() -> list[str]:
+            try:
+                return nodes()
+            except urllib3.exceptions.HTTPError:  # the tunnel is still being made
+                return []
+
+        tunnel = subprocess.Popen(shlex.split(home["tunnel"]), stdin=subprocess.DEVNULL)
+        try:
+            return list(wait_for("the API through the tunnel", answered, 30.0))
+        finally:
+            tunnel.terminate()
+            tunnel.wait(10)
 
     def seen_by_a_pod(self, gpus: int) -> str:
         """How many GPUs a pod prints that asks for so many."""

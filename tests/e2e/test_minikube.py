@@ -62,6 +62,7 @@ def test_the_second_run_does_nothing(machine: Machine) -> None:
     assert not done["started"]
     assert [outcome["changed"] for outcome in done["outcomes"]] == [0]
     assert machine.started() == before
+    assert machine.nodes_from_here(done["home"]) == [PROFILE]
 
 
 def test_pods_compute_on_every_gpu(machine: Machine) -> None:
