@@ -90,10 +90,10 @@ test: setup
 unit: setup
 	$(BIN)/pytest --numprocesses auto tests/unit tests/content tests/golden
 
-# The main job first and alone, then the others, two at a time, long ones early. What has most to build comes last: where nothing
+# The main job first and alone, then the others, three at a time, long ones early. What has most to build comes last: where nothing
 # is built yet, time may be short.
 LAST_LANES := $(addprefix tests/e2e/test_,minikube.py minikube_failures.py)
-LANES := $(addprefix tests/e2e/test_,control_planes.py launch.py interruptions.py nfs.py)
+LANES := $(addprefix tests/e2e/test_,nfs.py launch.py control_planes.py interruptions.py)
 LANES += $(filter-out tests/e2e/test_main_job.py $(LANES) $(LAST_LANES),$(sort $(wildcard tests/e2e/test_*.py))) $(LAST_LANES)
 
 e2e: setup

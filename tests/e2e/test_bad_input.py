@@ -24,7 +24,7 @@ from tests.e2e.conftest import made_lab
 from tests.e2e.tool import Lab, wait_for
 
 pytestmark = pytest.mark.e2e
-LANE_COST_S = 250  # two cores, everything built, another lane beside it
+LANE_COST_S = 250  # two cores, everything built, other lanes beside it
 
 
 @pytest.fixture(scope="module")

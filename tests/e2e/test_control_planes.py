@@ -21,7 +21,7 @@ from tests.e2e.conftest import made_lab
 from tests.e2e.tool import Lab, wait_for
 
 pytestmark = pytest.mark.e2e
-LANE_COST_S = 600  # two cores, everything built, another lane beside it
+LANE_COST_S = 800  # two cores, everything built, other lanes beside it
 
 PLANES = ("cp1", "gpu1")  # in the order in which the first bootstrap sees them: cp1 founds the cluster
 PKI = "/etc/kubernetes/pki"

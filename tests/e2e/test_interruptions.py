@@ -20,7 +20,7 @@ from tests.e2e.interrupting import Gate, ProcessWatch, Started
 from tests.e2e.tool import Lab, wait_for
 
 pytestmark = pytest.mark.e2e
-LANE_COST_S = 400  # two cores, everything built, another lane beside it
+LANE_COST_S = 400  # two cores, everything built, other lanes beside it
 
 RESTART_CONTAINERD = "restart -- containerd.service"
 RESTART_KUBELET = "restart kubelet.service"

@@ -23,7 +23,7 @@ from tests.e2e.conftest import made_lab
 from tests.e2e.tool import Lab, Ran, wait_for
 
 pytestmark = pytest.mark.e2e
-LANE_COST_S = 600  # two cores, everything built, another lane beside it
+LANE_COST_S = 800  # two cores, everything built, other lanes beside it
 
 QUEUE, ENTITY, PROJECT = "gpus", "vision", "hello"
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f001234567"

@@ -23,7 +23,7 @@ from tests.e2e.researcher import PASSWORD, Researcher
 from tests.e2e.tool import Lab
 
 pytestmark = pytest.mark.e2e
-LANE_COST_S = 900  # two cores, everything built, another lane beside it
+LANE_COST_S = 900  # two cores, everything built, other lanes beside it
 QUEUE, ENTITY = "gpus", "vision"
 UNIT = "gpuctl-launch-agent.service"
 _HERE = "mk1 ansible_connection=local"

@@ -16,7 +16,7 @@ from tests.e2e.interrupting import Started
 from tests.e2e.minikube_machine import PROFILE, SIZE, Machine, made_machine
 
 pytestmark = pytest.mark.e2e
-LANE_COST_S = 700  # two cores, everything built, another lane beside it
+LANE_COST_S = 700  # two cores, everything built, other lanes beside it
 BUNDLE = "/var/lib/gpuctl/minikube-bundle/bundle.json"
 RECORD = f"/root/.minikube/profiles/{PROFILE}"
 LABELS = ("--label", "created_by.minikube.sigs.k8s.io=true", "--label", f"name.minikube.sigs.k8s.io={PROFILE}")

@@ -25,7 +25,7 @@ from tests.e2e.conftest import made_lab
 from tests.e2e.tool import GPUCTL, Lab, wait_for
 
 pytestmark = pytest.mark.e2e
-LANE_COST_S = 1000  # two cores, everything built, another lane beside it
+LANE_COST_S = 1000  # two cores, everything built, other lanes beside it
 
 PLAYBOOK = Path(__file__).with_name("nfs.yml")
 SERVER, CLIENT = "cp1", "gpu1"

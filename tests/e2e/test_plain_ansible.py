@@ -19,7 +19,7 @@ from tests.e2e.ownership import unexplained_files
 from tests.e2e.tool import GPUCTL, Lab, wait_for
 
 pytestmark = pytest.mark.e2e
-LANE_COST_S = 350  # two cores, everything built, another lane beside it
+LANE_COST_S = 350  # two cores, everything built, other lanes beside it
 
 # What a node has, and a host that was reset has not.
 WORKER_TRACES = "/etc/kubernetes /etc/cni/net.d/* /etc/containerd/config.toml /var/lib/kubelet/config.yaml"

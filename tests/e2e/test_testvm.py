@@ -19,7 +19,7 @@ from bootstrap.testvm import lab, machine, names, requirements, rootfs, state
 from bootstrap.testvm.components.cache import cache_root
 from bootstrap.testvm.components.mirror import Mirror, make_current, save
 
-LANE_COST_S = 250  # two cores, everything built, another lane beside it
+LANE_COST_S = 250  # two cores, everything built, other lanes beside it
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(os.geteuid() != 0, reason="test hosts need root"),

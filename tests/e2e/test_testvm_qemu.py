@@ -16,7 +16,7 @@ import pytest
 from bootstrap.errors import GpuctlError
 from bootstrap.testvm import lab, machine, names, requirements
 
-LANE_COST_S = 250  # two cores, everything built, another lane beside it
+LANE_COST_S = 250  # two cores, everything built, other lanes beside it
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(os.geteuid() != 0, reason="test hosts need root")]
 REPOSITORY = Path(__file__).parents[2]
 NAME = f"v{os.getpid() % 1000000:x}"
