@@ -10,6 +10,8 @@ import bootstrap as package
 from bootstrap.cli import options
 from bootstrap.cli.bootstrap import bootstrap
 from bootstrap.cli.init import init
+from bootstrap.cli.job import render as job_render
+from bootstrap.cli.job import run as job_run
 from bootstrap.cli.launch import agent as launch_agent
 from bootstrap.cli.launch import queue as launch_queue
 from bootstrap.cli.launch.test import launch_test
@@ -62,6 +64,10 @@ def make_app() -> typer.Typer:
         ("upgrade", upgrade),
     ):
         app.command(name)(command)
+    job = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    job.command("render")(job_render.render)
+    job.command("run")(job_run.run)
+    app.add_typer(job, name="job", help="Training over several nodes.")
     launch = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     agent = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     agent.command("status")(launch_agent.status)

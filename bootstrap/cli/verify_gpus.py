@@ -47,6 +47,14 @@ def verify_gpus(
             metavar="SECONDS",
         ),
     ] = 300.0,
+    collective: Annotated[
+        bool,
+        typer.Option(
+            "--collective",
+            envvar="GPUCTL_VERIFY_COLLECTIVE",
+            help="Also add numbers up over all GPU nodes, and measure their links.",
+        ),
+    ] = False,
     ask_become_pass: options.AskPassword = False,
     become_password_file: options.PasswordFile = None,
     accept_new_host_keys: options.AcceptKeys = False,
@@ -75,6 +83,7 @@ def verify_gpus(
             limit=options.names(limit),
             timeout_s=timeout,
             profile=profile or DEFAULT_PROFILE,
+            collective=collective,
         )
         if output is Output.JSON:
             result = run_verify(request, JsonView())

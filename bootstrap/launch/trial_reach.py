@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bootstrap.access import Access
-from bootstrap.errors import GpuctlError, Problem
-from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import Inventory
 from bootstrap.inventory.schema import variables
 from bootstrap.inventory.secret import Secret
-from bootstrap.kube.client import ApiError, Cluster, cluster_api, kubeconfig_api
+from bootstrap.kube.client import Cluster
+from bootstrap.kube.reach import Whereabouts, answering_api
 from bootstrap.launch.server_access import ServerAccess, ServerOptions, server_access
 from bootstrap.launch.trial_model import Asked
 
@@ -81,37 +80,6 @@ def reach_cluster(target: Target, request: TrialRequest) -> Iterator[Cluster]:
         GpuctlError: the kubeconfig cannot be used (exit 3), the API or its hosts do not answer (exit 4), or there is
             no cluster (exit 6).
     """
-    with ExitStack() as stack:
-        yield _first_that_answers(target, request, stack)
-
-
-def _first_that_answers(target: Target, request: TrialRequest, stack: ExitStack) -> Cluster:
-    if target.inventory is None:
-        cluster = stack.enter_context(kubeconfig_api(request.kubeconfig, request.context))
-        if (problem := _silence(cluster)) is not None:
-            raise GpuctlError(ExitCode.PREFLIGHT, problem)
-        return cluster
-    errors: list[GpuctlError] = []
-    for plane in target.inventory.api_hosts:
-        with ExitStack() as own:
-            try:
-                cluster = own.enter_context(cluster_api(plane, request.access))
-            except GpuctlError as error:
-                errors.append(error)
-                continue
-            if (problem := _silence(cluster, plane.name)) is None:
-                stack.push(own.pop_all())
-                return cluster
-            errors.append(GpuctlError(ExitCode.PREFLIGHT, problem))
-    raise errors[0]
-
-
-def _silence(cluster: Cluster, host: str | None = None) -> Problem | None:
-    """Why the API does not answer; None when it does."""
-    try:
-        cluster.get("/version")
-    except ApiError as error:
-        if error.status:
-            return None  # it answered
-        return Problem("launch-cluster-unreachable", error.message, "look at the network and the control plane", host)
-    return None
+    where = Whereabouts(target.inventory, request.kubeconfig, request.context, request.access)
+    with answering_api(where, "launch-cluster-unreachable") as cluster:
+        yield cluster

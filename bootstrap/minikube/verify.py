@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bootstrap.errors import GpuctlError, Problem
+from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
 from bootstrap.kube.client import ApiError, Cluster, client_of
@@ -40,6 +40,8 @@ def verify_gpus(request: VerifyRequest, view: Progress) -> VerifyResult:
     """
     inventory = load_inventory(request.inventory)
     if inventory.minikube:
+        if request.collective:
+            raise usage_error("--collective: a minikube cluster has one node", "leave it out")
         of_profile = MinikubeRequest(inventory, request.run, request.access, request.profile)
         return verify_profile(of_profile, request.timeout_s, view)
     return verify_nodes(inventory, request, view)

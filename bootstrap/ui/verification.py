@@ -16,7 +16,7 @@ def verify_screen(result: VerifyResult) -> list[str]:
     rows += [(node.host, *(_cell(node.layers.get(layer)) for layer in LAYERS)) for node in result.nodes]
     lines = columns(rows, gap=2, right=range(1, len(LAYERS) + 1))
     lines += [line for node in result.nodes for line in _shortcomings(node)]
-    return [*lines, summary(result)]
+    return [*lines, *_collective(result), summary(result)]
 
 
 def _cell(layer: LayerResult | None) -> str:
@@ -50,6 +50,17 @@ def summary(result: VerifyResult) -> str:
     )
     noun = count(result.total, "GPU").split()[1]
     return f"{of} {noun}{_simulated(result)} passed in {brief(result.elapsed_s)}"
+
+
+def _collective(result: VerifyResult) -> list[str]:
+    found = result.collective
+    if found is None:
+        return []
+    over = f"all-reduce over {count(len(found.nodes), 'node')}"
+    if found.code:
+        return [f"{over}: {_SIGNS[LayerState.FAILED]} {found.error}"]
+    rate = f", slowest link {found.slowest / 1e6:.0f} MB/s each way ({found.transport})" if found.slowest else ""
+    return [f"{over}: {_SIGNS[LayerState.OK]} right sum{rate}"]
 
 
 def _simulated(result: VerifyResult) -> str:

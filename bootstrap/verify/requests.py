@@ -13,7 +13,7 @@ from bootstrap.rundir import RunDirectory
 class VerifyRequest:
     """`limit` names hosts or groups (empty: all GPU hosts). `timeout_s` bounds the compute layer.
 
-    `profile` counts where the inventory is that of a minikube host.
+    `profile` counts where the inventory is that of a minikube host. `collective`: an all-reduce over the nodes, too.
     """
 
     inventory: Path
@@ -22,3 +22,4 @@ class VerifyRequest:
     limit: tuple[str, ...] = ()
     timeout_s: float = 300.0
     profile: str = ""
+    collective: bool = False

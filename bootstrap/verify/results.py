@@ -10,6 +10,7 @@ from typing import Any
 from bootstrap.errors import Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jsonform import plain
+from bootstrap.verify.collective import Collective
 
 # From the bus up; a layer is only judged while the ones below it hold (else NOT_RUN).
 LAYERS = ("pci", "driver", "device", "nvml", "runtime", "cdi", "node", "plugin", "allocatable", "compute")
@@ -64,13 +65,17 @@ class NodeResult:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """`gpuctl verify-gpus`: exit OK only when every GPU that is expected passed on every layer."""
+    """`gpuctl verify-gpus`: exit OK only when every GPU that is expected passed on every layer.
+
+    `collective` is None unless it was asked for.
+    """
 
     exit_code: ExitCode
     cluster_name: str
     nodes: tuple[NodeResult, ...]
     elapsed_s: float
     problems: tuple[Problem, ...] = ()
+    collective: Collective | None = None
 
     @property
     def total(self) -> int:

@@ -15,12 +15,14 @@ from bootstrap.plan.cluster_view import node_name, view_cluster
 from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse, resolve_limit
 from bootstrap.probe.facts import HostFacts, NodeFacts, Unreachable
 from bootstrap.progress import Progress
+from bootstrap.verify.collective import Collective, all_reduce
 from bootstrap.verify.compute import Computed, compute
 from bootstrap.verify.layers import Evidence, judge
 from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.results import NodeResult, VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts, ask_runtimes
 
+_RING_FIX = "look at the pod network between the nodes: flannel's pods, and firewalls in between"
 _PLUGIN_SELECTOR = "app.kubernetes.io/name=nvidia-device-plugin"
 
 
@@ -45,7 +47,7 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
     seen = view_cluster(inventory, facts)
     runtimes = ask_runtimes([inventory.host(name) for name in gpu_hosts], request.access)
     nodes = {name: seen.nodes.get(node_name(facts[name])) for name in gpu_hosts}
-    plugins, computed, api_error = _ask_cluster(request, inventory, seen.seed, nodes, view)
+    plugins, computed, ring, api_error = _ask_cluster(request, inventory, seen.seed, nodes, view)
     results: list[NodeResult] = []
     problems: list[Problem] = []
     for name in gpu_hosts:
@@ -63,6 +65,8 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
         result, found = judge(evidence)
         results.append(result)
         problems += found
+    if ring is not None and ring.code:
+        problems.append(Problem(ring.code, f"all-reduce over {len(ring.nodes)} nodes: {ring.error}", _RING_FIX))
     passed = not problems and all(result.passed for result in results)
     return VerifyResult(
         exit_code=ExitCode.OK if passed else ExitCode.NOT_READY,
@@ -70,13 +74,14 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
         nodes=tuple(results),
         elapsed_s=time.monotonic() - begun,
         problems=tuple(problems),
+        collective=ring,
     )
 
 
 def _ask_cluster(
     request: VerifyRequest, inventory: Inventory, seed: str, nodes: Mapping[str, NodeFacts | None], view: Progress
-) -> tuple[dict[str, str], dict[str, Computed], str]:
-    """(device plugin pod's state per node, computed per node, why the API could not be asked)."""
+) -> tuple[dict[str, str], dict[str, Computed], Collective | None, str]:
+    """(device plugin pod's state per node, computed per node, the all-reduce, why the API could not be asked)."""
     settings = inventory.host(seed).settings
     allocatable = {node.name: node.allocatable_gpus for node in nodes.values() if node is not None and node.ready}
     try:
@@ -91,11 +96,21 @@ def _ask_cluster(
                 timeout_s=request.timeout_s,
                 progress=view,
             )
-            return plugins, computed, ""
+            ring = _all_reduce(cluster, request, list(allocatable), settings, view) if request.collective else None
+            return plugins, computed, ring, ""
     except GpuctlError as error:
-        return {}, {}, error.problems[0].message
+        return {}, {}, None, error.problems[0].message
     except ApiError as error:
-        return {}, {}, error.message
+        return {}, {}, None, error.message
+
+
+def _all_reduce(
+    cluster: Cluster, request: VerifyRequest, nodes: list[str], settings: Mapping[str, Any], view: Progress
+) -> Collective:
+    if not nodes:
+        return Collective((), code="collective-failed", error="no GPU node is Ready")
+    image = str(settings["cluster_python_image"])
+    return all_reduce(cluster, nodes, run_id=request.run.id, image=image, timeout_s=request.timeout_s, progress=view)
 
 
 def _runtime_class(inventory: Inventory) -> str:

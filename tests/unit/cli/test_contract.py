@@ -44,7 +44,7 @@ RESULT_KEYS = {
     "plan": {
         "cluster_name", "hosts", "preflight", "plan", "elapsed_s", "readiness", "components", "last_applied_s",
     },
-    "verify-gpus": {"cluster_name", "nodes", "elapsed_s", "gpus_total", "gpus_passed"},
+    "verify-gpus": {"cluster_name", "nodes", "elapsed_s", "gpus_total", "gpus_passed", "collective"},
 }  # fmt: skip
 
 Give = Callable[..., None]

@@ -14,6 +14,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Host
 from bootstrap.inventory.secret import Secret
+from bootstrap.kube import reach as reaching
 from bootstrap.kube.client import ApiError
 from bootstrap.launch import trial_reach
 from bootstrap.launch.server_access import ServerAccess
@@ -117,7 +118,7 @@ def planes(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | str | None]:
         yield Version(status)
         says["closed"] = f"{says['closed']}{host.name} "
 
-    monkeypatch.setattr(trial_reach, "cluster_api", reach)
+    monkeypatch.setattr(reaching, "cluster_api", reach)
     return says
 
 

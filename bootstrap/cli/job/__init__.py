@@ -1,0 +1,1 @@
+"""gpuctl job: training over several nodes, under any launcher."""

@@ -1,0 +1,77 @@
+"""What keeps a job from ever beginning, found before anything of it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from bootstrap.errors import Problem
+from bootstrap.jobs.objects import MAKERS, path_of
+from bootstrap.jobs.pods import GPU_RESOURCE
+from bootstrap.jobs.spec import JobSpec, Launcher
+
+
+class Api(Protocol):
+    """What is used of bootstrap.kube.client.Cluster."""
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        """GET; None for 404. Raises ApiError."""
+
+
+def refusals(api: Api, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """All that is wrong. Raises ApiError."""
+    maker = MAKERS[spec.launcher]
+    if maker.addon and not _served(api, f"/{maker.api}", maker.plural):
+        fix = f"put {maker.addon} into cluster_addons and run `gpuctl bootstrap`, or choose --launcher job"
+        yield Problem("job-launcher-missing", f"the cluster knows no {maker.title}", fix)
+        return
+    if api.get(f"/api/v1/namespaces/{spec.namespace}") is None:
+        fix = f"`kubectl create namespace {spec.namespace}`, or choose another --namespace"
+        yield Problem("job-namespace-unknown", f"there is no namespace {spec.namespace}", fix)
+        return
+    for document in [*objects, *_made_later(spec)]:
+        if api.get(path_of(document)) is not None:
+            what = f"{document['kind']} {spec.namespace}/{document['metadata']['name']} is there already"
+            yield Problem("job-name-taken", what, "choose another --name, or delete it")
+    if spec.launcher is Launcher.VOLCANO and not _has_queue(api, spec.queue):
+        what = f"Volcano has no queue {spec.queue}"
+        yield Problem("job-queue-unknown", what, "choose another --queue: `kubectl get queues.scheduling.volcano.sh`")
+    if spec.gpus:
+        yield from _too_large(spec, (api.get("/api/v1/nodes") or {}).get("items") or [])
+
+
+def _served(api: Api, path: str, plural: str) -> bool:
+    found = (api.get(path) or {}).get("resources") or []
+    return any(item.get("name") == plural for item in found)
+
+
+def _has_queue(api: Api, name: str) -> bool:
+    return api.get(f"/apis/scheduling.volcano.sh/v1beta1/queues/{name}") is not None
+
+
+def _made_later(spec: JobSpec) -> Iterator[dict[str, Any]]:
+    """What the launcher itself makes under the job's name."""
+    if spec.launcher in (Launcher.VOLCANO, Launcher.JOBSET):
+        yield {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": spec.name, "namespace": spec.namespace},
+        }
+
+
+def _too_large(spec: JobSpec, nodes: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """More GPUs than there are: per node, or on so many nodes at once. What others hold now is a matter of waiting."""
+    counts = [_gpus(node) for node in nodes]
+    largest, places = max(counts, default=0), sum(count // spec.gpus for count in counts)
+    wanted = f"{spec.nodes} pods with {spec.gpus} GPUs each"
+    if spec.gpus > largest:
+        has = f"the largest node has {largest}" if largest else "no node has any"
+        yield Problem("job-too-large", f"{wanted}: {has}", "ask for fewer --gpus, on more --nodes")
+    elif places < spec.nodes:
+        room = f"the cluster's {sum(counts)} GPUs on {sum(count > 0 for count in counts)} nodes have room for {places}"
+        yield Problem("job-too-large", f"{wanted}: {room}", "ask for fewer --nodes or --gpus")
+
+
+def _gpus(node: Mapping[str, Any]) -> int:
+    text = str((node.get("status") or {}).get("allocatable", {}).get(GPU_RESOURCE, "0"))
+    return int(text) if text.isdecimal() else 0

@@ -1,0 +1,124 @@
+"""The pods of a job as its ranks: where each is, how it stands, what it waits for, how it ended. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bootstrap.jobs.pods import INDEX_ANNOTATION
+
+_TASK = re.compile(r"-(master|worker)-(\d+)$")
+_KILLED = 128 + 9
+_QUIET_REASONS = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """One pod. `exit_code` is None until it ended; `waiting` says in the kubelet's or scheduler's words for what."""
+
+    rank: int
+    pod: str
+    node: str
+    phase: str
+    exit_code: int | None = None
+    reason: str = ""
+    words: str = ""
+    ended_at: str = ""
+    waiting: str = ""
+    started: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended otherwise than well."""
+        return self.phase == "Failed" or bool(self.exit_code)
+
+    @property
+    def place(self) -> str:
+        """The rank and its node, for people."""
+        return f"rank {self.rank} on {self.node}" if self.node else f"rank {self.rank}"
+
+
+def rank_of(pod: Mapping[str, Any]) -> int | None:
+    """By the index of its Job, or by its task and number; None for a pod that is no rank.
+
+    Volcano and the training operator both name pods JOB-master-0 and JOB-worker-N.
+    """
+    meta = pod["metadata"]
+    index = (meta.get("annotations") or {}).get(INDEX_ANNOTATION)
+    if index is not None and str(index).isdecimal():
+        return int(index)
+    found = _TASK.search(str(meta["name"]))
+    if not found:
+        return None
+    return 0 if found[1] == "master" else int(found[2]) + 1
+
+
+def ranks_of(pods: Iterable[Mapping[str, Any]]) -> tuple[Rank, ...]:
+    """All ranks that have a pod, in order."""
+    found = [(number, pod) for pod in pods if (number := rank_of(pod)) is not None]
+    return tuple(_rank(number, pod) for number, pod in sorted(found, key=lambda pair: pair[0]))
+
+
+def _rank(number: int, pod: Mapping[str, Any]) -> Rank:
+    status = pod.get("status") or {}
+    states = [c.get("state") or {} for c in status.get("containerStatuses") or []]
+    early = [c.get("state") or {} for c in status.get("initContainerStatuses") or []]
+    ended = next((s["terminated"] for s in states if s.get("terminated")), None) or {}
+    return Rank(
+        rank=number,
+        pod=str(pod["metadata"]["name"]),
+        node=str((pod.get("spec") or {}).get("nodeName") or ""),
+        phase=str(status.get("phase") or "Pending"),
+        exit_code=int(ended["exitCode"]) if "exitCode" in ended else None,
+        reason=str(ended.get("reason") or status.get("reason") or ""),
+        words=str(ended.get("message") or status.get("message") or ""),
+        ended_at=str(ended.get("finishedAt") or ""),
+        waiting=_waiting(status, [*early, *states]),
+        started=any("running" in s or "terminated" in s for s in states),
+    )
+
+
+def _waiting(status: Mapping[str, Any], states: Sequence[Mapping[str, Any]]) -> str:
+    """What a pod that has not begun lacks; empty where it is only a matter of time."""
+    if status.get("phase") != "Pending":
+        return ""
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return str(condition.get("message") or condition.get("reason") or "")
+    for state in states:
+        waiting = state.get("waiting") or {}
+        if waiting.get("reason") and waiting["reason"] not in _QUIET_REASONS:
+            return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+    return ""
+
+
+def first_failed(ranks: Sequence[Rank]) -> Rank | None:
+    """The rank that failed before the others, which fail because of it.
+
+    The API tells whole seconds: of several in one second the one that was killed is the cause.
+    """
+    failed = [rank for rank in ranks if rank.failed]
+    return min(failed, key=lambda r: (r.ended_at or "~", r.exit_code != _KILLED, r.rank), default=None)
+
+
+def why_failed(rank: Rank, tail: Sequence[str]) -> tuple[str, str]:
+    """(what happened to the first rank that failed, what mends it); `tail` are the last lines of its log."""
+    said = "\n".join(tail)
+    missing = re.search(r"No module named '([\w.]+)'", said)
+    program = re.search(r'exec: "([^"]+)"', rank.words)
+    last = next((line.strip() for line in reversed(tail) if line.strip()), "")
+    if rank.reason == "OOMKilled":
+        return f"{rank.place} needed more memory than it may have", "give a larger --memory, or a smaller batch"
+    if rank.reason == "Evicted":
+        return f"{rank.place} was evicted: {rank.words}", "look at the node's disk and memory, then run again"
+    if program:
+        return f"{rank.place}: the image has no {program[1]}", "name an --image that has it, or another command"
+    if missing:
+        return f"{rank.place}: the image has no {missing[1]}", f"name an --image with {missing[1]} in it"
+    if rank.exit_code == _KILLED:
+        return f"{rank.place} was killed (signal 9)", "look at who ended it: the kernel for memory, or somebody"
+    ended = "failed" if rank.exit_code is None else f"ended with {rank.exit_code}"
+    words = rank.words or last
+    return f"{rank.place} {ended}" + (f": {words[:300]}" if words else ""), "its last lines are below"

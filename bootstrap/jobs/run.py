@@ -1,0 +1,213 @@
+"""`gpuctl job run`: submit a job, follow all its ranks, say why it waits and why it failed, take it away again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+from bootstrap.jobs.check import refusals
+from bootstrap.jobs.logs import PodLog
+from bootstrap.jobs.objects import path_of
+from bootstrap.jobs.pods import NAME_LABEL
+from bootstrap.jobs.ranks import Rank, first_failed, ranks_of, why_failed
+from bootstrap.jobs.render import render
+from bootstrap.jobs.spec import JobSpec
+from bootstrap.jobs.waiting import why_waiting
+from bootstrap.jsonform import plain
+from bootstrap.kube.client import ApiError, Cluster
+from bootstrap.progress import Progress
+
+_PAUSE_S = 0.5
+_SILENCE_S = 60.0  # an API that does not answer for so long is not waited for any more
+_GONE_S = 30.0
+_STEP = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """`start_s`: how long the ranks may take to begin. `said` gets each line of each rank's log."""
+
+    start_s: float = 600.0
+    keep: bool = False
+    said: Callable[[Rank, str], None] = lambda _rank, _line: None
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What a job came to."""
+
+    exit_code: ExitCode
+    name: str
+    namespace: str
+    launcher: str
+    ranks: tuple[Rank, ...]
+    elapsed_s: float
+    kept: bool = False
+    tails: Mapping[int, tuple[str, ...]] | None = None
+    problems: tuple[Problem, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `data` of the JSON document."""
+        data: dict[str, Any] = plain(self)
+        del data["exit_code"], data["problems"]
+        return data
+
+
+def submit(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
+    """Make the objects of a job, all or none; they are returned.
+
+    Raises:
+        GpuctlError: the cluster cannot ever run it, or refuses it (exit 4).
+    """
+    objects = render(spec)
+    try:
+        problems = tuple(refusals(cluster, spec, objects))
+    except ApiError as error:
+        problems = (Problem("cluster-unreachable", error.message, "look at the control plane"),)
+    if problems:
+        raise GpuctlError(ExitCode.PREFLIGHT, *problems)
+    made: list[dict[str, Any]] = []
+    try:
+        for document in objects:
+            made.append(document)
+            cluster.call("POST", path_of(document).rpartition("/")[0], body=document)
+    except BaseException as error:
+        withdraw(cluster, spec, made)
+        if not isinstance(error, ApiError):
+            raise
+        words = f"{document['kind']} {spec.namespace}/{document['metadata']['name']} was refused: {error.message}"
+        raise GpuctlError(ExitCode.PREFLIGHT, Problem("job-refused", words, "correct what it says")) from error
+    return objects
+
+
+def withdraw(cluster: Cluster, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> bool:
+    """Delete the objects of a job and wait for its pods to be gone; whether they are."""
+    for document in reversed(objects):
+        with suppress(ApiError):
+            cluster.delete(path_of(document))
+    end = time.monotonic() + _GONE_S
+    while time.monotonic() < end:
+        with suppress(ApiError):
+            if not _pods(cluster, spec):
+                return True
+        time.sleep(_PAUSE_S)
+    return False
+
+
+def run_job(cluster: Cluster, spec: JobSpec, how: Following, progress: Progress) -> JobResult:
+    """Submit a job and follow it to its end; deleted then, and when interrupted, unless it is to be kept.
+
+    Raises:
+        GpuctlError: the cluster cannot ever run it, or refuses it (exit 4).
+    """
+    begun = time.monotonic()
+    objects = submit(cluster, spec)
+    progress.note(f"{spec.launcher} {spec.namespace}/{spec.name}: {spec.nodes} x {spec.gpus} GPUs, submitted")
+    watch = Watch(cluster, spec, how, progress)
+    gone = False
+    try:
+        problem = watch.to_the_end()
+    finally:
+        if not how.keep:
+            gone = withdraw(cluster, spec, objects)
+    if not (gone or how.keep):
+        progress.note(f"pods of {spec.namespace}/{spec.name} are still ending")
+    return JobResult(
+        exit_code=ExitCode.NOT_READY if problem else ExitCode.OK,
+        name=spec.name,
+        namespace=spec.namespace,
+        launcher=str(spec.launcher),
+        ranks=tuple(watch.ranks[number] for number in sorted(watch.ranks)),
+        elapsed_s=time.monotonic() - begun,
+        kept=how.keep,
+        tails={number: tuple(watch.logs[number].tail) for number in sorted(watch.logs)},
+        problems=(problem,) if problem else (),
+    )
+
+
+class Watch:
+    """Follows one job. `ranks` are as they were last seen: pods vanish with their job."""
+
+    def __init__(self, cluster: Cluster, spec: JobSpec, how: Following, progress: Progress) -> None:
+        self.cluster, self.spec, self.how, self.progress = cluster, spec, how, progress
+        self.ranks: dict[int, Rank] = {}
+        self.logs: dict[int, PodLog] = {}
+        self._begun = time.monotonic()
+        self._told = ""
+
+    def to_the_end(self) -> Problem | None:
+        """Look until all ranks ended well, or one did not; what went wrong."""
+        silent_since: float | None = None
+        while True:
+            try:
+                problem, ended = self._look()
+                silent_since = None
+            except ApiError as error:
+                silent_since = silent_since or time.monotonic()
+                if time.monotonic() - silent_since > _SILENCE_S:
+                    fix = f"look at the control plane; the job may go on: kubectl -n {self.spec.namespace} get pods"
+                    return Problem("cluster-unreachable", f"the API went away: {error.message}", fix)
+                problem, ended = None, False
+            if problem or ended:
+                return problem
+            time.sleep(_PAUSE_S)
+
+    def _look(self) -> tuple[Problem | None, bool]:
+        seen = {rank.rank: rank for rank in ranks_of(_pods(self.cluster, self.spec))}
+        lost = [rank for number, rank in self.ranks.items() if number not in seen and rank.exit_code is None]
+        self.ranks |= seen
+        for rank in seen.values():
+            self._read(rank)
+        failed = first_failed([*seen.values()])
+        if failed:
+            self._read(failed)
+            log = self.logs.get(failed.rank)
+            what, fix = why_failed(failed, log.tail if log else ())
+            details = "\n".join(log.tail) if log else ""
+            return Problem("job-failed", what, fix, details=details), True
+        if lost:
+            what = f"{lost[0].place} was taken away in the middle: its pod {lost[0].pod} is gone"
+            return Problem("job-failed", what, "look at who deleted it, or drained its node; then run again"), True
+        if len(self.ranks) == self.spec.nodes and all(rank.exit_code == 0 for rank in self.ranks.values()):
+            return None, True
+        return self._still_waiting(), False
+
+    def _read(self, rank: Rank) -> None:
+        if not rank.started:
+            return
+        log = self.logs.setdefault(rank.rank, PodLog(self.cluster, self.spec.namespace, rank.pod))
+        for line in log.new_lines():
+            self.how.said(rank, line)
+
+    def _still_waiting(self) -> Problem | None:
+        """Tell why it does not begin, when that changes; a problem when it has not in time."""
+        if len(self.ranks) == self.spec.nodes and all(rank.started for rank in self.ranks.values()):
+            return None
+        events = _events(self.cluster, self.spec)
+        why = why_waiting(self.spec, tuple(self.ranks.values()), events)
+        if why and why != self._told:
+            self._told = why
+            self.progress.note(f"waits: {why}")
+        waited = time.monotonic() - self._begun
+        if waited < self.how.start_s:
+            return None
+        begun = sum(rank.started for rank in self.ranks.values())
+        what = f"after {waited:.0f} s {begun} of {self.spec.nodes} ranks have begun: {why or 'nothing says why'}"
+        return Problem("job-pending", what, "give it what it waits for, or ask for less")
+
+
+def _pods(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
+    query = {"labelSelector": f"{NAME_LABEL}={spec.name}"}
+    return list((cluster.get(f"/api/v1/namespaces/{spec.namespace}/pods", query) or {}).get("items") or [])
+
+
+def _events(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
+    """Of everything whose name begins with the job's: Volcano's group is called NAME-UID."""
+    items = (cluster.get(f"/api/v1/namespaces/{spec.namespace}/events") or {}).get("items") or []
+    mine = [e for e in items if str((e.get("involvedObject") or {}).get("name", "")).startswith(spec.name)]
+    return sorted(mine, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))

@@ -1,0 +1,100 @@
+"""What a job over several nodes is asked to be, before any launcher gives it a form. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
+
+MOST_NODES = 1000
+MOST_GPUS = 64
+# A Service's name is a label (63); the training operator makes one per pod, NAME-worker-999.
+NAME_LENGTH = 63 - len("-worker-999")
+_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+class Launcher(StrEnum):
+    """Who makes pods of the job, and tells them of one another."""
+
+    JOB = "job"  # an Indexed Job and a headless Service: nothing needs to be installed
+    VOLCANO = "volcano"
+    PYTORCHJOB = "pytorchjob"
+    JOBSET = "jobset"
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A command that runs once on each of `nodes` nodes, each time with `gpus` GPUs.
+
+    `cpu` and `memory` are limits per node, empty for none; `claim` a PersistentVolumeClaim, mounted at `mount_path`;
+    `queue` one of Volcano's; `files` go into a ConfigMap, mounted at FILES; `deadline_s` ends the job, 0 for never;
+    `on_nodes` (host names) get one pod each, whatever their taints; `restricted` keeps to that pod security standard.
+    """
+
+    name: str
+    launcher: Launcher
+    image: str
+    command: tuple[str, ...]
+    nodes: int = 1
+    gpus: int = 1
+    namespace: str = "default"
+    runtime_class: str = "nvidia"
+    cpu: str = ""
+    memory: str = ""
+    claim: str = ""
+    mount_path: str = "/data"
+    queue: str = "default"
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    deadline_s: int = 0
+    on_nodes: tuple[str, ...] = ()
+    restricted: bool = False
+
+    def __post_init__(self) -> None:
+        problems = tuple(_problems(self))
+        if problems:
+            raise GpuctlError(ExitCode.USAGE, *problems)
+
+    @property
+    def processes(self) -> int:
+        """How many processes torchrun starts on each node: one per GPU, one where there is none."""
+        return max(self.gpus, 1)
+
+
+def _problems(spec: JobSpec) -> Iterator[Problem]:
+    """What of it no cluster could run; code job-invalid."""
+    names = (("name", spec.name, NAME_LENGTH), ("namespace", spec.namespace, 63))
+    checks: list[tuple[bool, str, str]] = [
+        *(
+            (bool(_NAME.fullmatch(name)) and len(name) <= longest, f"{what} {name!r}", _name_rule(longest))
+            for what, name, longest in names
+        ),
+        (1 <= spec.nodes <= MOST_NODES, f"{spec.nodes} nodes", f"a job has 1 to {MOST_NODES}"),
+        (0 <= spec.gpus <= MOST_GPUS, f"{spec.gpus} GPUs per node", f"give 0 to {MOST_GPUS}; --nodes says how often"),
+        (
+            bool(spec.image) and not re.search(r"\s", spec.image),
+            f"image {spec.image!r}",
+            "name one as registry/name:tag",
+        ),
+        (bool(spec.command), "a job without a command", "give the command behind --"),
+        *(
+            (not quantity or bool(_QUANTITY.fullmatch(quantity)), f"{what} {quantity!r}", "write it as 4, 500m or 16Gi")
+            for what, quantity in (("cpu", spec.cpu), ("memory", spec.memory))
+        ),
+        (spec.mount_path.startswith("/"), f"mount path {spec.mount_path!r}", "begin it with /"),
+        *((bool(_VARIABLE.fullmatch(n)), f"variable {n!r}", "use letters, digits and _") for n in spec.environment),
+        *((bool(_FILE.fullmatch(n)), f"file {n!r}", "use letters, digits, ., - and _") for n in spec.files),
+    ]
+    yield from (Problem("job-invalid", f"{what}: this cannot be run", fix) for holds, what, fix in checks if not holds)
+
+
+def _name_rule(longest: int) -> str:
+    return f"use at most {longest} of a-z, 0-9 and -, beginning with a letter"

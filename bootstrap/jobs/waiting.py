@@ -1,0 +1,67 @@
+"""Why a job does not begin, in words: from its ranks, and from the events of its scheduler. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bootstrap.jobs.pods import GPU_RESOURCE
+from bootstrap.jobs.ranks import Rank
+from bootstrap.jobs.spec import JobSpec
+
+_TAINT = re.compile(r"untolerated taint \{([^}]*)\}")
+_GROUP_READY = "pod group is ready"  # a warning that also comes with gangs that begin the next moment
+
+
+def why_waiting(spec: JobSpec, ranks: Sequence[Rank], events: Sequence[Mapping[str, Any]]) -> str:
+    """One sentence; empty where nothing is wrong so far."""
+    pulling = next((r for r in ranks if r.waiting.startswith(("ErrImage", "ImagePull", "InvalidImage"))), None)
+    if pulling:
+        return f"{pulling.place}: its image cannot be pulled: {pulling.waiting.partition(': ')[2] or pulling.waiting}"
+    configured = next((r for r in ranks if r.node and r.waiting), None)
+    if configured:
+        return f"{configured.place} cannot begin: {configured.waiting}"
+    gang = _gang(spec, [str(e.get("message") or "") for e in events if e.get("type") == "Warning"])
+    if gang:
+        return gang
+    unplaced = [r for r in ranks if not r.node and r.waiting]
+    if unplaced:
+        return _unplaced(spec, unplaced, len(ranks) - len(unplaced))
+    refused = next((e for e in reversed(events) if e.get("reason") == "FailedCreate"), None)
+    return f"its pods cannot be made: {refused.get('message')}" if refused else ""
+
+
+def _gang(spec: JobSpec, messages: Sequence[str]) -> str:
+    """What Volcano says of a group that it does not begin."""
+    total = f"{spec.nodes} pods with {spec.gpus} GPUs each, all or none of them"
+    for message in reversed(messages):
+        if _GROUP_READY in message:
+            continue
+        if "overused" in message:
+            return f"{total}: that is more than the cluster has free together"
+        if "queue resource quota insufficient" in message:
+            return f"{total}: that is more than the queue {spec.queue} may have ({message})"
+        if "in gang unschedulable" in message:
+            return f"{total}: they do not fit on the nodes as these are filled ({_reasons(message)})"
+    return ""
+
+
+def _reasons(message: str) -> str:
+    return message.rpartition("; ")[2].strip().rstrip(".")
+
+
+def _unplaced(spec: JobSpec, unplaced: Sequence[Rank], placed: int) -> str:
+    who = ", ".join(str(rank.rank) for rank in unplaced)
+    what = f"rank {who} has no node"
+    message = unplaced[0].waiting
+    taints = sorted(set(_TAINT.findall(message)))
+    if f"Insufficient {GPU_RESOURCE}" in message:
+        what += f": no node has {spec.gpus} GPUs free"
+    elif taints:
+        what += ": nodes are tainted"
+    else:
+        what += f": {message}"
+    if taints:
+        what += f" (taints: {'; '.join(taints)})"
+    return what + ("; the ranks that have one wait for it" if placed else "")

@@ -1,0 +1,265 @@
+"""A job from submission to its end: what is made, followed, told and taken away again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bootstrap.errors import GpuctlError
+from bootstrap.exit_codes import ExitCode
+from bootstrap.jobs import run as running
+from bootstrap.jobs.ranks import first_failed, rank_of, ranks_of, why_failed
+from bootstrap.jobs.run import Following, JobResult, run_job
+from bootstrap.jobs.spec import JobSpec, Launcher
+from bootstrap.jobs.waiting import why_waiting
+from bootstrap.kube.client import ApiError
+from bootstrap.progress import Silent
+from tests.unit.jobs.cluster import FakeCluster, ended, node, pod, unplaced
+from tests.unit.jobs.test_render import spec
+
+T1, T2 = "2026-11-23T10:00:01Z", "2026-11-23T10:00:02Z"
+NO_GPUS = "0/3 nodes are available: 1 node(s) had untolerated taint {dedicated: x}, 2 Insufficient nvidia.com/gpu."
+DONE = [ended(0, 0, T1), ended(1, 0, T2)]
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_PAUSE_S", 0.001)
+    monkeypatch.setattr(running, "_SILENCE_S", 0.05)
+
+
+def follow(cluster: FakeCluster, job: JobSpec | None = None, **how: Any) -> tuple[JobResult, list[str], list[str]]:
+    lines: list[str] = []
+    notes = Notes()
+    following = Following(said=lambda rank, line: lines.append(f"{rank.rank} {line}"), **how)
+    result = run_job(cluster, job or spec(nodes=2, gpus=8), following, notes)
+    return result, lines, notes.said
+
+
+def refused(cluster: FakeCluster, job: JobSpec) -> list[str]:
+    with pytest.raises(GpuctlError) as caught:
+        run_job(cluster, job, Following(), Silent())
+    assert caught.value.exit_code is ExitCode.PREFLIGHT
+    assert all(problem.fix for problem in caught.value.problems)
+    return [f"{problem.code}: {problem.message}" for problem in caught.value.problems]
+
+
+def test_all_ranks_are_followed_to_their_end() -> None:
+    logs = {
+        "train-0-abc": "2026-11-23T10:00:00.1Z step 1\n2026-11-23T10:00:00.2Z step 2\n",
+        "train-1-abc": "2026-11-23T10:00:00.3Z hello\n",
+    }
+    cluster = FakeCluster([], [pod(0)], [pod(0), pod(1)], [pod(0), ended(1, 0, T1)], DONE, logs=logs)
+    result, lines, _ = follow(cluster)
+    assert (result.exit_code, result.problems) == (ExitCode.OK, ())
+    assert lines == ["0 step 1", "0 step 2", "1 hello"]
+    assert [rank.exit_code for rank in result.ranks] == [0, 0]
+    assert cluster.deleted == [
+        "/apis/batch/v1/namespaces/default/jobs/train",
+        "/api/v1/namespaces/default/services/train",
+    ]
+    assert not [path for path in cluster.there if path.endswith("/train")]
+
+
+def test_a_job_is_kept_when_that_is_asked_for() -> None:
+    cluster = FakeCluster([pod(0), pod(1)], DONE)
+    assert follow(cluster, keep=True)[0].kept
+    assert cluster.deleted == []
+
+
+def test_the_rank_that_failed_first_is_named_with_its_last_lines() -> None:
+    logs = {"train-1-abc": f"{T1[:-1]}.5Z Traceback\n{T1[:-1]}.6Z ValueError: nan\n"}
+    cluster = FakeCluster([pod(0), pod(1)], [ended(0, 1, T2), ended(1, 3, T1)], logs=logs)
+    result = follow(cluster)[0]
+    (problem,) = result.problems
+    assert (result.exit_code, problem.code) == (ExitCode.NOT_READY, "job-failed")
+    assert problem.message == "rank 1 on gpu2 ended with 3: ValueError: nan"
+    assert problem.details == "Traceback\nValueError: nan"
+
+
+def test_a_rank_that_is_taken_away_is_named() -> None:
+    (problem,) = follow(FakeCluster([pod(0), pod(1)], [pod(0)]))[0].problems
+    assert problem.message == "rank 1 on gpu2 was taken away in the middle: its pod train-1-abc is gone"
+
+
+@pytest.mark.parametrize(
+    ("terminated", "tail", "said"),
+    [
+        ({"exitCode": 137}, (), "was killed (signal 9)"),
+        ({"exitCode": 137, "reason": "OOMKilled"}, (), "needed more memory than it may have"),
+        ({"exitCode": 1}, ("ModuleNotFoundError: No module named 'torch'",), "the image has no torch"),
+        (
+            {
+                "exitCode": 128,
+                "reason": "StartError",
+                "message": 'exec: "torchrun": executable file not found in $PATH',
+            },
+            (),
+            "the image has no torchrun",
+        ),
+        ({"exitCode": 2}, ("", "bad", ""), "ended with 2: bad"),
+    ],
+)
+def test_the_cause_is_told_in_words(terminated: dict[str, Any], tail: tuple[str, ...], said: str) -> None:
+    (rank,) = ranks_of([pod(1, "Failed", terminated=terminated)])
+    what, fix = why_failed(rank, tail)
+    assert said in what
+    assert what.startswith("rank 1 on gpu2")
+    assert fix
+
+
+def test_of_two_in_one_second_the_one_that_was_killed_is_the_cause() -> None:
+    ranks = ranks_of([ended(0, 1, T1), ended(1, 137, T1)])
+    first = first_failed(ranks)
+    assert first is not None
+    assert first.rank == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "rank"),
+    [("train-master-0", 0), ("train-worker-0", 1), ("train-worker-11", 12), ("train-files", None)],
+)
+def test_ranks_of_the_operators_pods(name: str, rank: int | None) -> None:
+    assert rank_of(pod(9, name=name)) == rank
+
+
+def test_what_it_waits_for_is_told_once_and_at_the_end() -> None:
+    cluster = FakeCluster([pod(0), unplaced(1, NO_GPUS)])
+    result, _, notes = follow(cluster, start_s=0.05)
+    (problem,) = result.problems
+    assert problem.code == "job-pending"
+    why = "rank 1 has no node: no node has 8 GPUs free (taints: dedicated: x); the ranks that have one wait for it"
+    assert problem.message.endswith(f"1 of 2 ranks have begun: {why}")
+    assert notes[1:] == [f"waits: {why}"]
+
+
+PULL = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+
+
+@pytest.mark.parametrize(
+    ("pods", "events", "said"),
+    [
+        ([pod(0, "Pending", **PULL)], [], "rank 0 on gpu1: its image cannot be pulled: no such image"),
+        (
+            [pod(0, "Pending", waiting={"reason": "CreateContainerConfigError", "message": "no claim"})],
+            [],
+            "rank 0 on gpu1 cannot begin: CreateContainerConfigError: no claim",
+        ),
+        (
+            [],
+            ["resource in cluster is overused: overused nvidia.com/gpu"],
+            "2 pods with 8 GPUs each, all or none of them: that is more than the cluster has free together",
+        ),
+        (
+            [],
+            ["queue resource quota insufficient: insufficient nvidia.com/gpu"],
+            (
+                "2 pods with 8 GPUs each, all or none of them: that is more than the queue default may have "
+                "(queue resource quota insufficient: insufficient nvidia.com/gpu)"
+            ),
+        ),
+        (
+            [unplaced(0, "3 Insufficient nvidia.com/gpu")],
+            ["2/2 tasks in gang unschedulable: pod group is not ready, 2 Pending; 3 Insufficient nvidia.com/gpu"],
+            (
+                "2 pods with 8 GPUs each, all or none of them: they do not fit on the nodes as these are filled "
+                "(3 Insufficient nvidia.com/gpu)"
+            ),
+        ),
+        ([], ["0/2 tasks in gang unschedulable: pod group is ready, 2 Binding"], ""),
+        ([pod(0, "Pending", waiting={"reason": "ContainerCreating"})], [], ""),
+        ([unplaced(0, "volume node affinity conflict")], [], "rank 0 has no node: volume node affinity conflict"),
+    ],
+)
+def test_why_a_job_waits(pods: list[dict[str, Any]], events: list[str], said: str) -> None:
+    warnings = [{"type": "Warning", "reason": "Unschedulable", "message": text} for text in events]
+    assert why_waiting(spec(Launcher.VOLCANO, nodes=2, gpus=8), ranks_of(pods), warnings) == said
+
+
+def test_pods_that_cannot_be_made_are_told() -> None:
+    event = {"type": "Warning", "reason": "FailedCreate", "message": "exceeded quota"}
+    assert why_waiting(spec(), (), [event]) == "its pods cannot be made: exceeded quota"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"gpus": 9}, "2 pods with 9 GPUs each: the largest node has 8"),
+        ({"nodes": 3, "gpus": 8}, "3 pods with 8 GPUs each: the cluster's 16 GPUs on 2 nodes have room for 2"),
+        ({"nodes": 3, "gpus": 5}, "3 pods with 5 GPUs each: the cluster's 16 GPUs on 2 nodes have room for 2"),
+    ],
+)
+def test_more_than_the_cluster_has_is_refused(changes: dict[str, Any], said: str) -> None:
+    cluster = FakeCluster()
+    assert refused(cluster, spec(**{"nodes": 2, **changes})) == [f"job-too-large: {said}"]
+    assert set(cluster.there) == {"/api/v1/namespaces/default"}
+
+
+def test_a_cluster_without_gpus_is_told() -> None:
+    cluster = FakeCluster()
+    cluster.nodes = [node("cp1", 0)]
+    assert refused(cluster, spec()) == ["job-too-large: 1 pods with 1 GPUs each: no node has any"]
+
+
+def test_a_name_that_is_taken_is_refused_and_left() -> None:
+    cluster = FakeCluster()
+    cluster.there["/apis/batch/v1/namespaces/default/jobs/train"] = {}
+    assert refused(cluster, spec()) == ["job-name-taken: Job default/train is there already"]
+    assert cluster.deleted == []
+
+
+def test_a_namespace_that_is_not_there() -> None:
+    assert refused(FakeCluster(), spec(namespace="ml")) == ["job-namespace-unknown: there is no namespace ml"]
+
+
+@pytest.mark.parametrize("launcher", [Launcher.VOLCANO, Launcher.PYTORCHJOB, Launcher.JOBSET])
+def test_a_launcher_that_is_not_installed(launcher: Launcher) -> None:
+    (said,) = refused(FakeCluster(), spec(launcher))
+    assert said.startswith("job-launcher-missing: the cluster knows no ")
+
+
+def test_a_queue_that_volcano_does_not_know() -> None:
+    cluster = FakeCluster()
+    cluster.there["/apis/batch.volcano.sh/v1alpha1"] = {"resources": [{"name": "jobs"}]}
+    assert refused(cluster, spec(Launcher.VOLCANO, queue="mine")) == ["job-queue-unknown: Volcano has no queue mine"]
+
+
+def test_what_the_api_refuses_leaves_nothing() -> None:
+    cluster = FakeCluster()
+    cluster.refuses["Job"] = "pods is forbidden: exceeded quota"
+    assert refused(cluster, spec()) == ["job-refused: Job default/train was refused: pods is forbidden: exceeded quota"]
+    assert "/api/v1/namespaces/default/services/train" in cluster.deleted
+
+
+def test_ctrl_c_takes_the_job_away() -> None:
+    cluster = FakeCluster([pod(0), pod(1)])
+
+    def interrupt() -> None:
+        if not cluster.deleted:
+            raise KeyboardInterrupt
+
+    cluster.looked = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        follow(cluster)
+    assert len(cluster.deleted) == 2
+
+
+def test_an_api_that_goes_away_is_not_waited_for_for_ever() -> None:
+    cluster = FakeCluster([pod(0), pod(1)])
+
+    def silent() -> None:
+        if not cluster.deleted:
+            raise ApiError(0, "the API server does not answer")
+
+    cluster.looked = silent
+    (problem,) = follow(cluster)[0].problems
+    assert problem.code == "cluster-unreachable"
