@@ -90,11 +90,9 @@ test: setup
 unit: setup
 	$(BIN)/pytest --numprocesses auto tests/unit tests/content tests/golden
 
-# The main job first and alone, then the others, three at a time, long ones early. What has most to build comes last: where nothing
-# is built yet, time may be short.
-LAST_LANES := $(addprefix tests/e2e/test_,minikube.py minikube_failures.py)
-LANES := $(addprefix tests/e2e/test_,nfs.py launch.py control_planes.py interruptions.py)
-LANES += $(filter-out tests/e2e/test_main_job.py $(LANES) $(LAST_LANES),$(sort $(wildcard tests/e2e/test_*.py))) $(LAST_LANES)
+# The main job first and alone, then the others, three at a time, long ones early.
+LANES := $(addprefix tests/e2e/test_,nfs.py launch.py control_planes.py minikube.py minikube_failures.py interruptions.py)
+LANES += $(filter-out tests/e2e/test_main_job.py $(LANES),$(sort $(wildcard tests/e2e/test_*.py)))
 
 e2e: setup
 	$(need_root)

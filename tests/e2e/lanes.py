@@ -13,8 +13,11 @@ import time
 from pathlib import Path
 from typing import IO
 
+from bootstrap.testvm import components
+
 AT_ONCE = 3
 _PAUSE_S = 0.2
+_MINIKUBE = "test_minikube"  # lanes that want a group of components which is not built by itself
 
 
 class Lanes:
@@ -68,11 +71,17 @@ def _say(words: str) -> None:
     sys.stdout.flush()
 
 
+def in_order(lanes: list[str], *, minikube_built: bool) -> list[str]:
+    """Those that have much to build go last, while time may be short; the long ones go first where nothing is."""
+    return lanes if minikube_built else sorted(lanes, key=lambda lane: Path(lane).name.startswith(_MINIKUBE))
+
+
 def main(lanes: list[str]) -> int:
     """Run them; ends like an interrupted program when it is told to end."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    made = components.current()
     try:
-        return Lanes(lanes).run()
+        return Lanes(in_order(lanes, minikube_built=made is not None and made.minikube)).run()
     except KeyboardInterrupt:
         return 130
 

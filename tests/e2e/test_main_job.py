@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 
 import pytest
 import yaml
 
 from bootstrap.testvm.simgpu import hardware
+from tests.e2e import jobs
 from tests.e2e.ownership import unexplained_files
 from tests.e2e.tool import Lab, wait_for
 
@@ -80,6 +82,52 @@ def test_verify_gpus_computes_on_every_gpu(lab: Lab) -> None:
     assert not [
         n for n in lab.kubectl("get", "namespaces", "-o", "name").split() if "verify" in n and not _terminating(lab, n)
     ]
+
+
+def test_all_nodes_add_up_over_the_pod_network(lab: Lab) -> None:
+    found = lab.json("verify-gpus", *lab.named, "--collective")["data"]["collective"]
+    assert (found["nodes"], found["code"]) == (["gpu1", "gpu2"], "")
+    assert all(rank["sum_right"] and rank["bytes_per_s"] > 0 for rank in found["ranks"])
+
+
+def test_a_job_runs_on_two_nodes_with_all_their_gpus(lab: Lab) -> None:
+    reports = jobs.all_reduce(lab, "--nodes", "2", "--gpus", "8")
+    assert [(found["rank"], found["pods"], found["gpus"], found["sum_right"]) for found in reports] == [
+        (0, 2, 8, True),
+        (1, 2, 8, True),
+    ]
+    assert jobs.objects(lab) == []
+
+
+def test_a_job_that_cannot_ever_run_is_refused(lab: Lab) -> None:
+    refused = jobs.run_job(lab, "--nodes", "3", "--gpus", "8", command=("true",), expect=4)
+    assert [error["code"] for error in refused["errors"]] == ["job-too-large"]
+    refused = jobs.run_job(lab, "--launcher", "jobset", command=("true",), expect=4)
+    assert [error["code"] for error in refused["errors"]] == ["job-launcher-missing"]
+
+
+def test_a_program_that_the_image_lacks_is_named(lab: Lab) -> None:
+    failed = jobs.run_job(lab, "--nodes", "1", command=("torchrun", "train.py"), expect=6)
+    assert "the image has no torchrun" in failed["errors"][0]["message"]
+
+
+def test_a_killed_worker_ends_the_job_and_is_named(lab: Lab) -> None:
+    with jobs.staying(lab) as (following, nodes):
+        lab.ssh(nodes[1], "pkill", "-9", "-f", jobs.STAYING)
+        _, said = following.communicate(timeout=60)
+    assert following.returncode == 6
+    assert f"rank 1 on {nodes[1]} was killed (signal 9)" in said
+    assert jobs.objects(lab) == []
+
+
+def test_ctrl_c_takes_a_job_away(lab: Lab) -> None:
+    with jobs.staying(lab) as (following, _):
+        taken = jobs.run_job(lab, command=("true",), expect=4)
+        assert {error["code"] for error in taken["errors"]} == {"job-name-taken"}
+        following.send_signal(signal.SIGINT)
+        following.communicate(timeout=60)
+    assert following.returncode == 130
+    assert jobs.objects(lab) == []
 
 
 def test_an_edited_file_is_named_and_mended_alone(lab: Lab) -> None:
