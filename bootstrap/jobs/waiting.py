@@ -11,6 +11,7 @@ from bootstrap.jobs.ranks import Rank
 from bootstrap.jobs.spec import JobSpec
 
 _TAINT = re.compile(r"untolerated taint \{([^}]*)\}")
+_RESOLVING = re.compile(r'^.*failed to resolve reference "[^"]*": ', re.DOTALL)
 _GROUP_READY = "pod group is ready"  # a warning that also comes with gangs that begin the next moment
 
 
@@ -18,7 +19,7 @@ def why_waiting(spec: JobSpec, ranks: Sequence[Rank], events: Sequence[Mapping[s
     """One sentence; empty where nothing is wrong so far."""
     pulling = next((r for r in ranks if r.waiting.startswith(("ErrImage", "ImagePull", "InvalidImage"))), None)
     if pulling:
-        return f"{pulling.place}: its image cannot be pulled: {pulling.waiting.partition(': ')[2] or pulling.waiting}"
+        return f"the image cannot be pulled on {pulling.node}: {_pull(pulling.waiting)}"
     configured = next((r for r in ranks if r.node and r.waiting), None)
     if configured:
         return f"{configured.place} cannot begin: {configured.waiting}"
@@ -30,6 +31,12 @@ def why_waiting(spec: JobSpec, ranks: Sequence[Rank], events: Sequence[Mapping[s
         return _unplaced(spec, unplaced, len(ranks) - len(unplaced))
     refused = next((e for e in reversed(events) if e.get("reason") == "FailedCreate"), None)
     return f"its pods cannot be made: {refused.get('message')}" if refused else ""
+
+
+def _pull(waiting: str) -> str:
+    """What the registry said: the same at the first try and in the pauses between tries."""
+    reason, _, message = waiting.partition(": ")
+    return _RESOLVING.sub("", message) or reason
 
 
 def _gang(spec: JobSpec, messages: Sequence[str]) -> str:
@@ -53,7 +60,7 @@ def _reasons(message: str) -> str:
 
 def _unplaced(spec: JobSpec, unplaced: Sequence[Rank], placed: int) -> str:
     who = ", ".join(str(rank.rank) for rank in unplaced)
-    what = f"rank {who} has no node"
+    what = f"rank {who} has no node" if len(unplaced) == 1 else f"ranks {who} have no node"
     message = unplaced[0].waiting
     taints = sorted(set(_TAINT.findall(message)))
     if f"Insufficient {GPU_RESOURCE}" in message:

@@ -16,7 +16,7 @@ from bootstrap.jobs.ranks import Rank
 from bootstrap.jobs.run import Following, run_job
 from bootstrap.jobs.spec import JobSpec, Launcher
 from bootstrap.kube.client import ApiError, Cluster
-from bootstrap.progress import Progress
+from bootstrap.progress import Progress, Silent
 
 _PAYLOAD = Path(__file__).parents[1] / "jobs" / "payload"
 _PROGRAM, _MODULE = "collective.py", "ranks.py"
@@ -82,7 +82,11 @@ def all_reduce(
     labels = {"app.kubernetes.io/managed-by": "gpuctl", "app.kubernetes.io/name": "gpuctl-verify"}
     try:
         cluster.call("POST", "/api/v1/namespaces", body={"metadata": {"name": namespace, "labels": labels}})
-        result = run_job(cluster, spec, Following(timeout_s, keep=True, said=said), progress)
+        for node in nodes:
+            progress.started(node, "all-reduce")
+        result = run_job(cluster, spec, Following(timeout_s, keep=True, said=said), Silent())
+        for node in nodes:
+            progress.done(node, "all-reduce", result.elapsed_s)
         problem = result.problems[0] if result.problems else None
         return judge(nodes, reports, problem.code if problem else "", problem.message if problem else "")
     except ApiError as error:

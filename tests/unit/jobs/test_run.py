@@ -148,7 +148,7 @@ PULL = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
 @pytest.mark.parametrize(
     ("pods", "events", "said"),
     [
-        ([pod(0, "Pending", **PULL)], [], "rank 0 on gpu1: its image cannot be pulled: no such image"),
+        ([pod(0, "Pending", **PULL)], [], "the image cannot be pulled on gpu1: no such image"),
         (
             [pod(0, "Pending", waiting={"reason": "CreateContainerConfigError", "message": "no claim"})],
             [],
@@ -183,6 +183,21 @@ PULL = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
 def test_why_a_job_waits(pods: list[dict[str, Any]], events: list[str], said: str) -> None:
     warnings = [{"type": "Warning", "reason": "Unschedulable", "message": text} for text in events]
     assert why_waiting(spec(Launcher.VOLCANO, nodes=2, gpus=8), ranks_of(pods), warnings) == said
+
+
+def test_a_pull_that_failed_is_told_alike_at_each_try() -> None:
+    first = (
+        'rpc error: code = NotFound desc = failed to pull and unpack image "r/n:1": failed to resolve reference "r/n:1": '
+        "r/n:1: not found"
+    )
+    for reason, message in (("ErrImagePull", first), ("ImagePullBackOff", f'Back-off pulling image "r/n:1": {first}')):
+        ranks = ranks_of([pod(0, "Pending", waiting={"reason": reason, "message": message})])
+        assert why_waiting(spec(), ranks, ()) == "the image cannot be pulled on gpu1: r/n:1: not found"
+
+
+def test_ranks_without_a_node_are_told_together() -> None:
+    ranks = ranks_of([unplaced(0, NO_GPUS), unplaced(1, NO_GPUS)])
+    assert why_waiting(spec(gpus=8), ranks, ()).startswith("ranks 0, 1 have no node: no node has 8 GPUs free")
 
 
 def test_pods_that_cannot_be_made_are_told() -> None:
