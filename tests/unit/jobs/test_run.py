@@ -187,7 +187,7 @@ def test_why_a_job_waits(pods: list[dict[str, Any]], events: list[str], said: st
 
 def test_a_pull_that_failed_is_told_alike_at_each_try() -> None:
     first = (
-        'rpc error: code = NotFound desc = failed to pull and unpack image "r/n:1": failed to resolve reference "r/n:1": '
+        'rpc error: code = NotFound desc = failed to pull image "r/n:1": failed to resolve reference "r/n:1": '
         "r/n:1: not found"
     )
     for reason, message in (("ErrImagePull", first), ("ImagePullBackOff", f'Back-off pulling image "r/n:1": {first}')):
