@@ -23,7 +23,8 @@ STAYING = "time.sleep.31539"
 
 def run_job(lab: Lab, *arguments: str, command: tuple[str, ...], expect: int = 0) -> dict[str, Any]:
     """`gpuctl job run` to its end: its JSON document."""
-    return lab.json("job", "run", *lab.named, "--image", IMAGE, *arguments, "--", *command, expect=expect)
+    words = ("job", "run", *lab.named, "--image", IMAGE, "--output", "json", *arguments, "--", *command)
+    return lab.gpuctl(*words, expect=expect).document
 
 
 def all_reduce(lab: Lab, *arguments: str) -> list[dict[str, Any]]:
