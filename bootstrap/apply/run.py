@@ -48,8 +48,8 @@ def plan(request: PlanRequest, view: ApplyView) -> PlanResult:
     refuse_minikube(inventory, "plan")
     check_launch_settings(inventory)
     limit = resolve_limit(inventory, request.limit)
-    survey = _look(inventory, request, limit, view, begun)
-    decision = _decided(survey)
+    survey = look(inventory, request, limit, view, begun)
+    decision = decided(survey)
     view.planned(decision.plan)
     kube = decision.view.kube
     return PlanResult(
@@ -77,8 +77,8 @@ def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
     refuse_minikube(inventory, "bootstrap")
     check_launch_settings(inventory)
     limit = resolve_limit(inventory, request.limit)
-    survey = _look(inventory, request, limit, view, begun)
-    decision = _decided(survey)
+    survey = look(inventory, request, limit, view, begun)
+    decision = decided(survey)
     view.planned(decision.plan)
     file_plan(request.run, decision)
     if decision.plan.empty:
@@ -95,15 +95,20 @@ def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
                 disrupt=request.disrupt,
                 reboot=request.reboot,
             )
-            decision = _decided(survey)
+            decision = decided(survey)
             refuse_unallowed(decision)
         executions = _apply(request, inventory, survey, decision, view)
         return _finish(request, inventory, survey, decision, executions, view, begun)
 
 
-def _look(
+def look(
     inventory: Inventory, request: BootstrapRequest | PlanRequest, limit: Collection[str], view: ApplyView, begun: float
 ) -> Survey:
+    """Probe, check and decide, and tell the view.
+
+    Raises:
+        GpuctlError: a host that cannot be read, or a refusal (exit 4).
+    """
     probes = probe_hosts(inventory, request.access)
     disrupt = isinstance(request, BootstrapRequest) and request.disrupt
     reboot = isinstance(request, BootstrapRequest) and request.reboot
@@ -117,7 +122,7 @@ def _look(
     return survey
 
 
-def _decided(survey: Survey) -> Decision:
+def decided(survey: Survey) -> Decision:
     """The decision of a survey that nothing refuses."""
     refuse(survey.problems)
     if survey.decision is None:

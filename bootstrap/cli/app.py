@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import bootstrap as package
-from bootstrap.cli import options
+from bootstrap.cli import addon, options
 from bootstrap.cli.bootstrap import bootstrap
 from bootstrap.cli.init import init
 from bootstrap.cli.job import render as job_render
@@ -68,6 +68,11 @@ def make_app() -> typer.Typer:
     job.command("render")(job_render.render)
     job.command("run")(job_run.run)
     app.add_typer(job, name="job", help="Training over several nodes.")
+    addons = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    addons.command("list")(addon.list_addons)
+    addons.command("add")(addon.add)
+    addons.command("remove")(addon.remove)
+    app.add_typer(addons, name="addon", help="Optional parts of the cluster.")
     launch = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     agent = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     agent.command("status")(launch_agent.status)

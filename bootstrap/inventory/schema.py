@@ -43,12 +43,27 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectsInUse:
+    """Objects of one kind ("batch/v1/Job") that a component serves. Pointers are those of RFC 6901.
+
+    `where` holds the values that an object must have, `state` points at the one that says how it stands; `own` are
+    names of objects that the component makes by itself.
+    """
+
+    kind: str
+    where: Mapping[str, str]
+    state: str
+    own: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     """What meta/gpuctl.yml says about a role; `variables` are the role's own.
 
     `immutable` includes the shared variables that the component uses and that their owner calls immutable: they
     are in its receipt, so it is there that a change shows. `ranges` bound numbers; `formats` name a parser. `wanted`
-    names a boolean argument without which the component belongs nowhere; empty where it always does.
+    names a boolean argument without which the component belongs nowhere; empty where it always does. `purpose` is the
+    role's short description; `in_use` says which objects of users need it, so that it is not taken away under them.
     """
 
     name: str
@@ -66,6 +81,8 @@ class Component:
     evidence: Mapping[str, Any]
     variables: tuple[Variable, ...] = ()
     wanted: str = ""
+    purpose: str = ""
+    in_use: tuple[ObjectsInUse, ...] = ()
 
 
 @cache
@@ -161,6 +178,15 @@ def parse_role(role: str, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> C
         evidence=MappingProxyType(dict(meta.get("evidence") or {})),
         variables=own,
         wanted=str(meta.get("wanted", "")),
+        purpose=str(spec["argument_specs"]["main"].get("short_description") or ""),
+        in_use=tuple(_in_use(entry) for entry in meta.get("objects_in_use") or ()),
+    )
+
+
+def _in_use(entry: Mapping[str, Any]) -> ObjectsInUse:
+    where = MappingProxyType({pointer: str(value) for pointer, value in (entry.get("where") or {}).items()})
+    return ObjectsInUse(
+        str(entry["kind"]), where, str(entry.get("state", "/status/phase")), frozenset(entry.get("own") or ())
     )
 
 
