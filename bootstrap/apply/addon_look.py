@@ -79,7 +79,7 @@ def wait_until_served(
     addons: Sequence[Addon], wanted: Collection[str], seed: Host, access: Access, view: Progress
 ) -> tuple[tuple[AddonState, ...], tuple[Problem, ...]]:
     """Ask until all pods of the addons run; how they stood last, and what was missing then."""
-    deadline, said = time.monotonic() + READY_DEADLINE_S, ""
+    deadline, said = time.monotonic() + READY_DEADLINE_S, set[str]()
     with asking(seed, access) as cluster:
         while True:
             found = tuple(state_of(one, wanted, receipt_in(cluster, one.component.name), (), cluster) for one in addons)
@@ -89,9 +89,9 @@ def wait_until_served(
             if time.monotonic() > deadline:
                 return found, tuple(_late(name, line) for name, line in missing)
             words = "; ".join(line for _, line in missing)
-            if words != said:
+            if words not in said:  # a pull that fails goes back and forth between two words
                 view.note(f"waiting for the addon: {words}")
-                said = words
+                said.add(words)
             time.sleep(_PAUSE_S)
 
 

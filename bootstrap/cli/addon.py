@@ -34,7 +34,7 @@ def list_addons(
     accept_new_host_keys: options.AcceptKeys = False,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
-    """Show each addon, what it is for, and how it stands in the inventory and in the cluster."""
+    """Show each addon, what it is for, and how it stands."""
 
     def body(session: Session) -> Answer:
         from bootstrap.apply.addon import list_addons as look

@@ -78,7 +78,9 @@ def _waiting_for(cluster: Cluster, namespace: str, workload: Mapping[str, Any]) 
         for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
             waiting = (container.get("state") or {}).get("waiting") or {}
             if waiting.get("reason") not in {None, "ContainerCreating", "PodInitializing"}:
-                return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+                # Of a pull that failed the message is long, and repeats the image's name up to four times.
+                said = container.get("image") if "Image" in waiting["reason"] else waiting.get("message")
+                return f"{waiting['reason']}: {said or ''}".rstrip(": ")
         for condition in status.get("conditions") or ():
             if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
                 return str(condition.get("message") or condition.get("reason"))

@@ -17,7 +17,8 @@ from tests.content.rolefiles import ROLES, load
 
 RULES = ("derived", "pinned", "immutable", "patterns", "ranges", "formats")
 REQUIRED = frozenset({"component", "scope", "hosts", "order", "effect", "evidence"})
-KEYS = REQUIRED | {"uses", "wanted", *RULES}
+KEYS = REQUIRED | {"uses", "wanted", "objects_in_use", *RULES}
+IN_USE_KEYS = frozenset({"kind", "where", "state", "own"})
 EVIDENCE_KEYS = frozenset({"files", "packages", "units", "sysctls", "links"})
 
 
@@ -36,6 +37,7 @@ def test_meta_is_well_formed(role: str) -> None:
     assert found["hosts"] in {"all", "gpu", "control_plane", "nfs_server", "launch_agent", "minikube"}
     assert found["effect"] in set(Effect)
     assert set(found["evidence"]) <= EVIDENCE_KEYS
+    assert all({"kind"} <= set(entry) <= IN_USE_KEYS for entry in found.get("objects_in_use") or ())
 
 
 @pytest.mark.parametrize("role", ROLES)
