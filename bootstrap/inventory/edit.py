@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootstrap.errors import Problem, settings_error
+from bootstrap.errors import GpuctlError, Problem, settings_error
 from bootstrap.inventory.edit_yaml import UnsafeError, added_to_yaml, changed_in_yaml
 from bootstrap.inventory.load import load_inventory, short_place
 from bootstrap.inventory.model import Inventory
@@ -52,9 +52,11 @@ def plan_edit(inventory: Path, name: str, values: Sequence[str]) -> Edit:
     places = [found for found in scan_tree(inventory).definitions if found.name == name]
     if len(places) > 1:
         where = ", ".join(short_place(f"{place.path}:{place.line}") for place in places)
-        raise _refusal(inventory, name, values, f"it stands in several places: {where}")
+        keep = f"keep one of them, `{written(inventory, name, values)}`, and run the same command again"
+        raise _refusal(inventory, name, values, f"it stands in several places: {where}", fix=keep)
     if not places and inventory.is_dir():
-        raise _refusal(inventory, name, values, "no file of the directory has it")
+        fix = f"write `{written(inventory, name, values)}` into its group_vars/all.yml, then run the same command again"
+        raise _refusal(inventory, name, values, "no file of the directory has it", fix=fix)
     path = Path(places[0].path) if places else inventory
     try:
         text = path.read_bytes().decode("utf-8")
@@ -167,8 +169,8 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def _refusal(path: Path, name: str, values: Sequence[str], why: str, line: int = 0) -> Exception:
-    where = "of the group `all`" if path.suffix in _YAML_SUFFIXES or path.is_dir() else "under [all:vars]"
-    fix = f"write `{written(path, name, values)}` into it yourself, {where}, then run the same command again"
+def _refusal(path: Path, name: str, values: Sequence[str], why: str, line: int = 0, fix: str = "") -> GpuctlError:
+    where = "among the `vars` of the group `all`" if path.suffix in _YAML_SUFFIXES else "under [all:vars]"
+    write = f"write `{written(path, name, values)}` into it yourself, {where}, then run the same command again"
     place = short_place(f"{path}:{line}") if line else str(path)
-    return settings_error(Problem("inventory-not-edited", f"`{name}` is not changed: {why}", fix, at=place))
+    return settings_error(Problem("inventory-not-edited", f"`{name}` is not changed: {why}", fix or write, at=place))

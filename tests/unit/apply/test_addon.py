@@ -20,8 +20,9 @@ from bootstrap.apply.view import SilentView
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
+from bootstrap.inventory.schema import component_named
 from bootstrap.kube.addons import InUse, Workload
-from bootstrap.plan.addons import known_addons
+from bootstrap.plan.addons import Addon, known_addons
 from bootstrap.plan.planner import decide
 from bootstrap.plan.summary import Preflight
 from bootstrap.plan.survey import Survey
@@ -243,6 +244,24 @@ def test_remove_is_refused_while_somebody_needs_it(used: list[tuple[InUse, ...]]
     (problem,) = done.problems
     assert (problem.code, problem.details) == ("addon-in-use", "PersistentVolume data: Bound")
     assert (world.playbooks, world.text) == ([], LISTED)
+
+
+def test_what_was_installed_last_goes_first_and_one_that_is_needed_keeps_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever roles there are: the order is theirs."""
+    both = tuple(Addon(name.replace("_", "-"), component_named(name)) for name in ("nfs_volumes", "csi_driver_nfs"))
+    monkeypatch.setattr(module, "addons_named", lambda _: both)
+    seen = facts(RECEIPT)
+    assert seen.kube is not None
+    receipts = {"nfs_volumes": {"state": "complete"}, "csi_driver_nfs": RECEIPT}
+    world.probe = dataclasses.replace(seen, kube=dataclasses.replace(seen.kube, receipts=receipts))
+    world.used = [(VOLUME,), ()]
+    refused = module.remove(world.request("a", "b", yes=True, keep_inventory=True), SilentView())
+    assert (refused.in_use, world.playbooks) == ((VOLUME,), [])
+    done = module.remove(world.request("a", "b", yes=True, keep_inventory=True), SilentView())
+    assert done.removed == (NFS, "nfs-volumes")
+    assert world.playbooks == [("addon_remove.yml", ["csi_driver_nfs", "nfs_volumes"])]
 
 
 def test_remove_that_fails_leaves_the_inventory(world: World) -> None:
