@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
-from bootstrap.errors import Problem
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs.objects import MAKERS, path_of
 from bootstrap.jobs.pods import GPU_RESOURCE
 from bootstrap.jobs.spec import JobSpec, Launcher
+from bootstrap.kube.client import ApiError
 
 
 class Api(Protocol):
@@ -33,11 +36,32 @@ def refusals(api: Api, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> I
         if api.get(path_of(document)) is not None:
             what = f"{document['kind']} {spec.namespace}/{document['metadata']['name']} is there already"
             yield Problem("job-name-taken", what, "choose another --name, or delete it")
+    if spec.gpus and spec.runtime_class and api.get(_class_path(spec)) is None:
+        what, fix = f"the cluster has no runtime class {spec.runtime_class}", 'choose another, or --runtime-class ""'
+        yield Problem("job-runtime-class-unknown", what, fix)
     if spec.launcher is Launcher.VOLCANO and not _has_queue(api, spec.queue):
         what = f"Volcano has no queue {spec.queue}"
         yield Problem("job-queue-unknown", what, "choose another --queue: `kubectl get queues.scheduling.volcano.sh`")
     if spec.gpus:
         yield from _too_large(spec, (api.get("/api/v1/nodes") or {}).get("items") or [])
+
+
+def without_missing_class(api: Api, spec: JobSpec) -> JobSpec:
+    """The same without its runtime class where the cluster has none of that name: its nodes' own brings the GPUs then.
+
+    Raises:
+        GpuctlError: the API does not answer (exit 4).
+    """
+    try:
+        known = not spec.runtime_class or api.get(_class_path(spec)) is not None
+    except ApiError as error:
+        problem = Problem("cluster-unreachable", error.message, "look at the control plane")
+        raise GpuctlError(ExitCode.PREFLIGHT, problem) from error
+    return spec if known else replace(spec, runtime_class="")
+
+
+def _class_path(spec: JobSpec) -> str:
+    return f"/apis/node.k8s.io/v1/runtimeclasses/{spec.runtime_class}"
 
 
 def _served(api: Api, path: str, plural: str) -> bool:

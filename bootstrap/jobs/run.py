@@ -24,7 +24,7 @@ from bootstrap.progress import Progress
 
 _PAUSE_S = 0.5
 _SILENCE_S = 60.0  # an API that does not answer for so long is not waited for any more
-_GONE_S = 30.0
+_GONE_S = 45.0  # a pod has 30 s to end: a program that minds SIGTERM may write a checkpoint
 _STEP = "job"
 
 
@@ -114,6 +114,7 @@ def run_job(cluster: Cluster, spec: JobSpec, how: Following, progress: Progress)
         problem = watch.to_the_end()
     finally:
         if not how.keep:
+            progress.note(f"deleting {spec.namespace}/{spec.name}; pods that still run get 30 s to end")
             gone = withdraw(cluster, spec, objects)
     if not (gone or how.keep):
         progress.note(f"pods of {spec.namespace}/{spec.name} are still ending")

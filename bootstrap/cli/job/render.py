@@ -25,7 +25,7 @@ def render(
     memory: shape.Memory = "",
     env: shape.Variables = None,
     file: shape.Files = None,
-    runtime_class: shape.RuntimeClass = "nvidia",
+    runtime_class: shape.RuntimeClass = None,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
     """Write the Kubernetes objects of a job over several nodes, for kubectl apply."""

@@ -51,7 +51,7 @@ def run(
     memory: shape.Memory = "",
     env: shape.Variables = None,
     file: shape.Files = None,
-    runtime_class: shape.RuntimeClass = "nvidia",
+    runtime_class: shape.RuntimeClass = None,
     start_timeout: StartTimeout = 600.0,
     keep: Keep = False,
     inventory: Inventory = None,
@@ -70,6 +70,7 @@ def run(
 
     def body(session: Session) -> Answer:
         from bootstrap.inventory.load import load_inventory
+        from bootstrap.jobs.check import without_missing_class
         from bootstrap.jobs.run import Following, run_job
         from bootstrap.kube.reach import Whereabouts, answering_api
         from bootstrap.ui.job import log_line, run_screen
@@ -104,6 +105,8 @@ def run(
 
         view = JsonView() if output is Output.JSON else PlainView(session.console)
         with answering_api(where) as cluster:
+            if runtime_class is None:
+                spec = without_missing_class(cluster, spec)
             result = run_job(cluster, spec, Following(start_timeout, keep, said), view)
         return Answer(result.exit_code, run_screen(result), result.as_dict(), result.problems)
 

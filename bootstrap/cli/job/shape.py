@@ -68,14 +68,15 @@ Files = Annotated[
     ),
 ]
 RuntimeClass = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--runtime-class",
         envvar="GPUCTL_JOB_RUNTIME_CLASS",
-        help="Runtime class of pods with GPUs; empty for the node's own.",
+        help="Runtime class of pods with GPUs; empty for the node's own.  [default: nvidia]",
         metavar="NAME",
     ),
 ]
+DEFAULT_RUNTIME_CLASS = "nvidia"  # as nvidia_device_plugin_runtime_class has it
 MOST_FILE_BYTES = 900_000  # all objects of etcd's are below 1.5 MiB, and a ConfigMap below 1 MiB
 
 
@@ -136,7 +137,7 @@ def spec_of(
     memory: str,
     variables: Sequence[str] | None,
     files: Sequence[Path] | None,
-    runtime_class: str,
+    runtime_class: str | None,
 ) -> JobSpec:
     """The job that the options describe.
 
@@ -154,7 +155,7 @@ def spec_of(
         nodes=nodes,
         gpus=gpus,
         namespace=namespace,
-        runtime_class=runtime_class,
+        runtime_class=DEFAULT_RUNTIME_CLASS if runtime_class is None else runtime_class,
         cpu=cpu,
         memory=memory,
         claim=claim_name,

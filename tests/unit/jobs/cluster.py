@@ -50,7 +50,10 @@ class FakeCluster(Cluster):
         self.logs = dict(logs or {})
         self.events: list[dict[str, Any]] = []
         self.nodes = [node(name, gpus) for name, gpus in NODES.items()]
-        self.there: dict[str, dict[str, Any]] = {"/api/v1/namespaces/default": {}}
+        self.there: dict[str, dict[str, Any]] = {
+            "/api/v1/namespaces/default": {},
+            "/apis/node.k8s.io/v1/runtimeclasses/nvidia": {},
+        }
         self.refuses: dict[str, str] = {}
         self.deleted: list[str] = []
         self.looked: Callable[[], None] = lambda: None

@@ -60,7 +60,7 @@ def test_a_rank_that_does_not_come_is_named() -> None:
         "collective-rank-missing",
         f"rank 0 waited at port {port}: no call from rank 1, 3",
     )
-    assert second["error"] == "rank 0 ended in the middle"
+    assert second["error"] in {"rank 0 ended in the middle", "rank 0 says nothing any more"}  # whose time is up first
 
 
 def test_a_first_rank_that_is_not_there_is_named() -> None:

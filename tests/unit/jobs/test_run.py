@@ -9,6 +9,7 @@ import pytest
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs import run as running
+from bootstrap.jobs.check import without_missing_class
 from bootstrap.jobs.ranks import first_failed, rank_of, ranks_of, why_failed
 from bootstrap.jobs.run import Following, JobResult, run_job
 from bootstrap.jobs.spec import JobSpec, Launcher
@@ -139,7 +140,7 @@ def test_what_it_waits_for_is_told_once_and_at_the_end() -> None:
     assert problem.code == "job-pending"
     why = "rank 1 has no node: no node has 8 GPUs free (taints: dedicated: x); the ranks that have one wait for it"
     assert problem.message.endswith(f"1 of 2 ranks have begun: {why}")
-    assert notes[1:] == [f"waits: {why}"]
+    assert notes[1:-1] == [f"waits: {why}"]
 
 
 PULL = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
@@ -216,7 +217,7 @@ def test_pods_that_cannot_be_made_are_told() -> None:
 def test_more_than_the_cluster_has_is_refused(changes: dict[str, Any], said: str) -> None:
     cluster = FakeCluster()
     assert refused(cluster, spec(**{"nodes": 2, **changes})) == [f"job-too-large: {said}"]
-    assert set(cluster.there) == {"/api/v1/namespaces/default"}
+    assert not [path for path in cluster.there if path.endswith("/train")]
 
 
 def test_a_cluster_without_gpus_is_told() -> None:
@@ -240,6 +241,14 @@ def test_a_namespace_that_is_not_there() -> None:
 def test_a_launcher_that_is_not_installed(launcher: Launcher) -> None:
     (said,) = refused(FakeCluster(), spec(launcher))
     assert said.startswith("job-launcher-missing: the cluster knows no ")
+
+
+def test_a_runtime_class_that_is_not_there() -> None:
+    cluster = FakeCluster()
+    del cluster.there["/apis/node.k8s.io/v1/runtimeclasses/nvidia"]
+    assert refused(cluster, spec()) == ["job-runtime-class-unknown: the cluster has no runtime class nvidia"]
+    assert without_missing_class(cluster, spec()).runtime_class == ""
+    assert without_missing_class(FakeCluster(), spec()) == spec()
 
 
 def test_a_queue_that_volcano_does_not_know() -> None:
