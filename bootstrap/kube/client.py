@@ -136,6 +136,9 @@ def kubeconfig_api(path: Path | None, context: str = "") -> Iterator[Cluster]:
     except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         fix = "name a kubeconfig with --kubeconfig and one of its contexts with --context"
+        if context and f"name {context} " in what:
+            what = f"there is no context {context}"
+            fix = "name another with --context; a minikube profile has one while it runs: `gpuctl minikube start`"
         raise GpuctlError(ExitCode.SETTINGS, Problem("kubeconfig-unusable", f"kubeconfig: {what}", fix)) from error
     yield Cluster(client)
 

@@ -22,7 +22,8 @@ class MinikubeRequest:
     """Whose profile: on the minikube host of `inventory`.
 
     `kubeconfig` is the file here, for a host that is another machine; None: leave it. `purge` and `orphan` are
-    for `down`: the bundle's files go, too; a container goes of which the user has no record.
+    for `down`: the bundle's files go, too; a container goes of which the user has no record. `bare` is for `start`:
+    the inventory says only which machine it is, so that no setting of it is meant.
     """
 
     inventory: Inventory
@@ -32,13 +33,14 @@ class MinikubeRequest:
     kubeconfig: Path | None = None
     purge: bool = False
     orphan: bool = False
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UpRequest:
     """`gpuctl minikube up`. `use_context`: make the profile the current context, also if there is another.
 
-    `docker_group`: have the user of the connection join the group docker. `kubeconfig` as for MinikubeRequest.
+    `docker_group`: have the user of the connection join the group docker. `kubeconfig`, `bare` as for MinikubeRequest.
     """
 
     inventory: Inventory
@@ -48,6 +50,7 @@ class UpRequest:
     use_context: bool = False
     docker_group: bool = False
     kubeconfig: Path | None = None
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)

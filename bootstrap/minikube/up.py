@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from bootstrap.apply.minikube_host import Prepared, fill, merged, prepare
+from bootstrap.apply.outcomes import unchanged
 from bootstrap.apply.view import ApplyView
 from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
@@ -70,6 +71,9 @@ def _brought_up(request: UpRequest, given: ProfileOptions, view: ApplyView) -> U
         # A login of before has not the groups that the roles have given.
         with connected(request.inventory, request.access) as session:
             run.session = session
+            facts = probe_hosts(request.inventory, request.access)[run.host.name]
+            if isinstance(facts, HostFacts):  # before there was perhaps no driver to tell of the cards
+                prepared = replace(prepared, facts=facts)
             return _completed(run, run.look(), prepared, begun)
     except GpuctlError as error:
         if not ready or (ready[0][2].unchanged and not ready[0][0].begun):
@@ -93,6 +97,10 @@ def _made_ready(
         check_size(seen, given, facts)
     request = _with_members(request, seen, session.user, facts)
     run = Up(request, request.inventory.hosts[0], session, view, given)
+    if request.docker_group and not (seen.root or seen.joined):
+        run.notes.append(f"{session.user} is in the group docker: other programs may use Docker from the next login on")
+    if request.bare and isinstance(facts, HostFacts):
+        return run, seen, Prepared(ExitCode.OK, facts, unchanged(request.inventory))
     return run, seen, prepare(request.inventory, request.run, request.access, view, probes)
 
 
@@ -246,7 +254,9 @@ def _home(run: Up, seen: Seen) -> HomeContext | None:
 
 
 def start(request: MinikubeRequest, view: ApplyView) -> UpResult:
-    """Start a profile that is there, with the settings that it was made with.
+    """Start a profile that is there, with the settings that it was made with, on a host that stays as it is.
+
+    With an inventory the host is made what that says, as `up` does.
 
     Raises:
         GpuctlError: the host cannot be asked (exit 4), or there is no such profile (exit 6).
@@ -259,5 +269,7 @@ def start(request: MinikubeRequest, view: ApplyView) -> UpResult:
         words = f"there is no profile {request.profile}"
         raise GpuctlError(ExitCode.NOT_READY, Problem("minikube-profile-unknown", words, fix, host.name))
     as_made = made_with(seen, request.profile)
-    again = UpRequest(request.inventory, request.run, as_made, request.access, kubeconfig=request.kubeconfig)
+    again = UpRequest(
+        request.inventory, request.run, as_made, request.access, kubeconfig=request.kubeconfig, bare=request.bare
+    )
     return _brought_up(again, as_made, view)

@@ -25,7 +25,8 @@ def applied_screen(applied: Applied) -> list[str]:
     for caution in applied.cautions:
         lines.append(f"warning: {f'{caution.at}: ' if caution.at else ''}{caution.message}")
     if not applied.dry_run and applied.outcome == "created":
-        lines.append(f"next: gpuctl launch test -q {applied.queue} -e {applied.entity}")
+        trial = f"gpuctl launch test -q {applied.queue} -e {applied.entity}"
+        lines.append(f"next: once an agent takes jobs from it, {trial}")
     return lines
 
 

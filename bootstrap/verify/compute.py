@@ -209,14 +209,18 @@ def _collect(
         for pod in listed:
             name = pod["metadata"]["name"]
             finished = pod.get("status", {}).get("phase") in _FINISHED
-            if name not in open_ones or not (finished or late):
+            short = name in open_ones and not finished and _lost_its_gpus(cluster, pod, open_ones[name])
+            if name not in open_ones or not (finished or late or short):
                 continue
             assignment = open_ones.pop(name)
-            result = (
-                _finished(cluster, namespace, pod, assignment)
-                if finished
-                else _stuck(cluster, namespace, pod, assignment)
-            )
+            if short:
+                cluster.delete(f"/api/v1/namespaces/{namespace}/pods/{name}")
+                words = f"{assignment.gpus} GPUs were allocatable, and are not any more"
+                result = Computed(assignment.node, code=_NOT_ADMITTED, error=words, held=assignment.held)
+            elif finished:
+                result = _finished(cluster, namespace, pod, assignment)
+            else:
+                result = _stuck(cluster, namespace, pod, assignment)
             results[assignment.node] = result
             if result.error:
                 progress.failed(assignment.node, "compute", result.error)
@@ -228,6 +232,14 @@ def _collect(
             }
         time.sleep(_PAUSE_S)
     return results
+
+
+def _lost_its_gpus(cluster: Cluster, pod: Mapping[str, Any], assignment: Assignment) -> bool:
+    """Whether a pod finds no place since its node offers fewer GPUs than when it was asked for."""
+    conditions = pod.get("status", {}).get("conditions") or []
+    if not any(c.get("type") == "PodScheduled" and GPU_RESOURCE in str(c.get("message")) for c in conditions):
+        return False
+    return bool(_fewer(cluster, [assignment]))
 
 
 def _finished(cluster: Cluster, namespace: str, pod: Mapping[str, Any], assignment: Assignment) -> Computed:

@@ -62,7 +62,8 @@ def stop(
             session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
         )
         request = _request(session, inventory, host, profile, access)
-        return _ended(session, output, request, halt, place.named(inventory, host))
+        again = [*place.named(inventory, host), *(["-K"] if ask_become_pass else [])]
+        return _ended(session, output, request, halt, again)
 
     return options.session_of(context).execute("minikube stop", output, body)
 

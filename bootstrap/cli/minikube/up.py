@@ -243,7 +243,7 @@ def start(
             session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
         )
         path = options.kubeconfig_path(kubeconfig)
-        request = MinikubeRequest(found, session.run, access, profile, path)
+        request = MinikubeRequest(found, session.run, access, profile, path, bare=inventory is None)
         if output is Output.JSON:
             result = run_start(request, JsonView())
         else:

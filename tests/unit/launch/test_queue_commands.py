@@ -45,7 +45,7 @@ def queue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Captur
 
 def test_a_queue_is_made_kept_and_changed(queue: Command) -> None:
     assert queue("list") == "entity lab has no queue\n"
-    created = "queue lab/gpus created\nnext: gpuctl launch test -q gpus -e lab\n"
+    created = "queue lab/gpus created\nnext: once an agent takes jobs from it, gpuctl launch test -q gpus -e lab\n"
     assert queue("apply", "gpus", *PRESET) == created
     assert queue("apply", "gpus", *PRESET) == "queue lab/gpus unchanged\n"
     assert len(queue.server.log("UpsertRunQueue")) == 1

@@ -434,6 +434,13 @@ def test_start_goes_on_with_a_profile_as_it_was_made(lane: Lane) -> None:
     assert not [word for word in argv if word.startswith(("--cpus", "--extra-config"))]
 
 
+def test_start_without_an_inventory_leaves_the_host_as_it_is(lane: Lane) -> None:
+    lane.machine = Machine.running()
+    lane.machine.stops()
+    result = up.start(replace(lane.of_profile(), bare=True), lane.view)
+    assert (result.exit_code, result.started, lane.roles_ran) == (ExitCode.OK, True, 0)
+
+
 def test_start_needs_a_profile(lane: Lane) -> None:
     assert refused(lane, "start") == (ExitCode.NOT_READY, "minikube-profile-unknown")
     assert lane.roles_ran == 0

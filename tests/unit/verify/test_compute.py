@@ -1,0 +1,63 @@
+"""Pods that compute, on nodes whose GPUs change under them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from bootstrap.kube.client import Cluster
+from bootstrap.progress import Silent
+from bootstrap.verify import compute as computing
+
+
+class Shrinking(Cluster):
+    """One node that offered eight GPUs when it was looked at, and offers seven by now."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.pods: dict[str, int] = {}
+
+    def call(self, method: str, path: str, **options: Any) -> dict[str, Any] | None:
+        assert method == "POST"
+        if path.endswith("/pods"):
+            body = options["body"]
+            gpus = body["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
+            self.pods[body["metadata"]["name"]] = int(gpus)
+        return {}
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        del query
+        if path.startswith("/api/v1/nodes/"):
+            return {"status": {"allocatable": {"nvidia.com/gpu": "7"}}}
+        if not path.endswith("/pods") or path == "/api/v1/pods":
+            return {"items": []}
+        return {"items": [{"metadata": {"name": name}, "status": self.status(n)} for name, n in self.pods.items()]}
+
+    def status(self, gpus: int) -> dict[str, Any]:
+        if gpus <= 7:
+            return {"phase": "Succeeded", "containerStatuses": [{"state": {"terminated": {"exitCode": 0}}}]}
+        message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+        return {
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "False", "message": message}],
+        }
+
+    def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        del path, query
+        return json.dumps({"devices": [{"uuid": f"GPU-{n}"} for n in range(7)]})
+
+    def delete(self, path: str) -> None:
+        self.pods.pop(path.rpartition("/")[2], None)
+
+
+def test_a_node_that_lost_a_gpu_meanwhile_computes_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(computing, "_PAUSE_S", 0.001)
+    cluster = Shrinking()
+    found = computing.compute(
+        cluster, {"gpu2": 8}, run_id="r", image="python:3", runtime_class="nvidia", timeout_s=30, progress=Silent()
+    )
+    assert (len(found["gpu2"].devices), found["gpu2"].code) == (7, "")
+    assert list(cluster.pods) == ["compute-gpu2-7"]
