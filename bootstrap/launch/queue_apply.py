@@ -10,6 +10,7 @@ from bootstrap.errors import GpuctlError, Problem, settings_error, usage_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jsonform import plain
 from bootstrap.launch.queue_file import QueueConfig, parse_queue_config
+from bootstrap.launch.queue_gangs import gang_cautions
 from bootstrap.launch.queue_rules import Caution, refusals, warnings
 from bootstrap.launch.queues import RESOURCE, Queues, differences
 from bootstrap.launch.template_variables import problems
@@ -62,7 +63,7 @@ def check_config(config: QueueConfig) -> tuple[Caution, ...]:
     found = [*refusals(config), *problems(config)]
     if found:
         raise GpuctlError(ExitCode.SETTINGS, *found)
-    return tuple(warnings(config))
+    return (*warnings(config), *gang_cautions(config))
 
 
 def apply_queue(queues: Queues, name: str, config: QueueConfig, priorities: str | None, *, dry_run: bool) -> Applied:

@@ -14,9 +14,11 @@ from bootstrap.errors import usage_error
 from bootstrap.launch.queue_file import QueueConfig
 from bootstrap.launch.template_variables import USE
 
-PRESETS = ("job",)
-GPUS = "gpus"
+PRESETS = ("job", "volcano", "pytorchjob")
+GANGS = frozenset({"volcano", "pytorchjob"})  # a master and workers
+GPUS, WORKERS = "gpus", "workers"
 DEFAULT_GPUS: Mapping[str, Any] = {"type": "integer", "default": 1, "minimum": 1, "maximum": 8}
+DEFAULT_WORKERS: Mapping[str, Any] = {"type": "integer", "default": 1, "minimum": 1, "maximum": 8}
 DEFAULT_MOUNT = "/root/.cache"
 _FOLDER = Path(__file__).with_name("presets")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
@@ -29,10 +31,12 @@ _LEAST_CPU, _LEAST_MEMORY = "500m", "512Mi"
 class PresetChoices:
     """What a preset is filled with. `cpu` and `memory`: limits, quantities or one template variable such as {{cpu}}.
 
-    `claim`: a PersistentVolumeClaim for the job's cache, empty for none, mounted at `mount_path`.
+    `workers`: pods besides the master, for those of GANGS (None: 1 to 8). `claim`: a PersistentVolumeClaim for the
+    job's cache, empty for none, mounted at `mount_path`.
     """
 
     gpus: Mapping[str, Any]
+    workers: Mapping[str, Any] | None = None
     namespace: str = "default"
     cpu: str = "4"
     memory: str = "16Gi"
@@ -71,17 +75,24 @@ def render_preset(name: str, choices: PresetChoices, variables: Mapping[str, Map
         variable_start_string="[[", variable_end_string="]]", block_start_string="[%", block_end_string="%]",
         trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, autoescape=False,  # noqa: S701 - no HTML
     )  # fmt: skip
-    text = (_FOLDER / f"{name}.yml.j2").read_text(encoding="utf-8")
-    filled = environment.from_string(text).render(
-        namespace=choices.namespace,
-        cpu=choices.cpu,
-        memory=choices.memory,
-        cpu_request=_request(choices.cpu, _LEAST_CPU),
-        memory_request=_request(choices.memory, _LEAST_MEMORY),
-        claim=choices.claim,
-        mount_path=choices.mount_path,
-    )
-    return QueueConfig(yaml.safe_load(filled), {GPUS: choices.gpus, **variables})
+    values = {
+        "namespace": choices.namespace,
+        "cpu": choices.cpu,
+        "memory": choices.memory,
+        "cpu_request": _request(choices.cpu, _LEAST_CPU),
+        "memory_request": _request(choices.memory, _LEAST_MEMORY),
+        "claim": choices.claim,
+        "mount_path": choices.mount_path,
+        "container": "pytorch" if name == "pytorchjob" else "main",  # the operator looks for that name
+    }
+    pod = environment.from_string(_text("pod")).render(values)
+    filled = environment.from_string(_text(name)).render(values, pod=pod)
+    workers = {WORKERS: choices.workers or DEFAULT_WORKERS} if name in GANGS else {}
+    return QueueConfig(yaml.safe_load(filled), {GPUS: choices.gpus, **workers, **variables})
+
+
+def _text(name: str) -> str:
+    return (_FOLDER / f"{name}.yml.j2").read_text(encoding="utf-8")
 
 
 def _request(limit: str, least: str) -> str:

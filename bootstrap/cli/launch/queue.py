@@ -23,6 +23,8 @@ class Preset(StrEnum):
     """Configurations that come with gpuctl."""
 
     JOB = "job"
+    VOLCANO = "volcano"
+    PYTORCHJOB = "pytorchjob"
 
 
 class Priorities(StrEnum):
@@ -80,6 +82,15 @@ def apply(
             "--gpus",
             envvar="GPUCTL_QUEUE_GPUS",
             help="GPUs of a job of the preset.  [default: 1,1,8]",
+            metavar="DEFAULT,MIN,MAX",
+        ),
+    ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            "--workers",
+            envvar="GPUCTL_QUEUE_WORKERS",
+            help="Pods besides the master, where the preset has any.  [default: 1,1,8]",
             metavar="DEFAULT,MIN,MAX",
         ),
     ] = None,
@@ -152,7 +163,8 @@ def apply(
         from bootstrap.launch.queue_apply import apply_queue
         from bootstrap.ui.launch_queue import applied_screen
 
-        chosen = {"--gpus": gpus, "--cpu": cpu, "--memory": memory, "--namespace": namespace, "--nfs-claim": nfs_claim}
+        chosen = {"--gpus": gpus, "--workers": workers, "--cpu": cpu, "--memory": memory, "--namespace": namespace}
+        chosen["--nfs-claim"] = nfs_claim
         config = _config(file, preset, {key: value for key, value in chosen.items() if value is not None}, var or [])
         queues = _queues(session, entity, base_url, api_key_file, inventory)
         done = apply_queue(queues, name, config, str(priorities) if priorities else None, dry_run=dry_run)
@@ -254,6 +266,10 @@ def _config(file: Path | None, preset: Preset | None, chosen: dict[str, str], va
     fields: dict[str, Any] = {key[2:]: chosen[key] for key in ("--cpu", "--memory", "--namespace") if key in chosen}
     if "--nfs-claim" in chosen:
         fields["claim"], fields["mount_path"] = queue_preset.parse_claim(chosen["--nfs-claim"])
+    if "--workers" in chosen:
+        if str(preset) not in queue_preset.GANGS:
+            raise usage_error(f"--workers: jobs of preset {preset} have one pod", "leave it out")
+        fields["workers"] = template_variables.numbers("--workers", chosen["--workers"])
     wanted = template_variables.numbers("--gpus", chosen["--gpus"]) if "--gpus" in chosen else queue_preset.DEFAULT_GPUS
     return queue_preset.render_preset(str(preset), queue_preset.PresetChoices(gpus=wanted, **fields), variables)
 

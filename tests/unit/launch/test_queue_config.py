@@ -260,11 +260,22 @@ def test_fractions_and_choices() -> None:
     assert from_option("--var", "tier=a|b") == ("tier", {"type": "string", "enum": ["a", "b"], "default": "a"})
 
 
+@pytest.mark.parametrize("name", ["volcano", "pytorchjob"])
+def test_presets_of_several_pods_are_what_they_were(golden: Callable[[Path, str], None], name: str) -> None:
+    choices = PresetChoices(DEFAULT_GPUS, numbers("--workers", "1,1,3"), "jobs", claim="nfs-kubedata")
+    config = render_preset(name, choices, {})
+    cautions = [caution.message for caution in check_config(config)]
+    assert len(cautions) == 1
+    assert "the agent writes the W&B API key into it" in cautions[0]
+    text = json.dumps({"kubernetes": config.kubernetes, "variables": config.variables}, indent=2)
+    golden(GOLDEN / f"{name}.json", text + "\n")
+
+
 @pytest.mark.parametrize(
     ("file", "choices"),
     [
         ("job.json", PresetChoices(DEFAULT_GPUS)),
-        ("job-nfs.json", PresetChoices(DEFAULT_GPUS, "jobs", "{{cpu}}", "300Mi", "nfs-kubedata")),
+        ("job-nfs.json", PresetChoices(DEFAULT_GPUS, None, "jobs", "{{cpu}}", "300Mi", "nfs-kubedata")),
     ],
 )
 def test_presets_are_what_they_were(golden: Callable[[Path, str], None], file: str, choices: PresetChoices) -> None:
