@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.kube.kubeconfig import context_name
+from bootstrap.launch.agent_model import UNIT
 from bootstrap.minikube.access import halt_agent, take_access
 from bootstrap.minikube.checks import check_docker, check_own
 from bootstrap.minikube.command import MINIKUBE
@@ -38,6 +39,7 @@ def status(request: MinikubeRequest) -> StatusResult:
     host = request.inventory.hosts[0].name
     with connected(request.inventory, request.access) as session:
         seen = look(session, host, request.profile)
+        agent = session.run(["systemctl", "is-active", UNIT]).out.strip() if seen.served else ""
     check_docker(seen, host)
     phase = phase_of(seen)
     if phase is Phase.ABSENT:
@@ -56,6 +58,7 @@ def status(request: MinikubeRequest) -> StatusResult:
         gpus=seen.node.gpus if seen.node else 0,
         docker_version=seen.docker_version,
         minikube_version=seen.version,
+        agent=agent,
     )
 
 

@@ -86,7 +86,10 @@ class UpResult:
 
 @dataclass(frozen=True, slots=True)
 class StatusResult:
-    """`gpuctl minikube status`: the profile as it is; `parts` is what minikube says of each."""
+    """`gpuctl minikube status`: the profile as it is; `parts` is what minikube says of each.
+
+    `agent` is the state of the Launch agent's service, as systemd has it; empty where none lives by the profile.
+    """
 
     exit_code: ExitCode
     profile: str
@@ -100,6 +103,7 @@ class StatusResult:
     gpus: int = 0
     docker_version: str = ""
     minikube_version: str = ""
+    agent: str = ""
     problems: tuple[Problem, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def status_screen(result: StatusResult, named: Sequence[str]) -> list[str]:
     ready = "Ready" if result.ready else "not Ready" if result.node else "does not answer"
     rows.append(("node", f"{result.node} {ready}".strip()))
     rows.append(("GPUs", f"{result.gpus} allocatable"))
+    rows += [("Launch agent", result.agent)] if result.agent else []
     versions = (("Kubernetes", result.kubernetes_version), ("Docker", result.docker_version))
     rows += [(name, version) for name, version in (*versions, ("minikube", result.minikube_version)) if version]
     lines += columns(rows)

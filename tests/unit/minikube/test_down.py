@@ -12,6 +12,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube.command import MINIKUBE
 from bootstrap.probe.session import Completed
 from bootstrap.probe.ssh_errors import ConnectFailure
+from bootstrap.ui.minikube import status_screen
 from tests.unit.minikube.conftest import Lane
 from tests.unit.minikube.machine import FOREIGN, LABELS, Machine, error, node, record, status_of, step
 
@@ -25,6 +26,15 @@ def refused(lane: Lane, verb: str, **options: Any) -> tuple[ExitCode, str]:
 
 def codes(result: Any) -> list[str]:
     return [problem.code for problem in result.problems]
+
+
+def test_the_agent_that_lives_by_a_profile_is_told(lane: Lane) -> None:
+    lane.machine = Machine.running(served=True)
+    found = lane.status()
+    assert found.agent == "inactive"
+    assert "  Launch agent   inactive" in status_screen(found, [])
+    lane.machine = Machine.running()
+    assert lane.status().agent == ""
 
 
 def test_the_status_of_a_profile_that_runs(lane: Lane) -> None:
