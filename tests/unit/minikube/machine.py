@@ -211,12 +211,10 @@ class Machine:
         if words[:2] == ["docker", "exec"]:
             pods = [] if self.plugin is None else [self.plugin]
             return Completed(0, json.dumps({"items": pods}), "")
-        if words[:2] == ["systemctl", "is-active"]:
-            return Completed(3, "inactive\n", "")
         if words[0] == "docker":
             return Completed(0 if self.docker else 1, self.left.get(words[1], ""), "")
         rc, _lines, said = self.fails.get("image", (0, (), ""))
-        return Completed(rc, "", said)
+        return Completed(rc, "inactive\n" if words[0] == "systemctl" else "", said)
 
     def open_exec(self, argv: Sequence[str], timeout_s: float) -> Channel:  # noqa: ARG002
         assert argv[3] == process._PROGRAM
