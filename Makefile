@@ -90,14 +90,13 @@ test: setup
 unit: setup
 	$(BIN)/pytest --numprocesses auto tests/unit tests/content tests/golden
 
-# The main job first and alone, then the others, three at a time, long ones early.
-LANES := $(addprefix tests/e2e/test_,nfs.py launch.py control_planes.py minikube.py minikube_failures.py interruptions.py)
-LANES += $(filter-out tests/e2e/test_main_job.py $(LANES),$(sort $(wildcard tests/e2e/test_*.py)))
+# The main job first, three lanes at a time, long ones early.
+LANES := $(addprefix tests/e2e/test_,main_job.py nfs.py launch.py control_planes.py minikube.py minikube_failures.py interruptions.py)
+LANES += $(filter-out $(LANES),$(sort $(wildcard tests/e2e/test_*.py)))
 
 e2e: setup
 	$(need_root)
 	$(GPUCTL) testvm components build
-	$(BIN)/pytest tests/e2e/test_main_job.py
 	$(BIN)/python -m tests.e2e.lanes $(LANES)
 
 lint: setup
