@@ -27,7 +27,7 @@ KEYS = {
     },
     "status": {
         "profile", "host", "phase", "parts", "elapsed_s", "node", "ready", "kubernetes_version", "gpus",
-        "docker_version", "minikube_version",
+        "docker_version", "minikube_version", "agent",
     },
     "down": {"profile", "host", "was", "elapsed_s", "left", "purged", "notes"},
 }  # fmt: skip
