@@ -12,12 +12,12 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs.check import refusals
 from bootstrap.jobs.logs import PodLog
-from bootstrap.jobs.objects import path_of
+from bootstrap.jobs.objects import folder_of, path_of
 from bootstrap.jobs.pods import NAME_LABEL
 from bootstrap.jobs.ranks import Rank, first_failed, ranks_of, why_failed
 from bootstrap.jobs.render import render
 from bootstrap.jobs.spec import JobSpec
-from bootstrap.jobs.waiting import why_waiting
+from bootstrap.jobs.waiting import own_events, why_waiting
 from bootstrap.jsonform import plain
 from bootstrap.kube.client import ApiError, Cluster
 from bootstrap.progress import Progress
@@ -59,7 +59,7 @@ class JobResult:
 
 
 def submit(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
-    """Make the objects of a job, all or none; they are returned.
+    """Make the objects of a job, all or none; they are returned, with the metadata that the API gave them.
 
     Raises:
         GpuctlError: the cluster cannot ever run it, or refuses it (exit 4).
@@ -75,14 +75,15 @@ def submit(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
     try:
         for document in objects:
             made.append(document)
-            cluster.call("POST", path_of(document).rpartition("/")[0], body=document)
+            answer = cluster.call("POST", folder_of(document), body=document) or {}
+            made[-1] = {**document, "metadata": {**document["metadata"], **answer.get("metadata", {})}}
     except BaseException as error:
         withdraw(cluster, spec, made)
         if not isinstance(error, ApiError):
             raise
         words = f"{document['kind']} {spec.namespace}/{document['metadata']['name']} was refused: {error.message}"
         raise GpuctlError(ExitCode.PREFLIGHT, Problem("job-refused", words, "correct what it says")) from error
-    return objects
+    return made
 
 
 def withdraw(cluster: Cluster, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> bool:
@@ -108,7 +109,7 @@ def run_job(cluster: Cluster, spec: JobSpec, how: Following, progress: Progress)
     begun = time.monotonic()
     objects = submit(cluster, spec)
     progress.note(f"{spec.launcher} {spec.namespace}/{spec.name}: {spec.nodes} x {spec.gpus} GPUs, submitted")
-    watch = Watch(cluster, spec, how, progress)
+    watch = Watch(cluster, spec, how, progress, objects[-1]["metadata"])
     gone = False
     try:
         problem = watch.to_the_end()
@@ -134,8 +135,11 @@ def run_job(cluster: Cluster, spec: JobSpec, how: Following, progress: Progress)
 class Watch:
     """Follows one job. `ranks` are as they were last seen: pods vanish with their job."""
 
-    def __init__(self, cluster: Cluster, spec: JobSpec, how: Following, progress: Progress) -> None:
+    def __init__(
+        self, cluster: Cluster, spec: JobSpec, how: Following, progress: Progress, metadata: Mapping[str, Any]
+    ) -> None:
         self.cluster, self.spec, self.how, self.progress = cluster, spec, how, progress
+        self.metadata = metadata
         self.ranks: dict[int, Rank] = {}
         self.logs: dict[int, PodLog] = {}
         self._begun = time.monotonic()
@@ -189,7 +193,7 @@ class Watch:
         """Tell why it does not begin, when that changes; a problem when it has not in time."""
         if len(self.ranks) == self.spec.nodes and all(rank.started for rank in self.ranks.values()):
             return None
-        events = _events(self.cluster, self.spec)
+        events = own_events(_events(self.cluster, self.spec), self.metadata, {rank.pod for rank in self.ranks.values()})
         why = why_waiting(self.spec, tuple(self.ranks.values()), events)
         if why and why != self._told:
             self._told = why
@@ -208,7 +212,4 @@ def _pods(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
 
 
 def _events(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
-    """Of everything whose name begins with the job's: Volcano's group is called NAME-UID."""
-    items = (cluster.get(f"/api/v1/namespaces/{spec.namespace}/events") or {}).get("items") or []
-    mine = [e for e in items if str((e.get("involvedObject") or {}).get("name", "")).startswith(spec.name)]
-    return sorted(mine, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
+    return list((cluster.get(f"/api/v1/namespaces/{spec.namespace}/events") or {}).get("items") or [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from bootstrap.jobs.pods import GPU_RESOURCE
@@ -12,6 +12,7 @@ from bootstrap.jobs.spec import JobSpec
 
 _TAINT = re.compile(r"untolerated taint \{([^}]*)\}")
 _RESOLVING = re.compile(r'^.*failed to resolve reference "[^"]*": ', re.DOTALL)
+_SECONDS = len("2026-11-23T10:00:00")
 _GROUP_READY = "pod group is ready"  # a warning that also comes with gangs that begin the next moment
 
 
@@ -31,6 +32,26 @@ def why_waiting(spec: JobSpec, ranks: Sequence[Rank], events: Sequence[Mapping[s
         return _unplaced(spec, unplaced, len(ranks) - len(unplaced))
     refused = next((e for e in reversed(events) if e.get("reason") == "FailedCreate"), None)
     return f"its pods cannot be made: {refused.get('message')}" if refused else ""
+
+
+def own_events(
+    events: Iterable[Mapping[str, Any]], metadata: Mapping[str, Any], pods: Collection[str]
+) -> list[Mapping[str, Any]]:
+    """Those of the job with this metadata, oldest first: not of one named alike, nor of an earlier one of its name.
+
+    Volcano's group is called NAME-UID, the Job that a JobSet makes NAME-node-0. Events stay for an hour.
+    """
+    name, since = str(metadata["name"]), str(metadata.get("creationTimestamp") or "")[:_SECONDS]
+    names = {name, f"{name}-{metadata.get('uid')}", f"{name}-node-0", *pods}
+    mine = [e for e in events if (e.get("involvedObject") or {}).get("name") in names and _last_seen(e) >= since]
+    return sorted(mine, key=_last_seen)
+
+
+def _last_seen(event: Mapping[str, Any]) -> str:
+    """When it happened last. Some times have fractions, which do not compare with those that have none."""
+    series = event.get("series") or {}
+    times = (event.get("lastTimestamp"), event.get("eventTime"), series.get("lastObservedTime"))
+    return max(str(time or "")[:_SECONDS] for time in times)
 
 
 def _pull(waiting: str) -> str:

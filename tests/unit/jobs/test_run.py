@@ -13,7 +13,7 @@ from bootstrap.jobs.check import without_missing_class
 from bootstrap.jobs.ranks import first_failed, rank_of, ranks_of, why_failed
 from bootstrap.jobs.run import Following, JobResult, run_job
 from bootstrap.jobs.spec import JobSpec, Launcher
-from bootstrap.jobs.waiting import why_waiting
+from bootstrap.jobs.waiting import own_events, why_waiting
 from bootstrap.kube.client import ApiError
 from bootstrap.progress import Silent
 from tests.unit.jobs.cluster import FakeCluster, ended, node, pod, unplaced
@@ -194,6 +194,28 @@ def test_a_pull_that_failed_is_told_alike_at_each_try() -> None:
     for reason, message in (("ErrImagePull", first), ("ImagePullBackOff", f'Back-off pulling image "r/n:1": {first}')):
         ranks = ranks_of([pod(0, "Pending", waiting={"reason": reason, "message": message})])
         assert why_waiting(spec(), ranks, ()) == "the image cannot be pulled on gpu1: r/n:1: not found"
+
+
+def event(name: str, at: str, **more: Any) -> dict[str, Any]:
+    return {"involvedObject": {"name": name}, "lastTimestamp": at, "message": f"{name} {at}", **more}
+
+
+def test_events_of_other_jobs_and_of_earlier_ones_are_not_told() -> None:
+    made = {"name": "train", "uid": "u2", "creationTimestamp": T2}
+    mine = [
+        event("train", "", series={"lastObservedTime": f"{T2[:-1]}.4Z"}),
+        event("train-u2", "2026-11-23T10:00:04Z"),
+        event("train-master-0", "", eventTime="2026-11-23T10:00:05.25Z"),
+    ]
+    others = [event("train", T1), event("train-u1", T2), event("train-big-u3", T2), event("train-big", T2), {}]
+    assert own_events([*reversed(mine), *others], made, {"train-master-0"}) == mine
+
+
+def test_what_another_job_of_a_longer_name_waits_for_is_not_told() -> None:
+    cluster = FakeCluster()
+    cluster.events = [{**event("train-big", T1), "type": "Warning", "reason": "FailedCreate"}]
+    (problem,) = follow(cluster, start_s=0.02)[0].problems
+    assert problem.message.endswith("0 of 2 ranks have begun: nothing says why")
 
 
 def test_ranks_without_a_node_are_told_together() -> None:
