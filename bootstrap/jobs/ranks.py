@@ -11,12 +11,24 @@ from bootstrap.jobs.pods import INDEX_ANNOTATION
 
 _TASK = re.compile(r"-(master|worker)-(\d+)$")
 _KILLED = 128 + 9
+_TERMINATED = 128 + 15
+# Reasons of the condition DisruptionTarget: somebody other than the job's own controller ends the pod.
+_TAKERS: Mapping[str, str] = {
+    "EvictionByEvictionAPI": "its node is drained, or it was evicted",
+    "DeletionByTaintManager": "its node was tainted, or does not answer",
+    "DeletionByPodGC": "its node is no longer in the cluster",
+    "PreemptionByScheduler": "a pod of higher priority takes its place",
+    "TerminationByKubelet": "its node shuts down, or lacks memory or disk",
+}
 _QUIET_REASONS = frozenset({"ContainerCreating", "PodInitializing"})
 
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """One pod. `exit_code` is None until it ended; `waiting` says in the kubelet's or scheduler's words for what."""
+    """One pod. `exit_code` is None until it ended; `waiting` says in the kubelet's or scheduler's words for what.
+
+    `taken` says who ends it from outside; `delete_at` until when a pod that was deleted may live.
+    """
 
     rank: int
     pod: str
@@ -28,6 +40,8 @@ class Rank:
     ended_at: str = ""
     waiting: str = ""
     started: bool = False
+    taken: str = ""
+    delete_at: str = ""
 
     @property
     def failed(self) -> bool:
@@ -77,7 +91,17 @@ def _rank(number: int, pod: Mapping[str, Any]) -> Rank:
         ended_at=str(ended.get("finishedAt") or ""),
         waiting=_waiting(status, [*early, *states]),
         started=any("running" in s or "terminated" in s for s in states),
+        taken=_taken(status),
+        delete_at=str(pod["metadata"].get("deletionTimestamp") or ""),
     )
+
+
+def _taken(status: Mapping[str, Any]) -> str:
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            reason = str(condition.get("reason") or "")
+            return _TAKERS.get(reason) or str(condition.get("message") or reason)
+    return ""
 
 
 def _waiting(status: Mapping[str, Any], states: Sequence[Mapping[str, Any]]) -> str:
@@ -97,10 +121,23 @@ def _waiting(status: Mapping[str, Any], states: Sequence[Mapping[str, Any]]) -> 
 def first_failed(ranks: Sequence[Rank]) -> Rank | None:
     """The rank that failed before the others, which fail because of it.
 
-    The API tells whole seconds: of several in one second the one that was killed is the cause.
+    The API tells whole seconds. Of several in one second the cause is the one whose pod was not deleted, or was first:
+    launchers delete what is left; and then the one that was killed.
     """
     failed = [rank for rank in ranks if rank.failed]
-    return min(failed, key=lambda r: (r.ended_at or "~", r.exit_code != _KILLED, r.rank), default=None)
+    return min(failed, key=lambda r: (r.ended_at or "~", r.delete_at, r.exit_code != _KILLED, r.rank), default=None)
+
+
+def culprit(seen: Sequence[Rank], lost: Sequence[Rank]) -> Rank | None:
+    """The rank that ended the job; None while none did. `lost` had a pod once, and did not end before it went.
+
+    A rank that is taken from outside has up to 30 s to end, in which the others fail because of it: it is the cause.
+    """
+    failed = first_failed(seen)
+    if failed is None and not lost:
+        return None
+    taken = (rank for rank in (*seen, *lost) if rank.taken and rank.exit_code != 0)
+    return next(taken, None) or failed or lost[0]
 
 
 def why_failed(rank: Rank, tail: Sequence[str]) -> tuple[str, str]:
@@ -113,10 +150,15 @@ def why_failed(rank: Rank, tail: Sequence[str]) -> tuple[str, str]:
         return f"{rank.place} needed more memory than it may have", "give a larger --memory, or a smaller batch"
     if rank.reason == "Evicted":
         return f"{rank.place} was evicted: {rank.words}", "look at the node's disk and memory, then run again"
+    if rank.taken:
+        return f"{rank.place} was taken away in the middle: {rank.taken}", "look at the node, then run again"
     if program:
         return f"{rank.place}: the image has no {program[1]}", "name an --image that has it, or another command"
     if missing:
         return f"{rank.place}: the image has no {missing[1]}", f"name an --image with {missing[1]} in it"
+    if rank.delete_at and rank.exit_code in (None, _KILLED, _TERMINATED):
+        what = f"{rank.place} was taken away in the middle: its pod {rank.pod} was deleted"
+        return what, "look at who deleted it, then run again"
     if rank.exit_code == _KILLED:
         return f"{rank.place} was killed (signal 9)", "look at who ended it: the kernel for memory, or somebody"
     ended = "failed" if rank.exit_code is None else f"ended with {rank.exit_code}"

@@ -14,7 +14,7 @@ from bootstrap.jobs.check import refusals
 from bootstrap.jobs.logs import PodLog
 from bootstrap.jobs.objects import folder_of, path_of
 from bootstrap.jobs.pods import NAME_LABEL
-from bootstrap.jobs.ranks import Rank, first_failed, ranks_of, why_failed
+from bootstrap.jobs.ranks import Rank, culprit, ranks_of, why_failed
 from bootstrap.jobs.render import render
 from bootstrap.jobs.spec import JobSpec
 from bootstrap.jobs.waiting import own_events, why_waiting
@@ -144,6 +144,7 @@ class Watch:
         self.logs: dict[int, PodLog] = {}
         self._begun = time.monotonic()
         self._told = ""
+        self._taken_since: float | None = None
 
     def to_the_end(self) -> Problem | None:
         """Look until all ranks ended well, or one did not; what went wrong."""
@@ -168,19 +169,25 @@ class Watch:
         self.ranks |= seen
         for rank in seen.values():
             self._read(rank)
-        failed = first_failed([*seen.values()])
-        if failed:
-            self._read(failed)
-            log = self.logs.get(failed.rank)
-            what, fix = why_failed(failed, log.tail if log else ())
+        first = culprit([*seen.values()], lost) or self._overdue([*seen.values()])
+        if first in lost and not (first.taken or first.delete_at):
+            what = f"{first.place} was taken away in the middle: its pod {first.pod} is gone"
+            return Problem("job-failed", what, "look at who deleted it, or drained its node; then run again"), True
+        if first:
+            self._read(first)
+            log = self.logs.get(first.rank)
+            what, fix = why_failed(first, log.tail if log else ())
             details = "\n".join(log.tail) if log else ""
             return Problem("job-failed", what, fix, details=details), True
-        if lost:
-            what = f"{lost[0].place} was taken away in the middle: its pod {lost[0].pod} is gone"
-            return Problem("job-failed", what, "look at who deleted it, or drained its node; then run again"), True
         if len(self.ranks) == self.spec.nodes and all(rank.exit_code == 0 for rank in self.ranks.values()):
             return None, True
         return self._still_waiting(), False
+
+    def _overdue(self, seen: Sequence[Rank]) -> Rank | None:
+        """One that is taken away and does not go: no kubelet says so of a node that is dead."""
+        taken = next((rank for rank in seen if rank.taken and rank.exit_code is None), None)
+        self._taken_since = (self._taken_since or time.monotonic()) if taken else None
+        return taken if self._taken_since and time.monotonic() - self._taken_since > _GONE_S else None
 
     def _read(self, rank: Rank) -> None:
         if not rank.started:

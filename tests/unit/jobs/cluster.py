@@ -41,6 +41,14 @@ def unplaced(rank: int, message: str) -> dict[str, Any]:
     return found
 
 
+def taken(rank: int, reason: str) -> dict[str, Any]:
+    """A pod that still runs, and that somebody has begun to end."""
+    found = pod(rank)
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "words of its own"}
+    found["status"]["conditions"] = [condition]
+    return found
+
+
 class FakeCluster(Cluster):
     """`course` are the pods at each look, the last for ever; `logs` by pod; `refuses` maps kinds to words."""
 

@@ -10,13 +10,13 @@ from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs import run as running
 from bootstrap.jobs.check import without_missing_class
-from bootstrap.jobs.ranks import first_failed, rank_of, ranks_of, why_failed
+from bootstrap.jobs.ranks import culprit, first_failed, rank_of, ranks_of, why_failed
 from bootstrap.jobs.run import Following, JobResult, run_job
 from bootstrap.jobs.spec import JobSpec, Launcher
 from bootstrap.jobs.waiting import own_events, why_waiting
 from bootstrap.kube.client import ApiError
 from bootstrap.progress import Silent
-from tests.unit.jobs.cluster import FakeCluster, ended, node, pod, unplaced
+from tests.unit.jobs.cluster import FakeCluster, ended, node, pod, taken, unplaced
 from tests.unit.jobs.test_render import spec
 
 T1, T2 = "2026-11-23T10:00:01Z", "2026-11-23T10:00:02Z"
@@ -123,6 +123,53 @@ def test_of_two_in_one_second_the_one_that_was_killed_is_the_cause() -> None:
     first = first_failed(ranks)
     assert first is not None
     assert first.rank == 1
+
+
+def test_of_two_that_were_deleted_the_first_is_the_cause() -> None:
+    """The Job's controller deletes rank 0 because rank 1 is gone; both end in the same second."""
+    pods = [ended(0, 137, T1), ended(1, 137, T1)]
+    pods[0]["metadata"]["deletionTimestamp"] = T2
+    pods[1]["metadata"]["deletionTimestamp"] = T1
+    (problem,) = follow(FakeCluster([pod(0), pod(1)], pods))[0].problems
+    assert problem.message == "rank 1 on gpu2 was taken away in the middle: its pod train-1-abc was deleted"
+
+
+def test_a_rank_that_failed_by_itself_comes_before_those_that_were_deleted_for_it() -> None:
+    pods = [ended(0, 137, T1), ended(1, 1, T1)]
+    pods[0]["metadata"]["deletionTimestamp"] = T2
+    first = culprit(ranks_of(pods), ())
+    assert first is not None
+    assert first.rank == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("EvictionByEvictionAPI", "its node is drained, or it was evicted"),
+        ("DeletionByTaintManager", "its node was tainted, or does not answer"),
+        ("ByWhatComesNext", "words of its own"),
+    ],
+)
+def test_a_rank_that_is_taken_from_outside_is_the_cause_though_another_ends_first(reason: str, said: str) -> None:
+    (problem,) = follow(FakeCluster([pod(0), pod(1)], [ended(0, 1, T1), taken(1, reason)]))[0].problems
+    assert problem.message == f"rank 1 on gpu2 was taken away in the middle: {said}"
+
+
+def test_a_rank_on_a_dead_node_is_the_cause_though_the_others_are_deleted() -> None:
+    (problem,) = follow(FakeCluster([pod(0), pod(1)], [taken(1, "DeletionByTaintManager")]))[0].problems
+    assert problem.message.startswith("rank 1 on gpu2 was taken away")
+
+
+def test_a_rank_that_is_taken_and_never_goes_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_GONE_S", 0.02)
+    (problem,) = follow(FakeCluster([pod(0), taken(1, "DeletionByTaintManager")]))[0].problems
+    assert problem.message.startswith("rank 1 on gpu2 was taken away")
+
+
+def test_a_rank_that_ends_well_while_it_is_taken_has_ended_well() -> None:
+    well = taken(1, "EvictionByEvictionAPI")
+    well["status"] |= ended(1, 0, T1)["status"]
+    assert follow(FakeCluster([pod(0), well], [ended(0, 0, T2), well]))[0].problems == ()
 
 
 @pytest.mark.parametrize(
