@@ -30,9 +30,13 @@ _STEP = "job"
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """`start_s`: how long the ranks may take to begin. `said` gets each line of each rank's log."""
+    """`start_s`: how long the ranks may take to begin; `whole_s`: the whole job, 0 for as long as it likes.
+
+    `said` gets each line of each rank's log.
+    """
 
     start_s: float = 600.0
+    whole_s: float = 0.0
     keep: bool = False
     said: Callable[[Rank, str], None] = lambda _rank, _line: None
 
@@ -181,7 +185,16 @@ class Watch:
             return Problem("job-failed", what, fix, details=details), True
         if len(self.ranks) == self.spec.nodes and all(rank.exit_code == 0 for rank in self.ranks.values()):
             return None, True
-        return self._still_waiting(), False
+        return self._still_waiting() or self._too_long(), False
+
+    def _too_long(self) -> Problem | None:
+        """Whether the whole job has had its time."""
+        if not self.how.whole_s or time.monotonic() - self._begun < self.how.whole_s:
+            return None
+        left = [rank for rank in self.ranks.values() if rank.exit_code is None]
+        who = ", ".join(rank.place for rank in sorted(left, key=lambda rank: rank.rank)) or "no rank has begun"
+        what = f"it has not ended after {self.how.whole_s:.0f} s; not ended: {who}"
+        return Problem("job-timeout", what, "give it a longer --timeout, or look at what its ranks said last")
 
     def _overdue(self, seen: Sequence[Rank]) -> Rank | None:
         """One that is taken away and does not go: no kubelet says so of a node that is dead."""

@@ -31,6 +31,16 @@ StartTimeout = Annotated[
         metavar="SECONDS",
     ),
 ]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        min=0,
+        envvar="GPUCTL_JOB_TIMEOUT",
+        help="Seconds that the whole job may take; 0 for no end.",
+        metavar="SECONDS",
+    ),
+]
 Keep = Annotated[
     bool, typer.Option("--keep", envvar="GPUCTL_JOB_KEEP", help="Leave the job in the cluster when it has ended.")
 ]
@@ -53,6 +63,7 @@ def run(
     file: shape.Files = None,
     runtime_class: shape.RuntimeClass = None,
     start_timeout: StartTimeout = 600.0,
+    timeout: Timeout = 0.0,
     keep: Keep = False,
     inventory: Inventory = None,
     kubeconfig: Kubeconfig = None,
@@ -65,7 +76,7 @@ def run(
     """Run a job over several nodes, and follow all its ranks.
 
     Says why it waits, and which rank failed first. The job is deleted when it has ended, or with Ctrl-C. Exits 6
-    when a rank failed, or when not all began in time.
+    when a rank failed, or when not all began, or ended, in time.
     """
 
     def body(session: Session) -> Answer:
@@ -107,7 +118,7 @@ def run(
         with answering_api(where) as cluster:
             if runtime_class is None:
                 spec = without_missing_class(cluster, spec)
-            result = run_job(cluster, spec, Following(start_timeout, keep, said), view)
+            result = run_job(cluster, spec, Following(start_timeout, timeout, keep, said), view)
         return Answer(result.exit_code, run_screen(result), result.as_dict(), result.problems)
 
     return options.session_of(context).execute("job run", output, body)

@@ -190,6 +190,15 @@ def test_what_it_waits_for_is_told_once_and_at_the_end() -> None:
     assert notes[1:-1] == [f"waits: {why}"]
 
 
+def test_a_job_that_takes_too_long_is_ended_and_its_ranks_are_named() -> None:
+    cluster = FakeCluster([pod(0), pod(1)], [pod(0), ended(1, 0, T1)])
+    result = follow(cluster, whole_s=0.05)[0]
+    (problem,) = result.problems
+    assert (result.exit_code, problem.code) == (ExitCode.NOT_READY, "job-timeout")
+    assert problem.message == "it has not ended after 0 s; not ended: rank 0 on gpu1"
+    assert "/apis/batch/v1/namespaces/default/jobs/train" in cluster.deleted
+
+
 PULL = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
 
 
