@@ -25,7 +25,7 @@ def _volcano(config: QueueConfig) -> Iterator[Caution]:
     spec = _mapping(config.kubernetes.get("spec"))
     tasks = [_mapping(task) for task in _list(spec.get("tasks"))]
     if not _ends(spec) and not (tasks and all(_ends(task) for task in tasks)):
-        words = "no policy for PodFailed: when a worker fails the job goes on, and holds its GPUs; give it AbortJob"
+        words = "no policy for PodFailed: when a worker fails the job goes on, and holds its GPUs; give it TerminateJob"
         yield Caution(words, config.at(("spec",)))
     least = spec.get("minAvailable")
     replicas = [task.get("replicas", 1) for task in tasks]
