@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from bootstrap.errors import GpuctlError, Problem
@@ -62,7 +63,7 @@ def records() -> tuple[LabRecord, ...]:
 def known_names() -> tuple[str, ...]:
     """Names of labs that have a state or a runtime directory."""
     found = {*machine.other_labs("")}
-    if labs_root().is_dir():
+    with suppress(OSError):  # not there, or gone with the last lab meanwhile
         found |= {entry.name for entry in labs_root().iterdir() if NAME_PATTERN.fullmatch(entry.name)}
     return tuple(sorted(found))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import GpuctlError
-from bootstrap.testvm import cgroups, firewall, inventory_file, machine, mirror, network, procs, rootfs, state
-from bootstrap.testvm.names import NAME_PATTERN, PREFIX, RUNTIME_ROOT, LabPaths, images_cache, labs_root, rootfs_cache
+from bootstrap.testvm import cgroups, firewall, inventory_file, machine, mirror, network, procs, registry, rootfs, state
+from bootstrap.testvm.names import NAME_PATTERN, PREFIX, RUNTIME_ROOT, LabPaths, images_cache, rootfs_cache
 
 if TYPE_CHECKING:
     from bootstrap.testvm.state import LabRecord
@@ -21,12 +21,9 @@ Report = Callable[[str, str], None]
 
 def all_names() -> tuple[str, ...]:
     """Labs of which anything is on this machine: files, cgroups, links or rules."""
-    found = {*machine.other_labs("")}
-    if labs_root().is_dir():
-        found |= {entry.name for entry in labs_root().iterdir()}
     named = (*network.links(PREFIX), *firewall.tables(), *cgroups.names(PREFIX))
-    found |= {name.removeprefix(PREFIX).partition("-")[0] for name in named}
-    return tuple(sorted(name for name in found if NAME_PATTERN.fullmatch(name)))
+    found = {name.removeprefix(PREFIX).partition("-")[0] for name in named}
+    return tuple(sorted({*registry.known_names(), *(name for name in found if NAME_PATTERN.fullmatch(name))}))
 
 
 def down(name: str, ender: Supervised, report: Report) -> bool:

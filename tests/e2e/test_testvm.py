@@ -18,6 +18,7 @@ from bootstrap.errors import GpuctlError
 from bootstrap.testvm import lab, machine, names, requirements, rootfs, state
 from bootstrap.testvm.components.cache import cache_root
 from bootstrap.testvm.components.mirror import Mirror, make_current, save
+from tests.e2e.traces import below
 
 LANE_COST_S = 250  # two cores, everything built, other lanes beside it
 pytestmark = [
@@ -43,14 +44,20 @@ def sysctls() -> dict[str, str]:
 def name(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A lab's name; whatever the test did, nothing of the lab may be left after `down`."""
     chosen = f"e{os.getpid() % 100000}{len(request.node.name) % 10}x"[:8]
-    before, cables = sysctls(), links()
-    alone = not machine.other_labs(chosen)
+    before = alone_on_machine(chosen)
     yield chosen
     lab.down(chosen)
     assert traces(chosen, tmp_path) == []
-    if alone and not machine.other_labs(chosen):
-        assert sysctls() == before
-        assert links() == cables
+    after = alone_on_machine(chosen)
+    if before and after:
+        assert after == before
+
+
+def alone_on_machine(chosen: str) -> tuple[dict[str, str], set[str]] | None:
+    """The machine's settings and links while no other lab is there; None where one is, or came or went meanwhile."""
+    alone = not machine.other_labs(chosen)
+    seen = sysctls(), links()
+    return seen if alone and not machine.other_labs(chosen) else None
 
 
 def links() -> set[str]:
@@ -73,13 +80,13 @@ def traces(name: str, home: Path) -> list[str]:
             if f"gpuctl-{name}" in line + group or f"/labs/{name}/" in line:
                 found.append(f"process {line!r}")
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"/{name}/" in line]
-    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/gpuctl-{name}*")]
+    found += below("/sys/fs/cgroup", f"gpuctl-{name}*")
     found += [link for link in links() if link == f"gpuctl-{name}"]
     found += [line for line in output("nft", "list", "tables").splitlines() if f"gpuctl-{name}" in line]
     found += [line for line in output("iptables", "-S").splitlines() if f"gpuctl-{name}" in line]
     places = [Path("/run/gpuctl-testvm") / name, home / "state/gpuctl/labs" / name, home / "lab.ini"]
     found += [str(place) for place in places if place.exists() or place.is_symlink()]
-    found += [str(path) for path in Path("/run/systemd/nspawn").glob(f"**/*gpuctl-{name}*")]
+    found += below("/run/systemd/nspawn", f"*gpuctl-{name}*")
     return found
 
 

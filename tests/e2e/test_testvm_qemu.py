@@ -15,6 +15,7 @@ import pytest
 
 from bootstrap.errors import GpuctlError
 from bootstrap.testvm import lab, machine, names, requirements
+from tests.e2e.traces import below
 
 LANE_COST_S = 250  # two cores, everything built, other lanes beside it
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(os.geteuid() != 0, reason="test hosts need root")]
@@ -48,7 +49,7 @@ def traces(home: Path) -> list[str]:
                 continue
             if not dead and (f"gpuctl-{NAME}" in words or f"/labs/{NAME}/" in words):
                 found.append(f"process {words!r}")
-    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/gpuctl-{NAME}*")]
+    found += below("/sys/fs/cgroup", f"gpuctl-{NAME}*")
     found += [link.name for link in Path("/sys/class/net").iterdir() if link.name == f"gpuctl-{NAME}"]
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
     found += [line for line in tables.splitlines() if f"gpuctl-{NAME}" in line]
