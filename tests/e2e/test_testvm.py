@@ -149,7 +149,7 @@ def test_reboot_is_a_new_boot_and_a_dead_host_is_restarted(name: str, tmp_path: 
 
     ssh(name, "cp1", "poweroff")
     until = time.monotonic() + 30
-    while lab.list_labs()[0].hosts[0].state != "stopped":
+    while next(found for found in lab.list_labs() if found.name == name).hosts[0].state != "stopped":
         assert time.monotonic() < until
         time.sleep(0.1)
     assert up(name, tmp_path, hosts=1).hosts[0].state == "running"
