@@ -13,7 +13,8 @@ from bootstrap.jobs.spec import JobSpec
 _TAINT = re.compile(r"untolerated taint \{([^}]*)\}")
 _RESOLVING = re.compile(r'^.*failed to resolve reference "[^"]*": ', re.DOTALL)
 _SECONDS = len("2026-11-23T10:00:00")
-_GROUP_READY = "pod group is ready"  # a warning that also comes with gangs that begin the next moment
+# Warnings that also come with gangs that begin the next moment: all have a place, or no pod has been made yet.
+_NO_REASON = ("pod group is ready", "0/0 tasks in gang unschedulable")
 
 
 def why_waiting(spec: JobSpec, ranks: Sequence[Rank], events: Sequence[Mapping[str, Any]]) -> str:
@@ -64,7 +65,7 @@ def _gang(spec: JobSpec, messages: Sequence[str]) -> str:
     """What Volcano says of a group that it does not begin."""
     total = f"{spec.nodes} pods with {spec.gpus} GPUs each, all or none of them"
     for message in reversed(messages):
-        if _GROUP_READY in message:
+        if any(words in message for words in _NO_REASON):
             continue
         if "overused" in message:
             return f"{total}: that is more than the cluster has free together"

@@ -233,6 +233,7 @@ PULL = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
             ),
         ),
         ([], ["0/2 tasks in gang unschedulable: pod group is ready, 2 Binding"], ""),
+        ([], ["0/0 tasks in gang unschedulable: pod group is not ready, 2 minAvailable"], ""),
         ([pod(0, "Pending", waiting={"reason": "ContainerCreating"})], [], ""),
         ([unplaced(0, "volume node affinity conflict")], [], "rank 0 has no node: volume node affinity conflict"),
     ],
