@@ -245,7 +245,7 @@ def remove(api: Api, component: str) -> List[str]:
 
 
 def wait_rollout(api: Api, identity: str, timeout_s: float) -> None:
-    """Until pods are ready, or a claim is bound. Raises HostError [rollout-timeout] with what it last saw."""
+    """Until pods are ready, a claim is bound, or webhooks are known. Raises HostError [rollout-timeout]."""
     end = time.monotonic() + timeout_s
     while True:
         found = patiently(lambda: api.get_id(identity))
@@ -258,7 +258,10 @@ def wait_rollout(api: Api, identity: str, timeout_s: float) -> None:
 
 
 def rollout_lacks(found: Mapping[str, Any]) -> str:
-    """What a Deployment, a DaemonSet or a claim of storage still lacks, or nothing."""
+    """What a Deployment, a DaemonSet, a claim of storage or a list of webhooks still lacks, or nothing."""
+    if found["kind"].endswith("WebhookConfiguration"):
+        missing = [hook["name"] for hook in found.get("webhooks") or () if not hook["clientConfig"].get("caBundle")]
+        return f"no authority for {missing[0]}" if missing else ""
     status = found.get("status") or {}
     if found["kind"] == "PersistentVolumeClaim":
         return "" if status.get("phase") == "Bound" else f"{status.get('phase') or 'without a phase'}, not Bound"

@@ -182,6 +182,10 @@ class Api:
         scope = "/namespaces/" + quote(namespace or "default") if namespaced else ""
         return base + scope + "/" + plural + ("/" + quote(name) if name else "")
 
+    def forget_kinds(self) -> None:
+        """Ask anew which kinds there are: some may have come."""
+        self._plurals.clear()
+
     def get_id(self, identity: str) -> Any:
         """The object of "apiVersion/kind/namespace/name". Raises KubeError."""
         return self.get(self.path_of(*split_id(identity)))

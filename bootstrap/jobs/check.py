@@ -25,7 +25,7 @@ def refusals(api: Api, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> I
     """All that is wrong. Raises ApiError."""
     maker = MAKERS[spec.launcher]
     if maker.addon and not _served(api, f"/{maker.api}", maker.plural):
-        fix = f"install {maker.addon}, or choose --launcher job, which needs nothing"
+        fix = f"`gpuctl addon add {maker.addon}`, or choose --launcher job, which needs nothing"
         yield Problem("job-launcher-missing", f"the cluster knows no {maker.title}", fix)
         return
     if api.get(f"/api/v1/namespaces/{spec.namespace}") is None:

@@ -16,6 +16,7 @@ from bootstrap.errors import Problem, settings_error
 from bootstrap.hostside.gpuctl_receipts import known_arguments
 from bootstrap.inventory.model import MINIKUBE, SERVICE_GROUPS, Host, Inventory
 from bootstrap.inventory.schema import Component, components
+from bootstrap.plan.addon_arguments import addon_arguments
 from bootstrap.plan.addresses import node_address
 from bootstrap.plan.cluster_view import ClusterView, node_name, recorded_argument
 from bootstrap.plan.launch_arguments import LaunchFiles, launch_arguments
@@ -54,6 +55,7 @@ def resolve_arguments(
             updates.setdefault((update.component, update.variable), update)
         values.update(_derived(host, values, facts, view, inventory))
         values.update(nfs_arguments(host, values, facts, view, inventory))
+        values.update(addon_arguments(values))
         values.update(minikube_arguments(host, facts[host.name]))
         values.update(launch_arguments(host, facts[host.name], inventory, launch or LaunchFiles()))
         values["cluster_ca_certificate"] = ca_text

@@ -9,6 +9,7 @@ from bootstrap.checks.docker import AT_LEAST, engine, major
 from bootstrap.errors import Problem, settings_error
 from bootstrap.inventory.model import MINIKUBE, SERVICE_GROUPS, Host, Inventory
 from bootstrap.inventory.schema import Component
+from bootstrap.plan.addons import SETTING, known_addons
 from bootstrap.plan.cluster_view import recorded_argument
 from bootstrap.probe.facts import HostFacts
 
@@ -84,3 +85,7 @@ def require_minikube(inventory: Inventory) -> None:
     if inventory.minikube is None:
         words = f"{inventory.path} has no host in the group minikube"
         raise settings_error(Problem("minikube-inventory", words, "list the machine under [minikube]"))
+    for addon in known_addons():
+        if addon.name in inventory.minikube.settings[SETTING] and addon.component.name not in _IN_PROFILE:
+            words = f"{addon.name} is an addon of clusters of nodes, and no minikube profile gets it"
+            raise settings_error(Problem("variable-invalid", words, f"take it out of {SETTING}"))

@@ -10,7 +10,6 @@ from bootstrap.plan.addresses import node_address
 from bootstrap.plan.cluster_view import ClusterView, recorded_argument
 from bootstrap.probe.facts import HostFacts
 
-CSI_ADDON = "csi-driver-nfs"
 # The name that a minikube node has for its host (pkg/minikube/constants, HostAlias): the host's end of their network.
 _MINIKUBE_HOST = "host.minikube.internal"
 
@@ -18,7 +17,7 @@ _MINIKUBE_HOST = "host.minikube.internal"
 def nfs_arguments(
     host: Host, values: Mapping[str, Any], facts: Mapping[str, HostFacts], view: ClusterView, inventory: Inventory
 ) -> dict[str, Any]:
-    """Derived arguments of nfs_server, nfs_client, nfs_volumes and csi_driver_nfs for one host.
+    """Derived arguments of nfs_server, nfs_client and nfs_volumes for one host.
 
     The export goes to the nodes' own addresses unless networks are named. A server that the inventory has decides
     the path as well, unless that is set.
@@ -33,7 +32,6 @@ def nfs_arguments(
         "nfs_volumes_server_address": address,
         "nfs_client_needed": known and bool(values["nfs_client_enabled"]),
         "nfs_volumes_wanted": known,
-        "csi_driver_nfs_wanted": CSI_ADDON in values["cluster_addons"],
     }
     if servers and "nfs_volumes_path" not in host.explicit and not values["nfs_volumes_server"]:
         found["nfs_volumes_path"] = servers[0].settings["nfs_server_path"]

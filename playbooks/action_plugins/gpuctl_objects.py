@@ -22,8 +22,14 @@ class ActionModule(HostAction):
         """The task's, with the objects and what the receipt says."""
         given = super().arguments(variables)
         component = str(given.get("component") or "")
-        if given.get("state", "present") == "present":
-            given["objects"] = self._objects(given.get("manifests") or [], variables)
+        state, trial = given.get("state", "present"), [given["trial"]] if given.get("trial") else []
+        if state in ("waited", "tried"):
+            given["objects"] = self._objects(trial, variables)
+        if state == "present":
+            given["objects"] = self._objects([*(given.get("manifests") or []), *trial], variables)
+            if given.get("upstream"):
+                overlay = self._rendered(given["upstream"]["overlay"], variables)
+                given["upstream"] = {**given["upstream"], "overlay": overlay}
             receipt = RoleFacts(component, variables, self._loader, self._templar).receipt()
             given["receipt"] = {key: receipt[key] for key in ("role_digest", "arguments")}
         return given
@@ -37,13 +43,15 @@ class ActionModule(HostAction):
                 objects.append(document)
         return objects
 
-    def _documents(self, name: str, variables: dict[str, Any]) -> list[Any]:
+    def _rendered(self, name: str, variables: dict[str, Any]) -> str:
         path = self._find_needle("templates", name)
         templar = self._templar.copy_with_new_env(searchpath=[str(Path(path).parent)], available_variables=variables)
         text = trust_as_template(self._loader.get_text_file_contents(path))
         overrides = {"trim_blocks": True, "lstrip_blocks": True}
-        rendered = str(templar.template(text, escape_backslashes=False, overrides=overrides))
+        return str(templar.template(text, escape_backslashes=False, overrides=overrides))
+
+    def _documents(self, name: str, variables: dict[str, Any]) -> list[Any]:
         try:
-            return [document for document in yaml.safe_load_all(rendered) if document is not None]
+            return [found for found in yaml.safe_load_all(self._rendered(name, variables)) if found is not None]
         except yaml.YAMLError as error:
             raise AnsibleActionFail(f"{name}: rendered to what is no YAML: {error}") from error

@@ -6,6 +6,9 @@ import os
 from typing import Any
 
 from bootstrap.hostside import gpuctl_applyset as applyset
+from bootstrap.hostside import gpuctl_serving as serving
+from bootstrap.hostside import gpuctl_upstream as upstream
+from bootstrap.hostside import gpuctl_webhookcert as webhookcert
 from bootstrap.hostside.gpuctl_hostio import HostError
 from bootstrap.hostside.gpuctl_kube import KubeError, object_id
 from bootstrap.hostside.gpuctl_module import HostModule
@@ -24,15 +27,28 @@ options:
     type: str
     required: true
   state:
-    description: V(absent) deletes the objects of the receipt, and the receipt; V(waited) only waits for O(wait).
+    description:
+      - V(absent) deletes the objects of the receipt, and the receipt; V(waited) only waits, for O(wait) and until the
+        API takes what O(trial) renders; V(tried) makes that, waits for its end, and takes it away again.
     type: str
-    choices: [present, absent, waited]
+    choices: [present, absent, waited, tried]
     default: present
   manifests:
     description: Templates of the role; each holds YAML documents. The action plugin renders them.
     type: list
     elements: str
     default: []
+  upstream:
+    description:
+      - What upstream publishes. C(url) is a folder, C(files) are the sums (sha256) of files below it, by their paths,
+        C(overlay) is a template of the role with the kustomization that makes objects of them, C(ca_path) a PEM file
+        with an authority that is trusted, too.
+    type: dict
+    default: {}
+  certificate:
+    description: C(namespace) and C(name) of the Secret with the certificate of a webhook, and its C(service).
+    type: dict
+    default: {}
   force_conflicts:
     description: Whether fields that others hold are taken from them.
     type: bool
@@ -44,6 +60,18 @@ options:
     type: list
     elements: str
     default: []
+  there:
+    description: Objects, named as in O(wait), to wait for until they are there and have certain values, by pointers.
+    type: dict
+    default: {}
+  trial:
+    description: Template of the role with one object of a kind that the component serves.
+    type: str
+    default: ""
+  until:
+    description: What the object that was tried has at its end, by pointers.
+    type: dict
+    default: {}
   wait_timeout:
     description: Seconds to wait for each.
     type: int
@@ -80,32 +108,56 @@ def act(module: HostModule) -> dict[str, Any]:
     api = applyset.connect()
     objects, component = given["objects"], given["component"]
     if module.check_mode:
-        return look(api, component, objects, given["state"])
+        return look(api, given)
     if given["state"] == "absent":
         deleted = applyset.remove(api, component)
         return {"changed": bool(deleted), "applied": [], "deleted": deleted, "state": "absent"}
-    if given["state"] == "waited":
+    if given["state"] in ("waited", "tried"):
         wait(api, given)
-        return {"changed": False, "applied": [], "deleted": [], "state": "waited"}
+        if given["state"] == "tried":
+            serving.try_out(api, objects[0], given["until"], given["wait_timeout"])
+        return {"changed": False, "applied": [], "deleted": [], "state": given["state"]}
+    trial = objects.pop() if given["trial"] else None
+    objects = [*made(api, given), *objects]
     new = {**given["receipt"], "component": component, "run": os.environ.get("GPUCTL_RUN", "")}
     receipt = applyset.begin(api, new, objects)
     change = applyset.apply_objects(api, receipt, objects, given["force_conflicts"])
-    wait(api, given)
+    wait(api, {**given, "objects": [trial] if trial else []})
     applyset.complete(api, receipt, objects)
     changed = bool(change.applied or change.deleted)
     return {"changed": changed, "applied": change.applied, "deleted": change.deleted, "state": "complete"}
 
 
+def made(api: Any, given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects that are made on the host: a webhook's certificate, and what comes of upstream's files."""
+    asked, source = given["certificate"], given["upstream"]
+    found = [webhookcert.secret(api, asked["namespace"], asked["name"], asked["service"])] if asked else []
+    if source:
+        found += upstream.objects(source["url"], source["files"], source["overlay"], source.get("ca_path", ""))
+    return found
+
+
 def wait(api: Any, given: dict[str, Any]) -> None:
-    """Wait for each rollout that was named."""
+    """Wait for each rollout that was named, for what is to be there, and until the object to try is taken."""
     for identity in given["wait"]:
         applyset.wait_rollout(api, identity, given["wait_timeout"])
+    for identity, values in given["there"].items():
+        serving.wait_there(api, identity, values, given["wait_timeout"])
+    for item in given["objects"] if given["trial"] else ():
+        serving.wait_admitted(api, item, given["wait_timeout"])
 
 
-def look(api: Any, component: str, objects: list[dict[str, Any]], state: str) -> dict[str, Any]:
-    """What would be applied because it is not there, and what would be deleted."""
-    known = set((applyset.read(api, component) or {}).get("objects") or {})
-    wanted = {object_id(item) for item in objects} if state == "present" else set()
+def look(api: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """What would be applied because it is not there, and what would be deleted.
+
+    What comes of upstream's files is known only once they are fetched: until then it is what the receipt has.
+    """
+    known = set((applyset.read(api, given["component"]) or {}).get("objects") or {})
+    if given["state"] in ("waited", "tried"):
+        return {"changed": False, "applied": [], "deleted": []}
+    objects = given["objects"][:-1] if given["trial"] else given["objects"]
+    wanted = {object_id(item) for item in objects} if given["state"] == "present" else set()
+    wanted |= known if given["state"] == "present" and given["upstream"] else set()
     missing = sorted(key for key in wanted if applyset.get_or_none(api, key) is None)
     gone = sorted(known - wanted)
     return {"changed": bool(missing or gone), "applied": missing, "deleted": gone}

@@ -92,8 +92,9 @@ def test_components_come_in_the_order_of_their_dependencies() -> None:
         "nfs_server",
     ]
     cluster = ["kubeadm", "minikube", "flannel", "nvidia_device_plugin", "nfs_volumes", "csi_driver_nfs"]
+    addons = ["volcano", "jobset", "kubeflow_training_operator"]
     launch = ["launch_agent", "launch_agent_host"]
-    assert names == [name for name in (*hosts, *cluster, *launch) if name in names]
+    assert names == [name for name in (*hosts, *cluster, *addons, *launch) if name in names]
     assert len({component.order for component in components()}) == len(names)
     assert [role.name for role in roles() if role.scope == "settings"] == ["cluster"]
 
