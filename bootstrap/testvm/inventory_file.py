@@ -49,6 +49,7 @@ class Facts:
     cgroup_v1: bool
     wheels: bool = False  # whether the mirror has what W&B Launch needs
     minikube: tuple[tuple[str, tuple[str, str]], ...] = ()  # what the mirror has for minikube, as mirror.py says it
+    manifests: tuple[str, ...] = ()  # roles whose files of upstream the mirror has
 
 
 def render(facts: Facts) -> str:
@@ -138,6 +139,7 @@ def _mirror(facts: Facts) -> list[str]:
     url = facts.record.mirror_url
     lines = _sources(facts, APT_SOURCES)
     lines += _wheels(facts)
+    lines += [f"{role}_source={url}/manifests/{role}" for role in facts.manifests]
     return [*lines, f"containerd_registry_mirrors={json.dumps(dict.fromkeys(REGISTRIES, url))}"]
 
 
@@ -167,8 +169,16 @@ def write(
     """Write the inventory, unless a person edited it; return the record that knows it (saved before the file is)."""
     wheels = bool(record.mirror_root) and (Path(record.mirror_root) / "wheels").is_dir()
     parts = mirror.minikube_files(Path(record.mirror_root)) if record.mirror_root else {}
-    arguments = ssh.common_arguments(paths)
-    facts = Facts(record, str(paths.key), arguments, str(paths.ca), cgroup_v1, wheels, tuple(sorted(parts.items())))
+    facts = Facts(
+        record,
+        str(paths.key),
+        ssh.common_arguments(paths),
+        str(paths.ca),
+        cgroup_v1,
+        wheels,
+        tuple(sorted(parts.items())),
+        mirror.manifests(Path(record.mirror_root)) if record.mirror_root else (),
+    )
     text = render(facts)
     known = dict(record.inventories)
     old = path.read_text(errors="replace") if path.is_file() else None

@@ -55,6 +55,12 @@ def minikube_files(root: Path) -> dict[str, tuple[str, str]]:
     }
 
 
+def manifests(root: Path) -> tuple[str, ...]:
+    """The roles whose files of upstream a mirror has."""
+    folder = root / "manifests"
+    return tuple(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else ()
+
+
 def ensure(paths: LabPaths, record: LabRecord) -> LabRecord:
     """Serve the current mirror on the lab's bridge; return the record that knows where (saved before the start)."""
     root, fingerprint = current(record.lane)

@@ -22,7 +22,7 @@ With = Annotated[
     typer.Option(
         "--with",
         envvar="GPUCTL_COMPONENTS_WITH",
-        help="Build these optional parts, too: minikube (what test hosts of the minikube lane need).",
+        help="Build these optional parts, too: minikube (hosts of that lane), batch (Volcano and others), torch.",
         metavar="PARTS",
     ),
 ]

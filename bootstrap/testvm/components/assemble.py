@@ -1,4 +1,4 @@
-"""Puts built components side by side as a mirror: apt repository, images, wheels, minikube and the key."""
+"""Puts built components side by side as a mirror: apt repository, images, wheels, minikube, manifests and the key."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bootstrap.testvm.components import aptrepo, images, launch, minikube, mirror
-from bootstrap.testvm.components.mirror import MINIKUBE, WHEELS, Mirror
+from bootstrap.testvm.components import aptrepo, batch, images, launch, minikube, mirror, torch
+from bootstrap.testvm.components.mirror import MANIFESTS, MINIKUBE, WHEELS, Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from bootstrap.testvm.components.signing import SigningKey
 
 DRIVERS, PACKAGES, IMAGES = "gpu-drivers", "packages", "images"
-PARTS = (DRIVERS, PACKAGES, IMAGES, *launch.PARTS, minikube.PROGRAM, minikube.DOCKER, minikube.BUNDLE)
+PARTS = (
+    DRIVERS,
+    PACKAGES,
+    IMAGES,
+    *launch.PARTS,
+    minikube.PROGRAM,
+    minikube.DOCKER,
+    minikube.BUNDLE,
+    *batch.PARTS,
+    *torch.PARTS,
+)
 
 
 def assemble(
@@ -34,12 +44,13 @@ def assemble(
     if minikube.DOCKER in entries:
         docker = entries[minikube.DOCKER].glob("*.deb")
         versions |= aptrepo.write_repository(partial / "apt", docker, key, now, minikube.SUITE)
-    layouts = [entries[name] for name in (IMAGES, launch.IMAGE) if name in entries]
+    layouts = [entries[name] for name in (IMAGES, launch.IMAGE, batch.IMAGES, torch.IMAGE) if name in entries]
     references = images.unite(images.Layout(partial / "oci"), [images.Layout(folder) for folder in layouts])
     if launch.WHEELS in entries:
         (partial / WHEELS).mkdir()
         for wheel in entries[launch.WHEELS].glob("*.whl"):
             aptrepo.link_or_copy(wheel, partial / WHEELS / wheel.name)
+    batch.lay(entries, partial / MANIFESTS)
     made = Mirror(
         partial,
         digest,

@@ -13,6 +13,7 @@ from bootstrap.testvm import apt_sources
 from bootstrap.testvm.components import (
     aptrepo,
     assemble,
+    batch,
     catalog,
     debs,
     golang,
@@ -67,6 +68,8 @@ def build(report: Callable[[Progress], None], *, only: Sequence[str] = (), group
         _images(builder)
         optional.add_launch(builder)
         optional.add_minikube(builder, chain)
+        optional.add_batch(builder, chain)
+        optional.add_torch(builder)
         return _mirror(builder)
 
 
@@ -91,7 +94,7 @@ def _programs(builder: Builder) -> golang.Toolchain:
         def make_go(out: Path, item: catalog.GoComponent = item) -> None:
             golang.build(item, chain, out, builder.log(item.name))
 
-        builder.component(name, digests[name], make_go, minikube.GROUP if name in builder.catalog.minikube.go else "")
+        builder.component(name, digests[name], make_go, builder.catalog.group_of(name))
     for name, source in builder.catalog.c.items():
 
         def make_c(out: Path, source: catalog.CComponent = source) -> None:
@@ -104,11 +107,11 @@ def _programs(builder: Builder) -> golang.Toolchain:
 def _check_disk(builder: Builder, missing: set[str], chain: golang.Toolchain) -> None:
     """Refuses before the work what would not fit; `missing` are Go components."""
     known = builder.catalog
-    lane = set(known.minikube.go)
-    asked = missing & builder.only if builder.only else missing - lane
+    asked = missing & builder.only if builder.only else {name for name in missing if not known.group_of(name)}
     need = (known.disk_gib_warm if golang.is_warm(chain) else known.disk_gib_cold) if asked else 0
-    if minikube.GROUP in builder.groups and missing & lane:
-        need += known.minikube.disk_gib
+    for group, disk_gib in ((minikube.GROUP, known.minikube.disk_gib), (batch.GROUP, known.batch.disk_gib)):
+        if group in builder.groups and any(known.group_of(name) == group for name in missing):
+            need += disk_gib
     if need:
         check_disk(builder.store.root, need)
 
@@ -214,8 +217,9 @@ def _mirror(builder: Builder) -> Mirror:
     """Puts the repository, the images and the wheels side by side under one digest."""
     root = builder.store.root
     key = signing.ensure_key(root / "keys")
-    complete = set(component_names()) - {*optional.PARTS, *builder.catalog.minikube.go} <= set(builder.entries)
-    code = digest_tree(*(Path(module.__file__ or "") for module in (aptrepo, mirror, assemble, minikube)))
+    needed = {name for name in component_names() if not builder.catalog.group_of(name)} - {*optional.PARTS}
+    complete = needed <= set(builder.entries)
+    code = digest_tree(*(Path(module.__file__ or "") for module in (aptrepo, mirror, assemble, minikube, batch)))
     used = {name: digest for name, digest in builder.digests.items() if name in assemble.PARTS}
     digest = digest_of([used, key.fingerprint, code, complete])
     path = root / "mirrors" / digest[:16]

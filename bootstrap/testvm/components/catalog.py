@@ -12,6 +12,7 @@ import yaml
 HERE = Path(__file__).resolve().parent
 MODULES = HERE / "modules"
 FILES = HERE / "files"
+GROUPS = ("minikube", "batch", "torch")  # of parts that have to be asked for; each is a section of the catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +119,46 @@ class Minikube:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """What the mirror has for multi-node training; `go` names those of the Go components that only it needs."""
+
+    disk_gib: int
+    go: tuple[str, ...]
+    sources: dict[str, str]  # role → the component whose module has upstream's files
+    images: dict[str, Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Torch:
+    """An image with PyTorch of Debian packages; `links` are what their scripts would have made."""
+
+    disk_gib: int
+    image: Image
+    packages: tuple[str, ...]
+    links: dict[str, str]
+    go: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """All of catalog.yml."""
 
     disk_gib_cold: int
     disk_gib_warm: int
     go_fallback: str  # a pip requirement with its exact version
-    go: dict[str, GoComponent]  # with those of the minikube lane
+    go: dict[str, GoComponent]  # with those of the optional groups
     c: dict[str, CComponent]
     layers: dict[str, Layer]
     packages: dict[str, Package]
     images: dict[str, Image]
     launch: Launch
     minikube: Minikube
+    batch: Batch
+    torch: Torch
+
+    def group_of(self, go: str) -> str:
+        """The group of optional parts that a Go component belongs to; empty for one that every mirror has."""
+        return next((name for name in GROUPS if go in getattr(self, name).go), "")
 
 
 def _tuples(entry: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +174,8 @@ def parse(document: dict[str, Any]) -> Catalog:
         go_fallback=f"{fallback['package']}=={fallback['version']}",
         go={
             name: GoComponent(name=name, **_tuples(entry))
-            for name, entry in (document["go"] | document["minikube"]["go"]).items()
+            for section in (document, *(document[group] for group in GROUPS))
+            for name, entry in section.get("go", {}).items()
         },
         c={n: CComponent(name=n, source=FILES / e["source"], version=e["version"]) for n, e in document["c"].items()},
         layers={name: Layer(name=name, **_tuples(entry)) for name, entry in document["layers"].items()},
@@ -157,6 +186,8 @@ def parse(document: dict[str, Any]) -> Catalog:
         images={ref: Image(ref=ref, **{"programs": {}, **_tuples(entry)}) for ref, entry in document["images"].items()},
         launch=_launch(document["launch"]),
         minikube=_minikube(document["minikube"]),
+        batch=_batch(document["batch"]),
+        torch=_torch(document["torch"]),
     )
 
 
@@ -176,6 +207,16 @@ def _minikube(entry: dict[str, Any]) -> Minikube:
         "stand_ins": {ref: Image(ref=ref, **_tuples(item)) for ref, item in entry["stand_ins"].items()},
     }
     return Minikube(**{name: value for name, value in entry.items() if name != "docker"} | changed)
+
+
+def _batch(entry: dict[str, Any]) -> Batch:
+    made = {ref: Image(ref=ref, **_tuples(item)) for ref, item in entry["images"].items()}
+    return Batch(**entry | {"go": tuple(entry["go"]), "images": made})
+
+
+def _torch(entry: dict[str, Any]) -> Torch:
+    image = Image(**{"programs": {}, **_tuples(entry["image"])})
+    return Torch(**_tuples(entry) | {"image": image})
 
 
 @cache

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bootstrap.testvm.components import tools
+from bootstrap.testvm.components import patched, tools
 from bootstrap.testvm.components.cache import digest_of, digest_tree
 
 if TYPE_CHECKING:
@@ -138,10 +138,9 @@ def build(component: GoComponent, chain: Toolchain, out: Path, log: Path) -> Non
         tools.need("gcc", "gcc libc6-dev")
     target = out / "build"
     target.mkdir()
-    command = argv(component, chain.go, f"{target}/")
-    tools.run(
-        component.name, command, log=log, timeout_s=BUILD_DEADLINE_S, cwd=component.folder, env=environment(component)
-    )
+    command, env = argv(component, chain.go, f"{target}/"), environment(component)
+    with patched.work_folder(component.folder, chain.go, env, out / "work") as folder:
+        tools.run(component.name, command, log=log, timeout_s=BUILD_DEADLINE_S, cwd=folder, env=env)
     for name, package in component.programs.items():
         (target / built_name(package)).rename(out / name)
     target.rmdir()

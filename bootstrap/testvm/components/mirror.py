@@ -14,7 +14,7 @@ from typing import Any
 from bootstrap.testvm.components.cache import build_lock, cache_root, read_marker, write_marker
 
 DOCUMENT = "mirror.json"
-WHEELS, MINIKUBE = "wheels", "minikube"
+WHEELS, MINIKUBE, MANIFESTS = "wheels", "minikube", "manifests"
 SUMS = "SHA256SUMS"  # of what is in minikube/
 IN_USE = ".in-use"  # whoever serves a mirror holds a shared lock on this file in it
 
@@ -23,8 +23,8 @@ IN_USE = ".in-use"  # whoever serves a mirror holds a shared lock on this file i
 class Mirror:
     """A mirror on disk: apt/ (signed repository), oci/ (image layout), keys/gpuctl-mirror.asc.
 
-    Perhaps it has wheels/ and minikube/, too. `images` maps name:tag to the manifest's digest, `packages` name to
-    version, `minikube` file name to SHA-256. `complete` is false where it was built of some components only.
+    Perhaps it has wheels/, minikube/ and manifests/, too. `images` maps name:tag to the manifest's digest, `packages`
+    name to version, `minikube` file name to SHA-256. `complete` is false where it was built of some components only.
     """
 
     path: Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.errors import GpuctlError
 from bootstrap.testvm import apt_sources
-from bootstrap.testvm.components import debian, golang, launch, minikube, node, signing
+from bootstrap.testvm.components import batch, debian, golang, launch, minikube, node, signing, torch
 from bootstrap.testvm.components.assemble import IMAGES
 from bootstrap.testvm.components.cache import check_disk, digest_of, digest_tree
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from bootstrap.testvm.components.golang import Toolchain
     from bootstrap.testvm.components.parts import Builder
 
-GROUPS = (minikube.GROUP,)
-PARTS = (*launch.PARTS, *minikube.PARTS)
+GROUPS = (minikube.GROUP, batch.GROUP, torch.GROUP)
+PARTS = (*launch.PARTS, *minikube.PARTS, *batch.PARTS, *torch.PARTS)
 
 
 def add_launch(builder: Builder) -> None:
@@ -75,3 +75,31 @@ def add_minikube(builder: Builder, chain: Toolchain) -> None:
     if builder.has(dict.fromkeys(names, "")):
         digest = minikube.bundle_digest(builder.catalog, [builder.digests[name] for name in names])
         builder.component(minikube.BUNDLE, digest, make_bundle, minikube.GROUP)
+
+
+def add_batch(builder: Builder, chain: Toolchain) -> None:
+    """The parts for multi-node training: taken where the cache has them, made only where they were asked for."""
+    known = builder.catalog.batch
+
+    def make_files(out: Path) -> None:
+        found = {name: golang.source(builder.catalog.go[name], chain) for name in known.sources.values()}
+        batch.copy_files(known, found, out)
+
+    def make_images(out: Path) -> None:
+        batch.build_images(known, builder.catalog.go, builder.entries, out)
+
+    builder.component(batch.FILES, batch.files_digest(known), make_files, batch.GROUP)
+    if builder.has(dict.fromkeys(known.go, "")):
+        digest = batch.images_digest(known, [builder.digests[name] for name in known.go])
+        builder.component(batch.IMAGES, digest, make_images, batch.GROUP)
+
+
+def add_torch(builder: Builder) -> None:
+    """The image with PyTorch: taken where the cache has it, made only where it was asked for."""
+    known, sources = builder.catalog.torch, apt_sources.machine_sources()
+
+    def make_image(out: Path) -> None:
+        check_disk(builder.store.root, known.disk_gib)
+        torch.build_image(known, sources, out, builder.log(torch.IMAGE))
+
+    builder.component(torch.IMAGE, torch.digest(known, sources), make_image, torch.GROUP)

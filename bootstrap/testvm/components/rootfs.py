@@ -35,7 +35,9 @@ def proxy_options() -> list[str]:
     return [f'--aptopt={key} "{value}"' for key, value in re.findall(names, dump, re.MULTILINE)]
 
 
-def bootstrap_tar(packages: Iterable[str], sources: Sources, out: Path, log: Path) -> None:
+def bootstrap_tar(
+    packages: Iterable[str], sources: Sources, out: Path, log: Path, deadline_s: float = DEADLINE_S
+) -> None:
     """Unpacks `packages` with all they depend on into the tar file `out`; none of their scripts is run."""
     argv = [tools.need("mmdebstrap", "mmdebstrap"), "--variant=extract", f"--include={','.join(packages)}"]
     argv += [*proxy_options(), *([f"--hook-dir={HOOKS}"] if HOOKS.is_dir() else [])]
@@ -45,7 +47,7 @@ def bootstrap_tar(packages: Iterable[str], sources: Sources, out: Path, log: Pat
         source_list.write_text(sources.deb822, encoding="utf-8")
         argv.append(str(source_list))
     env = os.environ | {"SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C.UTF-8"}
-    tools.run("mmdebstrap", argv, log=log, timeout_s=DEADLINE_S, env=env)
+    tools.run("mmdebstrap", argv, log=log, timeout_s=deadline_s, env=env)
 
 
 def write_layer(full: Path, below: Path | None, layer: Layer, out: Path) -> None:

@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from bootstrap.testvm.components.images import MANIFEST, references
-from bootstrap.testvm.components.mirror import IN_USE, MINIKUBE, WHEELS
+from bootstrap.testvm.components.mirror import IN_USE, MANIFESTS, MINIKUBE, WHEELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CHUNK = 1 << 20  # bytes handed to TLS at once: far more than a record, small against memory
 IDLE_S = 60
-FOLDERS = ("apt", "keys", WHEELS, MINIKUBE)
+FOLDERS = ("apt", "keys", WHEELS, MINIKUBE, MANIFESTS)
 TYPES = {
     ".asc": "application/pgp-keys",
     ".deb": "application/vnd.debian.binary-package",

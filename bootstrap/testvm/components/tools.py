@@ -76,11 +76,12 @@ def run(
         raise build_failed(tool, message, f"the whole output is in {log}", _last(log, start))
 
 
-def output(argv: Sequence[str], *, timeout_s: float = 60, env: Mapping[str, str] | None = None) -> str:
+def output(
+    argv: Sequence[str], *, timeout_s: float = 60, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> str:
     """Standard output of a short command; GpuctlError "component-build-failed" when it fails."""
-    done = subprocess.run(
-        list(argv), capture_output=True, text=True, timeout=timeout_s, env=dict(env) if env else None, check=False
-    )
+    env = dict(env) if env else None
+    done = subprocess.run(list(argv), capture_output=True, text=True, timeout=timeout_s, env=env, cwd=cwd, check=False)
     if done.returncode != 0:
         raise build_failed(argv[0], f"`{_short(argv)}` ended with status {done.returncode}", "", done.stderr[-2000:])
     return done.stdout

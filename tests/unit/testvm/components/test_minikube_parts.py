@@ -229,7 +229,7 @@ def test_a_group_that_is_not_there_is_a_usage_error(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(GpuctlError, match="unknown group of parts kind") as caught:
         builder.build(lambda _: None, groups=["kind"])
-    assert caught.value.problems[0].fix == "one of: minikube"
+    assert caught.value.problems[0].fix == "one of: minikube, batch, torch"
 
 
 def test_packages_come_checked_from_the_archive_of_this_release(
