@@ -55,6 +55,15 @@ def verify_gpus(
             help="Also add numbers up over all GPU nodes, and measure their links.",
         ),
     ] = False,
+    collective_image: Annotated[
+        str,
+        typer.Option(
+            "--collective-image",
+            envvar="GPUCTL_VERIFY_COLLECTIVE_IMAGE",
+            help="An image with PyTorch: adds up between all GPUs, by NCCL, and takes them meanwhile.",
+            metavar="IMAGE",
+        ),
+    ] = "",
     ask_become_pass: options.AskPassword = False,
     become_password_file: options.PasswordFile = None,
     accept_new_host_keys: options.AcceptKeys = False,
@@ -83,7 +92,8 @@ def verify_gpus(
             limit=options.names(limit),
             timeout_s=timeout,
             profile=profile or DEFAULT_PROFILE,
-            collective=collective,
+            collective=collective or bool(collective_image),
+            collective_image=collective_image,
         )
         if output is Output.JSON:
             result = run_verify(request, JsonView())

@@ -19,7 +19,7 @@ from bootstrap.kube.client import ApiError, Cluster
 from bootstrap.progress import Progress, Silent
 
 _PAYLOAD = Path(__file__).parents[1] / "jobs" / "payload"
-_PROGRAM, _MODULE = "collective.py", "ranks.py"
+_PROGRAM, _TORCH, _MODULE = "collective.py", "torch_collective.py", "ranks.py"
 _MARK = "gpuctl_collective"  # key of each rank's report
 _CONSEQUENCES = frozenset({"collective-rank-lost", "collective-rank-silent", ""})
 
@@ -51,22 +51,31 @@ class Collective:
 
 
 def all_reduce(
-    cluster: Cluster, nodes: Sequence[str], *, run_id: str, image: str, timeout_s: float, progress: Progress
+    cluster: Cluster,
+    nodes: Sequence[str],
+    *,
+    run_id: str,
+    image: str,
+    timeout_s: float,
+    progress: Progress,
+    torch_gpus: int = 0,
 ) -> Collective:
-    """One pod on each node, in a namespace that is deleted at the end; the pods take no GPU from anybody.
+    """One pod on each node, in a namespace that is deleted at the end.
 
-    Plain TCP, whatever the nodes have: what the test image holds is Python, and no NCCL.
+    Plain TCP, whatever the nodes have: what the usual image holds is Python, and no NCCL; the pods take no GPU from
+    anybody. With `torch_gpus` the image has PyTorch: each pod takes so many GPUs, and adds up between all of them.
     """
+    program = _TORCH if torch_gpus else _PROGRAM
     namespace = "gpuctl-verify-" + re.sub(r"[^a-z0-9]+", "-", f"{run_id}-ring".lower()).strip("-")
     spec = JobSpec(
         name="all-reduce",
         launcher=Launcher.JOB,
         image=image,
-        command=("python3", f"{FILES}/{_PROGRAM}", "--timeout", str(int(timeout_s))),
+        command=("python3", f"{FILES}/{program}", "--timeout", str(int(timeout_s))),
         nodes=len(nodes),
-        gpus=0,
+        gpus=torch_gpus,
         namespace=namespace,
-        files={name: (_PAYLOAD / name).read_text(encoding="utf-8") for name in (_PROGRAM, _MODULE)},
+        files={name: (_PAYLOAD / name).read_text(encoding="utf-8") for name in (program, _MODULE)},
         deadline_s=int(timeout_s) + 60,
         on_nodes=tuple(nodes),
         restricted=True,
@@ -107,21 +116,22 @@ def judge(nodes: Sequence[str], reports: Mapping[int, Mapping[str, Any]], code: 
         RankReport(str(report["node"]), number, bool(report.get("sum_right")), report.get("bytes_per_s"))
         for number, report in sorted(reports.items())
     )
+    transport = next((str(report["transport"]) for report in reports.values() if report.get("transport")), "tcp")
     failed = [report for _, report in sorted(reports.items()) if report.get("error")]
     failed.sort(key=lambda report: str(report.get("code") or "") in _CONSEQUENCES)
     if failed:
         first = failed[0]
         return Collective(
             tuple(nodes),
-            "tcp",
+            transport,
             ranks,
             str(first.get("code") or "collective-failed"),
             f"{first['node']}: {first['error']}",
         )
     if code:
-        return Collective(tuple(nodes), "tcp", ranks, code, words)
+        return Collective(tuple(nodes), transport, ranks, code, words)
     missing = len(nodes) - len(ranks)
     if missing or not all(rank.sum_right for rank in ranks):
         words = f"{missing} ranks did not report" if missing else "a rank has not the right sum"
-        return Collective(tuple(nodes), "tcp", ranks, "collective-failed", words)
-    return Collective(tuple(nodes), "tcp", ranks)
+        return Collective(tuple(nodes), transport, ranks, "collective-failed", words)
+    return Collective(tuple(nodes), transport, ranks)

@@ -13,7 +13,8 @@ from bootstrap.rundir import RunDirectory
 class VerifyRequest:
     """`limit` names hosts or groups (empty: all GPU hosts). `timeout_s` bounds the compute layer.
 
-    `profile` counts where the inventory is that of a minikube host. `collective`: an all-reduce over the nodes, too.
+    `profile` counts where the inventory is that of a minikube host. `collective`: an all-reduce over the nodes,
+    too; by PyTorch between all GPUs where `collective_image` names an image that has it.
     """
 
     inventory: Path
@@ -23,3 +24,4 @@ class VerifyRequest:
     timeout_s: float = 300.0
     profile: str = ""
     collective: bool = False
+    collective_image: str = ""

@@ -96,7 +96,7 @@ def _ask_cluster(
                 timeout_s=request.timeout_s,
                 progress=view,
             )
-            ring = _all_reduce(cluster, request, list(allocatable), settings, view) if request.collective else None
+            ring = _all_reduce(cluster, request, allocatable, settings, view) if request.collective else None
             return plugins, computed, ring, ""
     except GpuctlError as error:
         return {}, {}, None, error.problems[0].message
@@ -105,12 +105,20 @@ def _ask_cluster(
 
 
 def _all_reduce(
-    cluster: Cluster, request: VerifyRequest, nodes: list[str], settings: Mapping[str, Any], view: Progress
+    cluster: Cluster, request: VerifyRequest, gpus: Mapping[str, int], settings: Mapping[str, Any], view: Progress
 ) -> Collective:
-    if not nodes:
+    """`gpus`: node → GPUs that pods can ask for there. Pods are alike, so that each takes as many as the least has."""
+    if not gpus:
         return Collective((), code="collective-failed", error="no GPU node is Ready")
-    image = str(settings["cluster_python_image"])
-    return all_reduce(cluster, nodes, run_id=request.run.id, image=image, timeout_s=request.timeout_s, progress=view)
+    return all_reduce(
+        cluster,
+        list(gpus),
+        run_id=request.run.id,
+        image=request.collective_image or str(settings["cluster_python_image"]),
+        timeout_s=request.timeout_s,
+        progress=view,
+        torch_gpus=min(gpus.values()) if request.collective_image else 0,
+    )
 
 
 def _runtime_class(inventory: Inventory) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,11 @@ VOLCANO = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "train-master-0.train"
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+    """Of those that no system gives away by itself: such a port may have a new owner the next moment."""
+    while True:
+        port = 20000 + secrets.randbelow(12000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def start(rank: int, pods: int, port: int, *arguments: str, **changes: str) -> subprocess.Popen[str]:
@@ -126,3 +131,14 @@ def test_any_environment_has_a_place_or_an_error(environment: Mapping[str, str])
     except ValueError:
         return
     assert 0 <= found.rank < found.pods
+
+
+def test_an_image_without_pytorch_is_named() -> None:
+    """What stands in pods of `verify-gpus --collective-image`; there is no PyTorch here."""
+    command = [sys.executable, "-I", str(PROGRAM.with_name("torch_collective.py"))]
+    environment = {**os.environ, **PET}
+    found = report(
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    )
+    assert (found["rank"], found["pods"], found["code"]) == (1, 2, "collective-failed")
+    assert found["error"] == "the image has no torch"

@@ -73,3 +73,18 @@ def test_pods_go_to_every_node_in_a_namespace_of_their_own() -> None:
     assert job["containers"][0]["securityContext"]["runAsNonRoot"]
     assert "nvidia" not in str(job)
     assert cluster.deleted == ["/api/v1/namespaces/gpuctl-verify-r1-ring"]
+
+
+def test_with_pytorch_pods_take_the_gpus_of_their_nodes() -> None:
+    cluster = FakeCluster([ended(rank, 0, "2026-11-23T10:00:01Z") for rank in (0, 1)])
+    cluster.there["/api/v1/namespaces/gpuctl-verify-r1-ring"] = {}
+    all_reduce(cluster, NODES, run_id="R1", image="torch:2", timeout_s=30, progress=Silent(), torch_gpus=8)
+    job = cluster.there["/apis/batch/v1/namespaces/gpuctl-verify-r1-ring/jobs/all-reduce"]["spec"]["template"]["spec"]
+    container = job["containers"][0]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] in {8, "8"}
+    assert "torch_collective.py" in str(container)
+
+
+def test_the_transport_is_what_the_ranks_report() -> None:
+    reports = {rank: {**report, "transport": "nccl"} for rank, report in GOOD.items()}
+    assert judge(NODES, reports, "", "").transport == "nccl"
