@@ -1,4 +1,4 @@
-# What a person needs: setup, demo, test, lint, bench, docs. Each may be run again at any time.
+# What a person needs: setup, demo, test, lint, torch, bench, docs. Each may be run again at any time.
 #
 #   PYTHON=python3.12           the interpreter that .venv is made with (3.11 or newer)
 #   GPUCTL_TEST_E2E=0           make test without the end-to-end tests
@@ -22,13 +22,14 @@ GPUCTL := $(BIN)/gpuctl
 PACKAGES := python3-venv systemd-container qemu-system-x86 e2fsprogs mmdebstrap iproute2 nftables iptables conntrack \
   openssh-client gnupg apt-utils dpkg-dev gcc libc6-dev ca-certificates debian-archive-keyring
 
-.PHONY: help setup packages demo demo-down test lint unit e2e components bench docs lock
+.PHONY: help setup packages demo demo-down test lint unit e2e components torch bench docs lock
 
 help:
 	@echo "make setup   Debian packages and .venv with gpuctl in it"
 	@echo "make demo    three test hosts, a cluster on them, proof on every simulated GPU (as root)"
 	@echo "make test    lint, unit, content and golden tests, then the end-to-end tests (as root)"
 	@echo "make lint    ruff, mypy, import-linter, yamllint, ansible-lint"
+	@echo "make torch   optional: trains with PyTorch on test hosts under each launcher (as root)"
 	@echo "make bench   how long things take, side by side with a plain shell script (as root)"
 	@echo "make docs    the generated pages"
 
@@ -82,8 +83,7 @@ demo-down: setup
 	$(GPUCTL) testvm down --name $(LAB)
 
 test: setup
-	@$(MAKE) lint
-	@$(MAKE) unit
+	@$(MAKE) --output-sync=target --jobs=2 lint unit
 	@if [ "$${GPUCTL_TEST_E2E:-1}" = 0 ]; then echo "test: end-to-end tests left out (GPUCTL_TEST_E2E=0)"; \
 	 else $(MAKE) e2e; fi
 
@@ -91,7 +91,8 @@ unit: setup
 	$(BIN)/pytest --numprocesses auto tests/unit tests/content tests/golden
 
 # The main job first, three lanes at a time, long ones early.
-LANES := $(addprefix tests/e2e/test_,main_job.py nfs.py launch.py control_planes.py minikube.py minikube_failures.py interruptions.py)
+LANES := $(addprefix tests/e2e/test_,main_job.py nfs.py launch.py addons.py control_planes.py minikube.py)
+LANES += $(addprefix tests/e2e/test_,minikube_failures.py interruptions.py)
 LANES += $(filter-out $(LANES),$(sort $(wildcard tests/e2e/test_*.py)))
 
 e2e: setup
@@ -106,6 +107,11 @@ lint: setup
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/yamllint --strict .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
+
+# Optional: trains with PyTorch on test hosts; the image for it takes minutes to make.
+torch: setup
+	$(need_root)
+	GPUCTL_TEST_TORCH=1 $(BIN)/pytest -s tests/e2e/test_torch.py
 
 bench: setup
 	$(need_root)

@@ -16,14 +16,22 @@ from tests.e2e.tool import GPUCTL, Lab
 IMAGE = "docker.io/library/python:3.11-slim-bookworm"
 FILES = [str(Path(payload.__file__).with_name(name)) for name in ("collective.py", "ranks.py")]
 ALL_REDUCE = ("python3", "/opt/gpuctl/collective.py", "--bytes", "4194304")
-# It says a word, and stays; the number tells its processes from others.
-STAY = ("python3", "-c", "import time; print('here', flush=True); time.sleep(31539)")
+# It says a word, and stays until it is told to end; the number tells its processes from others.
+_STAY = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)); print('here', flush=True); "
+STAY = ("python3", "-c", _STAY + "time.sleep(31539)")
 STAYING = "time.sleep.31539"
+# By their full names: kubectl looks for these anew where it knows them not.
+KINDS = (
+    "jobs.batch.volcano.sh",
+    "jobsets.jobset.x-k8s.io",
+    "pytorchjobs.kubeflow.org",
+    "podgroups.scheduling.volcano.sh",
+)
 
 
-def run_job(lab: Lab, *arguments: str, command: tuple[str, ...], expect: int = 0) -> dict[str, Any]:
+def run_job(lab: Lab, *arguments: str, command: tuple[str, ...], expect: int = 0, image: str = IMAGE) -> dict[str, Any]:
     """`gpuctl job run` to its end: its JSON document."""
-    words = ("job", "run", *lab.named, "--image", IMAGE, "--output", "json", *arguments, "--", *command)
+    words = ("job", "run", *lab.named, "--image", image, "--output", "json", *arguments, "--", *command)
     return lab.gpuctl(*words, expect=expect).document
 
 
@@ -57,8 +65,13 @@ def staying(lab: Lab, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], 
         process.communicate(timeout=120)
 
 
-def objects(lab: Lab) -> list[str]:
+def left(lab: Lab) -> list[str]:
+    """What there is of jobs in the default namespace, also of those that other launchers make."""
+    return objects(lab, *KINDS)
+
+
+def objects(lab: Lab, *more: str) -> list[str]:
     """What there is of jobs in the default namespace."""
-    kinds = "jobs,pods,services,configmaps"
+    kinds = ",".join(("jobs.batch", "pods", "services", "configmaps", *more))
     found = lab.kubectl("get", kinds, "-l", "app.kubernetes.io/managed-by=gpuctl", "-o", "name", "-n", "default")
     return found.split()

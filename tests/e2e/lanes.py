@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 from typing import IO
 
-from bootstrap.testvm import components
+from bootstrap.testvm import components, mirror
 
 AT_ONCE = 3
 _PAUSE_S = 0.2
-_MINIKUBE = "test_minikube"  # lanes that want a group of components which is not built by itself
+# Lanes that want a group of components which is not built by itself: how their names begin → the group.
+_WANTED = {"test_minikube": "minikube", "test_addons": "batch"}
 
 
 class Lanes:
@@ -71,17 +72,25 @@ def _say(words: str) -> None:
     sys.stdout.flush()
 
 
-def in_order(lanes: list[str], *, minikube_built: bool) -> list[str]:
+def in_order(lanes: list[str], built: set[str]) -> list[str]:
     """Those that have much to build go last, while time may be short; the long ones go first where nothing is."""
-    return lanes if minikube_built else sorted(lanes, key=lambda lane: Path(lane).name.startswith(_MINIKUBE))
+    missing = tuple(name for name, group in _WANTED.items() if group not in built)
+    return sorted(lanes, key=lambda lane: Path(lane).name.startswith(missing))
+
+
+def built_groups() -> set[str]:
+    """The groups of components that the mirror has."""
+    made = components.current()
+    if made is None:
+        return set()
+    return {group for group, there in (("minikube", made.minikube), ("batch", mirror.manifests(made.path))) if there}
 
 
 def main(lanes: list[str]) -> int:
     """Run them; ends like an interrupted program when it is told to end."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    made = components.current()
     try:
-        return Lanes(in_order(lanes, minikube_built=made is not None and made.minikube)).run()
+        return Lanes(in_order(lanes, built_groups())).run()
     except KeyboardInterrupt:
         return 130
 

@@ -5,18 +5,14 @@ The tests build on one another, in the order of the file.
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from bootstrap.content import content_root
 from tests.e2e.conftest import made_lab
 from tests.e2e.ownership import unexplained_files
-from tests.e2e.tool import GPUCTL, Lab, wait_for
+from tests.e2e.playbooks import playbook
+from tests.e2e.tool import Lab, wait_for
 
 pytestmark = pytest.mark.e2e
 LANE_COST_S = 350  # two cores, everything built, other lanes beside it
@@ -30,28 +26,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A control plane and a worker with two simulated GPUs."""
     with made_lab(tmp_path_factory.mktemp("lab"), "p", "--hosts", "2", "--gpus", "2") as made:
         yield made
-
-
-def playbook(lab: Lab, name: str) -> dict[str, dict[str, int]]:
-    """Run a playbook as a person does, in the folder of the project; Ansible's own figures per host."""
-    program = Path(GPUCTL).with_name("ansible-playbook")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "GPUCTL_"))}
-    done = subprocess.run(
-        [program, "-i", lab.inventory, f"playbooks/{name}"],
-        cwd=content_root(),
-        env={**environment, "ANSIBLE_NOCOLOR": "1", "PATH": f"{program.parent}:{os.environ['PATH']}"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
-    recap = done.stdout.partition("PLAY RECAP")[2]
-    return {
-        host: {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", figures)}
-        for host, figures in re.findall(r"^(\S+)\s+:\s+(ok=.*)$", recap, re.MULTILINE)
-    }
 
 
 def test_ansible_playbook_makes_the_cluster(lab: Lab) -> None:
