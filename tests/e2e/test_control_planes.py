@@ -134,7 +134,7 @@ def test_deleted_nodes_are_named_and_registered_again(lab: Lab) -> None:
 
 def test_a_restarted_runtime_leaves_gpu_pods_running(lab: Lab) -> None:
     kubectl(lab, "gpu1", "apply", "-f", "-", stdin=json.dumps(HOLDER))
-    pod = wait_for("the GPU pod to run", lambda: holder(lab), 120)
+    pod = wait_for("the GPU pod to run", lambda: holder(lab), 300)
     before = main_pid(lab, pod["node"])
     with added(lab, "containerd_max_concurrent_downloads=7"):
         plan = lab.json("plan", *lab.named)["data"]["plan"]["steps"]
@@ -159,7 +159,7 @@ def test_a_driver_step_under_a_gpu_pod_needs_disrupt(lab: Lab) -> None:
 def test_disrupt_empties_the_node_and_gives_it_back(lab: Lab) -> None:
     pod = holder(lab)
     assert lab.applied(lab.json("bootstrap", *lab.named, "--disrupt")) == {pod["node"]: ["nvidia_driver"]}
-    moved = wait_for("the pod elsewhere", lambda: holder(lab), 120)
+    moved = wait_for("the pod elsewhere", lambda: holder(lab), 300)
     assert moved["uid"] != pod["uid"]
     assert moved["node"] != pod["node"], "a cordoned node takes no pod"
     assert cordon(lab, pod["node"]) == (False, None)
@@ -172,7 +172,7 @@ def test_the_cordon_of_somebody_else_is_left_as_it_was(lab: Lab) -> None:
     kubectl(lab, "gpu1", "cordon", pod["node"])
     lab.ssh(pod["node"], "sh", "-c", f"echo '# edited by hand' >> {NOUVEAU}")
     lab.gpuctl("bootstrap", *lab.named, "--disrupt")
-    moved = wait_for("the pod elsewhere", lambda: holder(lab), 120)
+    moved = wait_for("the pod elsewhere", lambda: holder(lab), 300)
     assert moved["node"] != pod["node"]
     assert cordon(lab, pod["node"]) == (True, None)
     kubectl(lab, "gpu1", "uncordon", pod["node"])
