@@ -96,6 +96,9 @@ def train(epochs: int, checkpoint: Path | None, timeout_s: float) -> None:
                 save(model, checkpoint, epoch + 1)
     compare(model)
     print(f"rank {rank} of {world}: weights equal those of all ranks", flush=True)
+    # Or DistributedDataParallel would be the last to hold the process group, and end gloo's threads with Python's lock
+    # held, for which one of them may wait: https://github.com/pytorch/pytorch/issues/56297.
+    del parallel
     dist.destroy_process_group()
 
 

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.e2e
 LANE_COST_S = 900  # two cores, everything built
 IMAGE = "docker.io/local/torch:1.13.1"
 TRAIN = ROOT / "examples" / "ddp" / "train.py"
-# torchrun 1.13 on Python 3.11 ends with an error without them.
-QUIRKS = ("--env", "PET_REDIRECTS=1", "--env", "PET_TEE=1")
+# Without the first two torchrun 1.13 on Python 3.11 ends with an error, without the third it keeps what ranks say.
+QUIRKS = ("--env", "PET_REDIRECTS=1", "--env", "PET_TEE=1", "--env", "PYTHONUNBUFFERED=1")
 
 
 @pytest.fixture(scope="module")
