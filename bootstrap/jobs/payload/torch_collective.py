@@ -97,7 +97,7 @@ def run_pod(arguments: Sequence[str], timeout_s: float) -> dict[str, Any]:
     end = time.monotonic() + timeout_s
     try:
         # One that failed leaves the others waiting for it.
-        while any(child.poll() is None for child in children) and not any(child.returncode for child in children):
+        while None in (codes := [child.poll() for child in children]) and not any(codes):
             if time.monotonic() > end:
                 raise RuntimeError(f"no end within {timeout_s:g} s")
             time.sleep(_POLL_S)
@@ -105,8 +105,11 @@ def run_pod(arguments: Sequence[str], timeout_s: float) -> dict[str, Any]:
         for child in children:
             child.kill()
     said = [child.communicate() for child in children]
-    for local, child in enumerate(children):
-        if child.returncode > 0:
+    # The one that failed by itself says more than one that was ended from outside.
+    for local, code in sorted(enumerate(code or 0 for code in codes), key=lambda ended: -ended[1]):
+        if code < 0:
+            raise RuntimeError(f"process {local} was ended by signal {-code}")
+        if code > 0:
             last = (said[local][1].strip().splitlines() or ["it said nothing"])[-1]
             raise RuntimeError(f"process {local}: {last}")
     reports = [json.loads(out.strip().splitlines()[-1]) for out, _ in said]

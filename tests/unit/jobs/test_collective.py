@@ -142,3 +142,26 @@ def test_an_image_without_pytorch_is_named() -> None:
     )
     assert (found["rank"], found["pods"], found["code"]) == (1, 2, "collective-failed")
     assert found["error"] == "the image has no torch"
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("os.kill(os.getpid(), 9)", "process 1 was ended by signal 9"),
+        ("sys.exit('no route to host')", "process 1: no route to host"),
+    ],
+)
+def test_a_process_of_pytorch_that_ends_is_named(tmp_path: Path, end: str, words: str) -> None:
+    """The others would wait for it; PyTorch is a stand-in that does no more than end, or wait."""
+    package = tmp_path / "torch"
+    package.mkdir()
+    cuda = "cuda = types.SimpleNamespace(device_count=lambda: 2, is_available=lambda: False)"
+    (package / "__init__.py").write_text(f"import types\n{cuda}\ndevice = str\n")
+    wait = f"    if os.environ['GPUCTL_LOCAL'] == '1':\n        {end}\n    time.sleep(60)\n"
+    (package / "distributed.py").write_text(f"import os, sys, time\ndef init_process_group(*_, **__):\n{wait}")
+    command = [sys.executable, str(PROGRAM.with_name("torch_collective.py"))]
+    environment = {**os.environ, **PET, "PYTHONPATH": str(tmp_path)}
+    found = report(
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    )
+    assert (found["code"], found["error"]) == ("collective-failed", words)
