@@ -39,6 +39,7 @@ def made_lab(folder: Path, prefix: str, *options: str) -> Iterator[Lab]:
         made.gpuctl("testvm", "up", "--name", made.name, *options)
         yield made
     finally:
+        made.disconnect()
         if not os.environ.get("GPUCTL_TEST_KEEP_LAB"):
             subprocess.run([GPUCTL, "testvm", "down", "--name", made.name], timeout=300, check=False)
             shutil.rmtree(folder, ignore_errors=True)

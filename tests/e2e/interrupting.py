@@ -65,14 +65,14 @@ class Started:
 
     def wait_for_event(self, host: str, role: str, task: str, event: str = "runner_on_start") -> None:
         """Wait until the event stream of the run says so. `task` is the end of the task's name."""
-        path = self.run_directory() / "events.jsonl"
+        events = Events(self.run_directory() / "events.jsonl")
 
         def seen() -> bool:
             assert self.process.poll() is None, f"gpuctl ended by itself: {self.end()}"
             return any(
                 (e.get("host"), e.get("event"), _bare(e.get("role"))) == (host, event, role)
                 and str(e.get("task", "")).endswith(task)
-                for e in events_of(path)
+                for e in events.new()
             )
 
         wait_for(f"{event} of {role}: {task} on {host}", seen, 300, 0.03)
@@ -110,11 +110,21 @@ class Started:
         return Ran(self.process.returncode, self._answer.read(), self._said.read(), time.monotonic() - self._begun)
 
 
-def events_of(path: Path) -> Iterator[dict[str, Any]]:
-    """The events in the file; a line that is being written is left out."""
-    with suppress(FileNotFoundError):
-        for line in path.read_text().splitlines(keepends=True):
-            if line.endswith("\n"):
+class Events:
+    """The events of a run as they come."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0  # bytes
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        """Those since the last call; a line that is being written is left for the next."""
+        with suppress(FileNotFoundError), self._path.open("rb") as stream:
+            stream.seek(self._read)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    return
+                self._read += len(line)
                 yield json.loads(line)
 
 

@@ -34,6 +34,7 @@ MOUNT = "/mnt/nfs"
 OPTIONS = "vers=4.2,hard,nosuid,nodev"
 # The server waits this long for clients that held locks (nfsd's grace period) before it lets anybody write.
 GRACE_S = 90
+POLL_S = 3  # a look at a machine takes it a second
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def mount(lab: Lab, host: str) -> str:
         said.append(lab.ssh(host, "sh", "-c", command))
         return "failed 124" not in said[-1]
 
-    wait_for(f"an answer to the mount on {host}", answered, 180)
+    wait_for(f"an answer to the mount on {host}", answered, 180, POLL_S)
     return said[-1]
 
 
@@ -192,7 +193,7 @@ def test_an_open_mount_outlives_a_restart_of_the_machine(lab: Lab) -> None:
     lab.ssh(SERVER, "umount", MOUNT)
     program = f"exec 3>{MOUNT}/log; for i in $(seq 600); do echo $i >&3 || exit 1; sleep 1; done"
     lab.ssh(CLIENT, "systemd-run", "--unit=writer", "sh", "-c", program)
-    wait_for("the first lines", lambda: "3\n" in lab.ssh(SERVER, "cat", f"{PATH}/log", expect=None))
+    wait_for("the first lines", lambda: "3\n" in lab.ssh(SERVER, "cat", f"{PATH}/log", expect=None), pause_s=POLL_S)
     boot = lab.ssh(SERVER, "cat", "/proc/sys/kernel/random/boot_id")
     lab.ssh(SERVER, "systemctl", "reboot", expect=None)
 
@@ -200,14 +201,14 @@ def test_an_open_mount_outlives_a_restart_of_the_machine(lab: Lab) -> None:
         now = lab.ssh(SERVER, "cat", "/proc/sys/kernel/random/boot_id", expect=None)
         return now not in ("", boot)
 
-    wait_for("the server", is_back, 400)
+    wait_for("the server", is_back, 400, POLL_S)
     before = int(lab.ssh(SERVER, "tail", "-n1", f"{PATH}/log"))
     begun = time.monotonic()
 
     def goes_on() -> bool:
         return int(lab.ssh(SERVER, "tail", "-n1", f"{PATH}/log")) > before + 2
 
-    wait_for("the writer to go on", goes_on, GRACE_S + 120)
+    wait_for("the writer to go on", goes_on, GRACE_S + 120, POLL_S)
     waited_s = time.monotonic() - begun
     assert waited_s < GRACE_S + 30, f"the writer went on {waited_s:.0f} s after the server took ssh"
     assert lab.ssh(CLIENT, "systemctl", "is-active", "writer.service") == "active\n"

@@ -19,6 +19,8 @@ from bootstrap.testvm.names import LabPaths
 
 GPUCTL = str(Path(sys.executable).with_name("gpuctl"))
 DEADLINE_S = 900.0
+# One login per host and boot: each costs both sides more than most commands do. A host that is gone is given up soon.
+_SHARED = ("ControlMaster=auto", "ControlPersist=30", "ServerAliveInterval=5", "ServerAliveCountMax=3")
 _SECRETS = re.compile(rb"\b[a-z0-9]{6}\.[a-z0-9]{16}\b|PRIVATE KEY|client-key-data: \S")
 
 
@@ -89,8 +91,10 @@ class Lab:
         """Run a command on a host, with plain ssh."""
         from bootstrap.testvm.lab import ssh_command
 
+        shared = [word for option in (*_SHARED, f"ControlPath={self._connection(host)}") for word in ("-o", option)]
+        program, *rest = ssh_command(self.name, host)
         done = subprocess.run(
-            [*ssh_command(self.name, host), shlex.join(command)],
+            [program, *shared, *rest, shlex.join(command)],
             input=stdin,
             capture_output=True,
             text=True,
@@ -100,6 +104,21 @@ class Lab:
         if expect is not None:
             assert done.returncode == expect, f"{host}: {command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def _connection(self, host: str) -> Path:
+        """The socket of the connection that commands on this host share until it boots anew."""
+        try:
+            boots = json.loads((LabPaths.of(self.name).runtime / host / "status.json").read_text())["boots"]
+        except (OSError, ValueError, KeyError):
+            boots = 0
+        return self.folder / f"ssh-{host}-{boots}"
+
+    def disconnect(self) -> None:
+        """End the connections that commands share."""
+        for path in self.folder.glob("ssh-*"):
+            subprocess.run(
+                ["ssh", "-O", "exit", "-o", f"ControlPath={path}", "host"], capture_output=True, timeout=30, check=False
+            )
 
     def home(self, host: str) -> Path:
         """The host's folder on this machine."""
@@ -126,7 +145,7 @@ class Lab:
         return {o["host"]: o["completed"] for o in ran["data"]["outcomes"] if o["completed"]}
 
 
-def wait_for(what: str, check: Callable[[], Any], deadline_s: float = 120.0, pause_s: float = 0.3) -> Any:
+def wait_for(what: str, check: Callable[[], Any], deadline_s: float = 120.0, pause_s: float = 0.5) -> Any:
     """Call `check` until it gives something true; fail with what it last gave."""
     end = time.monotonic() + deadline_s
     while True:
