@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from bootstrap.testvm import components, mirror
+from tests.e2e.building import built_groups
 
 AT_ONCE = 3
 _ALONE = "test_addons"  # begins when all before it have ended: what it installs keeps a processor busy by itself
@@ -80,14 +80,6 @@ def in_order(lanes: list[str], built: set[str]) -> list[str]:
     """Those that have much to build go last, while time may be short; the long ones go first where nothing is."""
     missing = tuple(name for name, group in _WANTED.items() if group not in built)
     return sorted(lanes, key=lambda lane: Path(lane).name.startswith(missing))
-
-
-def built_groups() -> set[str]:
-    """The groups of components that the mirror has."""
-    made = components.current()
-    if made is None:
-        return set()
-    return {group for group, there in (("minikube", made.minikube), ("batch", mirror.manifests(made.path))) if there}
 
 
 def main(lanes: list[str]) -> int:

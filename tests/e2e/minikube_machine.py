@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import kubernetes
-import pytest
 import urllib3
 
-from bootstrap.testvm import components
+from tests.e2e import building
 from tests.e2e.conftest import made_lab
-from tests.e2e.tool import GPUCTL, Lab, wait_for
+from tests.e2e.tool import Lab, wait_for
 
-COLD_COST_S = 1800  # minikube, cri-dockerd, Docker's packages and the node image come first
 PROFILE = "e2e"
 COUNT = "import os; print(sum(name[:6] == 'nvidia' and name[6:].isdigit() for name in os.listdir('/dev')))"
 SIZE = ("--cpus", "2", "--memory", "4g")
@@ -123,11 +119,6 @@ class Machine:
 @contextmanager
 def made_machine(folder: Path, prefix: str, lane_cost_s: float) -> Iterator[Machine]:
     """A fresh host with eight simulated GPUs, without Docker; the lane is skipped where it cannot be built in time."""
-    made = components.current()
-    left = float(os.environ.get("GPUCTL_TEST_UNTIL", "inf")) - time.time()
-    needed = COLD_COST_S + lane_cost_s
-    if (made is None or not made.minikube) and left < needed:
-        pytest.skip(f"SKIPPED for time: to build minikube and to test it takes {needed:.0f} s, {left:.0f} s are left")
-    subprocess.run([GPUCTL, "testvm", "components", "build", "--with", "minikube"], check=True, timeout=COLD_COST_S)
+    building.have("minikube", lane_cost_s)
     with made_lab(folder, prefix, "--lane", "minikube") as lab:
         yield Machine(lab)

@@ -8,27 +8,23 @@ order of the file.
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bootstrap.testvm import components, mirror, state
+from bootstrap.testvm import state
 from bootstrap.testvm.names import LabPaths
 from tests.doubles import wandb_api
-from tests.e2e import jobs
+from tests.e2e import building, jobs
 from tests.e2e.conftest import made_lab
 from tests.e2e.launching import ENTITY, KEY, Launch
 from tests.e2e.playbooks import playbook
-from tests.e2e.tool import GPUCTL, Lab, wait_for
+from tests.e2e.tool import Lab, wait_for
 
 pytestmark = pytest.mark.e2e
 LANE_COST_S = 700  # two cores, everything built, other lanes beside it
-COLD_COST_S = 1800  # Volcano, JobSet and the training operator are built first
 ADDONS = ("volcano", "jobset", "kubeflow-training-operator")
 LAUNCHERS = ("volcano", "pytorchjob", "jobset")  # the plain Job is in test_main_job.py
 GROUPS = ("volcano.sh", "jobset.x-k8s.io", "kubeflow.org")
@@ -50,20 +46,10 @@ runpy.run_path(str(folder / "collective.py"), run_name="__main__")
 """
 
 
-def have_components() -> None:
-    """Build what only this lane needs; where the time left is too short for it, say so and leave the lane out."""
-    made = components.current()
-    left = float(os.environ.get("GPUCTL_TEST_UNTIL", "inf")) - time.time()
-    needed = COLD_COST_S + LANE_COST_S
-    if (made is None or not mirror.manifests(made.path)) and left < needed:
-        pytest.skip(f"SKIPPED for time: to build Volcano and to test it takes {needed:.0f} s, {left:.0f} s are left")
-    subprocess.run([GPUCTL, "testvm", "components", "build", "--with", "batch"], check=True, timeout=COLD_COST_S)
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A control plane and two workers with eight simulated GPUs each."""
-    have_components()
+    building.have("batch", LANE_COST_S)
     with made_lab(tmp_path_factory.mktemp("lab"), "a", "--hosts", "3", "--gpus", "8") as made:
         yield made
 
