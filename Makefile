@@ -91,11 +91,9 @@ unit: setup
 	$(BIN)/pytest --numprocesses auto tests/unit tests/content tests/golden
 
 # The main job first, three lanes at a time, long ones early.
-LANES := $(addprefix tests/e2e/test_,main_job.py nfs.py launch.py control_planes.py minikube.py)
+LANES := $(addprefix tests/e2e/test_,main_job.py nfs.py launch.py addons.py control_planes.py minikube.py)
 LANES += $(addprefix tests/e2e/test_,minikube_failures.py interruptions.py)
-# The newest last: with virtual machines and a second control plane beside it two processors are too few.
-LAST := tests/e2e/test_addons.py
-LANES += $(filter-out $(LANES) $(LAST),$(sort $(wildcard tests/e2e/test_*.py))) $(LAST)
+LANES += $(filter-out $(LANES),$(sort $(wildcard tests/e2e/test_*.py)))
 
 e2e: setup
 	$(need_root)

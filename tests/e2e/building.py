@@ -12,7 +12,7 @@ from bootstrap.testvm import components, mirror
 from tests.e2e.tool import GPUCTL
 
 # What a build of the group took on two cores with nothing cached, with half of it again for a slower machine (seconds).
-COLD_S = {"minikube": 650, "batch": 1800}
+COLD_S = {"minikube": 650, "batch": 450}
 
 
 def built_groups() -> set[str]:

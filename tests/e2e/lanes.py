@@ -16,7 +16,6 @@ from typing import IO
 from tests.e2e.building import built_groups
 
 AT_ONCE = 3
-_ALONE = "test_addons"  # begins when all before it have ended: what it installs keeps a processor busy by itself
 _PAUSE_S = 0.2
 # Lanes that want a group of components which is not built by itself: how their names begin → the group.
 _WANTED = {"test_minikube": "minikube", "test_addons": "batch"}
@@ -34,7 +33,7 @@ class Lanes:
         """Run all; 1 if any failed."""
         try:
             while self.waiting or self.running:
-                while self.waiting and len(self.running) < AT_ONCE and not self._has_to_wait(self.waiting[0]):
+                while self.waiting and len(self.running) < AT_ONCE:
                     self._begin(self.waiting.pop(0))
                 time.sleep(_PAUSE_S)
                 for lane in [name for name, (child, _, _) in self.running.items() if child.poll() is not None]:
@@ -42,9 +41,6 @@ class Lanes:
         finally:
             self._end()
         return int(bool(self.failed))
-
-    def _has_to_wait(self, lane: str) -> bool:
-        return bool(self.running) and Path(lane).name.startswith(_ALONE)
 
     def _begin(self, lane: str) -> None:
         said = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the lane has been told of
