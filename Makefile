@@ -49,13 +49,14 @@ packages:
 	$$as_root apt-get install -y -qq --no-install-recommends $$missing
 
 # Rebuilt when the lock or the metadata changes; without its stamp (first time, or interrupted) it is made anew.
+# Most of what Ansible brings is never imported here: what is gets compiled then.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "setup: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 setup" >&2; exit 2; }
 	@echo "setup: making $(VENV) from requirements.lock"
 	@rm -f $@
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
