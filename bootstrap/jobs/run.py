@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from bootstrap.progress import Progress
 
 _PAUSE_S = 0.5
 _SILENCE_S = 60.0  # an API that does not answer for so long is not waited for any more
+_WORDS_S = 10.0  # a log that was read a moment ago is waited for at the end
 _GONE_S = 45.0  # a pod has 30 s to end: a program that minds SIGTERM may write a checkpoint
 _STEP = "job"
 
@@ -178,12 +179,13 @@ class Watch:
             what = f"{first.place} was taken away in the middle: its pod {first.pod} is gone"
             return Problem("job-failed", what, "look at who deleted it, or drained its node; then run again"), True
         if first:
-            self._read(first)
+            self._last_words([first])
             log = self.logs.get(first.rank)
             what, fix = why_failed(first, log.tail if log else ())
             details = "\n".join(log.tail) if log else ""
             return Problem("job-failed", what, fix, details=details), True
         if len(self.ranks) == self.spec.nodes and all(rank.exit_code == 0 for rank in self.ranks.values()):
+            self._last_words([rank for rank in self.ranks.values() if self._silent_s(rank)])
             return None, True
         return self._still_waiting() or self._too_long(), False
 
@@ -202,12 +204,28 @@ class Watch:
         self._taken_since = (self._taken_since or time.monotonic()) if taken else None
         return taken if self._taken_since and time.monotonic() - self._taken_since > _GONE_S else None
 
-    def _read(self, rank: Rank) -> None:
+    def _read(self, rank: Rank, *, at_once: bool = False) -> None:
+        """A log that cannot be read is its rank's trouble: the job goes on. Told once, until it can be read again."""
         if not rank.started:
             return
         log = self.logs.setdefault(rank.rank, PodLog(self.cluster, self.spec.namespace, rank.pod))
-        for line in log.new_lines():
-            self.how.said(rank, line)
+        before = log.trouble
+        log.read(lambda line: self.how.said(rank, line), at_once=at_once)
+        if log.trouble and not before:
+            self.progress.note(f"the log of {rank.place} cannot be read: {log.trouble}")
+
+    def _last_words(self, ranks: Collection[Rank]) -> None:
+        """Read their logs, some more times where that worked a moment ago: nobody asks for them later."""
+        left = ranks
+        while left:
+            for rank in left:
+                self._read(rank, at_once=True)
+            left = [rank for rank in left if 0 < self._silent_s(rank) < _WORDS_S]
+            time.sleep(_PAUSE_S if left else 0)
+
+    def _silent_s(self, rank: Rank) -> float:
+        log = self.logs.get(rank.rank)
+        return log.silent_s if log else 0.0
 
     def _still_waiting(self) -> Problem | None:
         """Tell why it does not begin, when that changes; a problem when it has not in time."""
@@ -232,4 +250,7 @@ def _pods(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
 
 
 def _events(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
-    return list((cluster.get(f"/api/v1/namespaces/{spec.namespace}/events") or {}).get("items") or [])
+    """What there is to read of them: they tell the reason of a wait, and decide nothing."""
+    with suppress(ApiError):
+        return list((cluster.get(f"/api/v1/namespaces/{spec.namespace}/events") or {}).get("items") or [])
+    return []

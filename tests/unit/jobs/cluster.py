@@ -50,7 +50,10 @@ def taken(rank: int, reason: str) -> dict[str, Any]:
 
 
 class FakeCluster(Cluster):
-    """`course` are the pods at each look, the last for ever; `logs` by pod; `refuses` maps kinds to words."""
+    """`course` are the pods at each look, the last for ever; `logs` by pod; `refuses` maps kinds to words.
+
+    `mute` are pods whose kubelet does not give their log.
+    """
 
     def __init__(self, *course: list[dict[str, Any]], logs: Mapping[str, str] | None = None) -> None:
         super().__init__(None)
@@ -63,8 +66,11 @@ class FakeCluster(Cluster):
             "/apis/node.k8s.io/v1/runtimeclasses/nvidia": {},
         }
         self.refuses: dict[str, str] = {}
+        self.mute: set[str] = set()
         self.deleted: list[str] = []
         self.looked: Callable[[], None] = lambda: None
+        self.log_asked: Callable[[int], None] = lambda _tries: None  # tries of logs that are mute
+        self._tries = 0
 
     def call(self, method: str, path: str, **options: Any) -> dict[str, Any] | None:
         assert method == "POST", method
@@ -89,6 +95,11 @@ class FakeCluster(Cluster):
 
     def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
         name = path.split("/")[-2]
+        if name in self.mute:
+            self._tries += 1
+            self.log_asked(self._tries)
+        if name in self.mute:
+            raise ApiError(500, f"Get https://node:10250/containerLogs/default/{name}: no route to host")
         since = (query or {}).get("sinceTime", "")[:19]
         return "".join(f"{line}\n" for line in self.logs.get(name, "").splitlines() if line[:19] >= since)
 

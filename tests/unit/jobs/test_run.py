@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ class Notes(Silent):
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "_PAUSE_S", 0.001)
     monkeypatch.setattr(running, "_SILENCE_S", 0.05)
+    monkeypatch.setattr(running, "_WORDS_S", 0.05, raising=False)
 
 
 def follow(cluster: FakeCluster, job: JobSpec | None = None, **how: Any) -> tuple[JobResult, list[str], list[str]]:
@@ -164,6 +166,60 @@ def test_a_rank_that_is_taken_and_never_goes_ends_the_job(monkeypatch: pytest.Mo
     monkeypatch.setattr(running, "_GONE_S", 0.02)
     (problem,) = follow(FakeCluster([pod(0), taken(1, "DeletionByTaintManager")]))[0].problems
     assert problem.message.startswith("rank 1 on gpu2 was taken away")
+
+
+def test_a_log_that_cannot_be_read_is_the_trouble_of_its_rank_only() -> None:
+    """A kubelet is away for longer than the API may be: the job goes on, and its lines come when it is back."""
+    logs = {"train-0-abc": f"{T1} one\n", "train-1-abc": f"{T1} two\n"}
+    cluster = FakeCluster([pod(0), pod(1)], logs=logs)
+    cluster.mute = {"train-1-abc"}
+    back_at = time.monotonic() + 4 * running._SILENCE_S
+
+    def come_back() -> None:
+        if time.monotonic() > back_at:
+            cluster.course, cluster.mute = [DONE], set()
+
+    cluster.looked = come_back
+    result, lines, notes = follow(cluster)
+    assert (result.exit_code, result.problems, lines) == (ExitCode.OK, (), ["0 one", "1 two"])
+    (said,) = [note for note in notes if "log" in note]
+    assert said.startswith("the log of rank 1 on gpu2 cannot be read: ")
+    assert said.endswith("no route to host")
+
+
+def test_a_rank_on_a_dead_node_is_named_without_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_GONE_S", 0.02)
+    cluster = FakeCluster([pod(0), pod(1)], [pod(0), taken(1, "DeletionByTaintManager")])
+    cluster.mute = {"train-1-abc"}
+    (problem,) = follow(cluster)[0].problems
+    assert (problem.code, problem.details) == ("job-failed", "")
+    assert problem.message.startswith("rank 1 on gpu2 was taken away")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_last_words_that_cannot_be_read_at_once_are_waited_for(code: int) -> None:
+    cluster = FakeCluster([ended(0, 0, T1), ended(1, code, T2)], logs={"train-1-abc": f"{T1} last words\n"})
+    cluster.mute = {"train-1-abc"}
+    cluster.log_asked = lambda tries: cluster.mute.clear() if tries == 4 else None
+    result, lines, _ = follow(cluster)
+    assert lines == ["1 last words"]
+    assert [problem.details for problem in result.problems] == ["last words"] * bool(code)
+
+
+def test_last_words_are_not_waited_for_for_ever() -> None:
+    cluster = FakeCluster(DONE)
+    cluster.mute = {"train-0-abc", "train-1-abc"}
+    assert follow(cluster)[0].exit_code is ExitCode.OK
+
+
+def test_a_kubelet_that_answers_slowly_does_not_hold_up_the_others() -> None:
+    """A node that is dead lets each read wait for its whole timeout."""
+    cluster = FakeCluster([pod(0), pod(1)], *[[pod(0), ended(1, 0, T1)]] * 20, DONE)
+    cluster.mute = {"train-1-abc"}
+    cluster.log_asked = lambda _tries: time.sleep(0.1)
+    begun = time.monotonic()
+    follow(cluster)
+    assert time.monotonic() - begun < 1.5
 
 
 def test_a_rank_that_ends_well_while_it_is_taken_has_ended_well() -> None:
