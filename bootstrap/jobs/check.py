@@ -9,9 +9,12 @@ from typing import Any, Protocol
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs.objects import MAKERS, path_of
-from bootstrap.jobs.pods import GPU_RESOURCE
+from bootstrap.jobs.pods import GPU_RESOURCE, NAME_LABEL
 from bootstrap.jobs.spec import JobSpec, Launcher
 from bootstrap.kube.client import ApiError
+
+TAKEN_FIX = "choose another --name, or delete it"
+_MOST_NAMED = 4
 
 
 class Api(Protocol):
@@ -32,10 +35,7 @@ def refusals(api: Api, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> I
         fix = f"`kubectl create namespace {spec.namespace}`, or choose another --namespace"
         yield Problem("job-namespace-unknown", f"there is no namespace {spec.namespace}", fix)
         return
-    for document in [*objects, *_made_later(spec)]:
-        if api.get(path_of(document)) is not None:
-            what = f"{document['kind']} {spec.namespace}/{document['metadata']['name']} is there already"
-            yield Problem("job-name-taken", what, "choose another --name, or delete it")
+    yield from _taken(api, spec, objects)
     if spec.gpus and spec.runtime_class and api.get(_class_path(spec)) is None:
         what, fix = f"the cluster has no runtime class {spec.runtime_class}", 'choose another, or --runtime-class ""'
         yield Problem("job-runtime-class-unknown", what, fix)
@@ -44,6 +44,12 @@ def refusals(api: Api, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> I
         yield Problem("job-queue-unknown", what, "choose another --queue: `kubectl get queues.scheduling.volcano.sh`")
     if spec.gpus:
         yield from _too_large(spec, (api.get("/api/v1/nodes") or {}).get("items") or [])
+
+
+def pods_of(api: Api, spec: JobSpec) -> list[dict[str, Any]]:
+    """All pods that carry the job's name, whoever made them. Raises ApiError."""
+    query = {"labelSelector": f"{NAME_LABEL}={spec.name}"}
+    return list((api.get(f"/api/v1/namespaces/{spec.namespace}/pods", query) or {}).get("items") or [])
 
 
 def without_missing_class(api: Api, spec: JobSpec) -> JobSpec:
@@ -71,6 +77,22 @@ def _served(api: Api, path: str, plural: str) -> bool:
 
 def _has_queue(api: Api, name: str) -> bool:
     return api.get(f"/apis/scheduling.volcano.sh/v1beta1/queues/{name}") is not None
+
+
+def _taken(api: Api, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """Objects of that name, else pods: those of another launcher's job, or of one that is deleted and still ends."""
+    there = [document for document in [*objects, *_made_later(spec)] if api.get(path_of(document)) is not None]
+    for document in there:
+        what = f"{document['kind']} {spec.namespace}/{document['metadata']['name']} is there already"
+        yield Problem("job-name-taken", what, TAKEN_FIX)
+    pods = [] if there else [pod["metadata"] for pod in pods_of(api, spec)]
+    names = ", ".join(str(meta["name"]) for meta in pods[:_MOST_NAMED]) + (", ..." if len(pods) > _MOST_NAMED else "")
+    if pods and all(meta.get("deletionTimestamp") for meta in pods):
+        what = f"pods of an earlier job {spec.name} are still ending in {spec.namespace}: {names}"
+        yield Problem("job-name-taken", what, "wait until they are gone, or choose another --name")
+    elif pods:
+        what = f"pods of another job {spec.name} are in {spec.namespace}: {names}"
+        yield Problem("job-name-taken", what, TAKEN_FIX)
 
 
 def _made_later(spec: JobSpec) -> Iterator[dict[str, Any]]:

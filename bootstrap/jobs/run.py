@@ -10,10 +10,9 @@ from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
-from bootstrap.jobs.check import refusals
+from bootstrap.jobs.check import pods_of, refusals
 from bootstrap.jobs.logs import PodLog
 from bootstrap.jobs.objects import folder_of, path_of
-from bootstrap.jobs.pods import NAME_LABEL
 from bootstrap.jobs.ranks import Rank, culprit, ranks_of, why_failed
 from bootstrap.jobs.render import render
 from bootstrap.jobs.spec import JobSpec
@@ -99,7 +98,7 @@ def withdraw(cluster: Cluster, spec: JobSpec, objects: Sequence[Mapping[str, Any
     end = time.monotonic() + _GONE_S
     while time.monotonic() < end:
         with suppress(ApiError):
-            if not _pods(cluster, spec):
+            if not pods_of(cluster, spec):
                 return True
         time.sleep(_PAUSE_S)
     return False
@@ -169,7 +168,7 @@ class Watch:
             time.sleep(_PAUSE_S)
 
     def _look(self) -> tuple[Problem | None, bool]:
-        seen = {rank.rank: rank for rank in ranks_of(_pods(self.cluster, self.spec))}
+        seen = {rank.rank: rank for rank in ranks_of(pods_of(self.cluster, self.spec))}
         lost = [rank for number, rank in self.ranks.items() if number not in seen and rank.exit_code is None]
         self.ranks |= seen
         for rank in seen.values():
@@ -242,11 +241,6 @@ class Watch:
         begun = sum(rank.started for rank in self.ranks.values())
         what = f"after {waited:.0f} s {begun} of {self.spec.nodes} ranks have begun: {why or 'nothing says why'}"
         return Problem("job-pending", what, "give it what it waits for, or ask for less")
-
-
-def _pods(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
-    query = {"labelSelector": f"{NAME_LABEL}={spec.name}"}
-    return list((cluster.get(f"/api/v1/namespaces/{spec.namespace}/pods", query) or {}).get("items") or [])
 
 
 def _events(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:

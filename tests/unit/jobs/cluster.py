@@ -52,7 +52,7 @@ def taken(rank: int, reason: str) -> dict[str, Any]:
 class FakeCluster(Cluster):
     """`course` are the pods at each look, the last for ever; `logs` by pod; `refuses` maps kinds to words.
 
-    `mute` are pods whose kubelet does not give their log.
+    `mute` are pods whose kubelet does not give their log; `earlier` those that are there before anything is made.
     """
 
     def __init__(self, *course: list[dict[str, Any]], logs: Mapping[str, str] | None = None) -> None:
@@ -67,6 +67,8 @@ class FakeCluster(Cluster):
         }
         self.refuses: dict[str, str] = {}
         self.mute: set[str] = set()
+        self.earlier: list[dict[str, Any]] = []
+        self.posted: list[str] = []
         self.deleted: list[str] = []
         self.looked: Callable[[], None] = lambda: None
         self.log_asked: Callable[[int], None] = lambda _tries: None  # tries of logs that are mute
@@ -75,6 +77,7 @@ class FakeCluster(Cluster):
     def call(self, method: str, path: str, **options: Any) -> dict[str, Any] | None:
         assert method == "POST", method
         body = options["body"]
+        self.posted += [path] * (path != "/api/v1/namespaces")
         if body.get("kind") in self.refuses:
             raise ApiError(422, self.refuses[str(body["kind"])])
         self.there[f"{path}/{body['metadata']['name']}"] = body
@@ -83,6 +86,8 @@ class FakeCluster(Cluster):
     def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         del query
         if path.endswith("/pods"):
+            if not self.posted:
+                return {"items": self.earlier}
             self.looked()
             if self.deleted:
                 return {"items": []}

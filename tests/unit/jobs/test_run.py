@@ -368,6 +368,29 @@ def test_a_name_that_is_taken_is_refused_and_left() -> None:
     assert cluster.deleted == []
 
 
+def test_pods_of_another_job_of_that_name_are_refused() -> None:
+    """Of another launcher: pods are found by the name that their label has, and would be judged together."""
+    cluster = FakeCluster(DONE)
+    cluster.earlier = [ended(0, 1, T1), ended(1, 0, T1)]
+    said = "job-name-taken: pods of another job train are in default: train-0-abc, train-1-abc"
+    assert refused(cluster, spec(nodes=2)) == [said]
+    assert cluster.posted == []
+
+
+def test_pods_of_an_earlier_run_that_still_end_are_refused() -> None:
+    cluster = FakeCluster(DONE)
+    cluster.earlier = [{**pod(0), "metadata": {**pod(0)["metadata"], "deletionTimestamp": T1}}]
+    said = "job-name-taken: pods of an earlier job train are still ending in default: train-0-abc"
+    assert refused(cluster, spec(nodes=2)) == [said]
+
+
+def test_a_taken_name_is_told_once() -> None:
+    cluster = FakeCluster(DONE)
+    cluster.there["/apis/batch/v1/namespaces/default/jobs/train"] = {}
+    cluster.earlier = [pod(0)]
+    assert refused(cluster, spec(nodes=2)) == ["job-name-taken: Job default/train is there already"]
+
+
 def test_a_namespace_that_is_not_there() -> None:
     assert refused(FakeCluster(), spec(namespace="ml")) == ["job-namespace-unknown: there is no namespace ml"]
 
