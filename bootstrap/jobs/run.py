@@ -8,24 +8,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bootstrap.errors import GpuctlError, Problem
+from bootstrap.errors import Problem
 from bootstrap.exit_codes import ExitCode
-from bootstrap.jobs.check import pods_of, refusals
+from bootstrap.jobs.check import pods_of
 from bootstrap.jobs.logs import PodLog
-from bootstrap.jobs.objects import folder_of, path_of
+from bootstrap.jobs.making import GONE_S, PAUSE_S, submit, withdraw
 from bootstrap.jobs.ranks import Rank, culprit, ranks_of, why_failed
-from bootstrap.jobs.render import render
 from bootstrap.jobs.spec import JobSpec
 from bootstrap.jobs.waiting import own_events, why_waiting
 from bootstrap.jsonform import plain
 from bootstrap.kube.client import ApiError, Cluster
 from bootstrap.progress import Progress
 
-_PAUSE_S = 0.5
 _SILENCE_S = 60.0  # an API that does not answer for so long is not waited for any more
 _WORDS_S = 10.0  # a log that was read a moment ago is waited for at the end
-_GONE_S = 45.0  # a pod has 30 s to end: a program that minds SIGTERM may write a checkpoint
-_STEP = "job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,48 +56,6 @@ class JobResult:
         data: dict[str, Any] = plain(self)
         del data["exit_code"], data["problems"]
         return data
-
-
-def submit(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
-    """Make the objects of a job, all or none; they are returned, with the metadata that the API gave them.
-
-    Raises:
-        GpuctlError: the cluster cannot ever run it, or refuses it (exit 4).
-    """
-    objects = render(spec)
-    try:
-        problems = tuple(refusals(cluster, spec, objects))
-    except ApiError as error:
-        problems = (Problem("cluster-unreachable", error.message, "look at the control plane"),)
-    if problems:
-        raise GpuctlError(ExitCode.PREFLIGHT, *problems)
-    made: list[dict[str, Any]] = []
-    try:
-        for document in objects:
-            made.append(document)
-            answer = cluster.call("POST", folder_of(document), body=document) or {}
-            made[-1] = {**document, "metadata": {**document["metadata"], **answer.get("metadata", {})}}
-    except BaseException as error:
-        withdraw(cluster, spec, made)
-        if not isinstance(error, ApiError):
-            raise
-        words = f"{document['kind']} {spec.namespace}/{document['metadata']['name']} was refused: {error.message}"
-        raise GpuctlError(ExitCode.PREFLIGHT, Problem("job-refused", words, "correct what it says")) from error
-    return made
-
-
-def withdraw(cluster: Cluster, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> bool:
-    """Delete the objects of a job and wait for its pods to be gone; whether they are."""
-    for document in reversed(objects):
-        with suppress(ApiError):
-            cluster.delete(path_of(document))
-    end = time.monotonic() + _GONE_S
-    while time.monotonic() < end:
-        with suppress(ApiError):
-            if not pods_of(cluster, spec):
-                return True
-        time.sleep(_PAUSE_S)
-    return False
 
 
 def run_job(cluster: Cluster, spec: JobSpec, how: Following, progress: Progress) -> JobResult:
@@ -165,7 +119,7 @@ class Watch:
                 problem, ended = None, False
             if problem or ended:
                 return problem
-            time.sleep(_PAUSE_S)
+            time.sleep(PAUSE_S)
 
     def _look(self) -> tuple[Problem | None, bool]:
         seen = {rank.rank: rank for rank in ranks_of(pods_of(self.cluster, self.spec))}
@@ -201,7 +155,7 @@ class Watch:
         """One that is taken away and does not go: no kubelet says so of a node that is dead."""
         taken = next((rank for rank in seen if rank.taken and rank.exit_code is None), None)
         self._taken_since = (self._taken_since or time.monotonic()) if taken else None
-        return taken if self._taken_since and time.monotonic() - self._taken_since > _GONE_S else None
+        return taken if self._taken_since and time.monotonic() - self._taken_since > GONE_S else None
 
     def _read(self, rank: Rank, *, at_once: bool = False) -> None:
         """A log that cannot be read is its rank's trouble: the job goes on. Told once, until it can be read again."""
@@ -220,7 +174,7 @@ class Watch:
             for rank in left:
                 self._read(rank, at_once=True)
             left = [rank for rank in left if 0 < self._silent_s(rank) < _WORDS_S]
-            time.sleep(_PAUSE_S if left else 0)
+            time.sleep(PAUSE_S if left else 0)
 
     def _silent_s(self, rank: Rank) -> float:
         log = self.logs.get(rank.rank)

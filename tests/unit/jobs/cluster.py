@@ -50,7 +50,7 @@ def taken(rank: int, reason: str) -> dict[str, Any]:
 
 
 class FakeCluster(Cluster):
-    """`course` are the pods at each look, the last for ever; `logs` by pod; `refuses` maps kinds to words.
+    """`course` are the pods at each look, the last for ever; `logs` by pod; `refuses` maps kinds to the API's error.
 
     `mute` are pods whose kubelet does not give their log; `earlier` those that are there before anything is made.
     """
@@ -65,7 +65,7 @@ class FakeCluster(Cluster):
             "/api/v1/namespaces/default": {},
             "/apis/node.k8s.io/v1/runtimeclasses/nvidia": {},
         }
-        self.refuses: dict[str, str] = {}
+        self.refuses: dict[str, ApiError] = {}
         self.mute: set[str] = set()
         self.earlier: list[dict[str, Any]] = []
         self.posted: list[str] = []
@@ -79,7 +79,7 @@ class FakeCluster(Cluster):
         body = options["body"]
         self.posted += [path] * (path != "/api/v1/namespaces")
         if body.get("kind") in self.refuses:
-            raise ApiError(422, self.refuses[str(body["kind"])])
+            raise self.refuses[str(body["kind"])]
         self.there[f"{path}/{body['metadata']['name']}"] = body
         return dict(body)
 

@@ -9,6 +9,7 @@ import pytest
 
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
+from bootstrap.jobs import making
 from bootstrap.jobs import run as running
 from bootstrap.jobs.check import without_missing_class
 from bootstrap.jobs.ranks import culprit, first_failed, rank_of, ranks_of, why_failed
@@ -35,9 +36,10 @@ class Notes(Silent):
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_PAUSE_S", 0.001)
+    for module in (running, making):
+        monkeypatch.setattr(module, "PAUSE_S", 0.001)
     monkeypatch.setattr(running, "_SILENCE_S", 0.05)
-    monkeypatch.setattr(running, "_WORDS_S", 0.05, raising=False)
+    monkeypatch.setattr(running, "_WORDS_S", 0.05)
 
 
 def follow(cluster: FakeCluster, job: JobSpec | None = None, **how: Any) -> tuple[JobResult, list[str], list[str]]:
@@ -163,7 +165,7 @@ def test_a_rank_on_a_dead_node_is_the_cause_though_the_others_are_deleted() -> N
 
 
 def test_a_rank_that_is_taken_and_never_goes_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_GONE_S", 0.02)
+    monkeypatch.setattr(running, "GONE_S", 0.02)
     (problem,) = follow(FakeCluster([pod(0), taken(1, "DeletionByTaintManager")]))[0].problems
     assert problem.message.startswith("rank 1 on gpu2 was taken away")
 
@@ -188,7 +190,7 @@ def test_a_log_that_cannot_be_read_is_the_trouble_of_its_rank_only() -> None:
 
 
 def test_a_rank_on_a_dead_node_is_named_without_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_GONE_S", 0.02)
+    monkeypatch.setattr(running, "GONE_S", 0.02)
     cluster = FakeCluster([pod(0), pod(1)], [pod(0), taken(1, "DeletionByTaintManager")])
     cluster.mute = {"train-1-abc"}
     (problem,) = follow(cluster)[0].problems
@@ -417,9 +419,43 @@ def test_a_queue_that_volcano_does_not_know() -> None:
 
 def test_what_the_api_refuses_leaves_nothing() -> None:
     cluster = FakeCluster()
-    cluster.refuses["Job"] = "pods is forbidden: exceeded quota"
+    cluster.refuses["Job"] = ApiError(422, "pods is forbidden: exceeded quota")
     assert refused(cluster, spec()) == ["job-refused: Job default/train was refused: pods is forbidden: exceeded quota"]
     assert "/api/v1/namespaces/default/services/train" in cluster.deleted
+
+
+JOB, SERVICE = "/apis/batch/v1/namespaces/default/jobs/train", "/api/v1/namespaces/default/services/train"
+
+
+def test_what_somebody_else_makes_meanwhile_is_theirs() -> None:
+    cluster = FakeCluster()
+    cluster.refuses["Job"] = ApiError(409, 'jobs.batch "train" already exists')
+    assert refused(cluster, spec()) == ["job-name-taken: Job default/train is there already"]
+    assert cluster.deleted == [SERVICE]
+
+
+def test_pods_of_somebody_else_are_not_waited_for() -> None:
+    cluster = FakeCluster([pod(0)])
+    cluster.refuses["Service"] = ApiError(409, 'services "train" already exists')
+    cluster.looked = lambda: pytest.fail("looked for pods")
+    assert refused(cluster, spec()) == ["job-name-taken: Service default/train is there already"]
+    assert cluster.deleted == []
+
+
+def test_a_quota_that_changes_meanwhile_is_no_taken_name() -> None:
+    cluster = FakeCluster()
+    cluster.refuses["Job"] = ApiError(409, 'Operation cannot be fulfilled on resourcequotas "q": try again')
+    (said,) = refused(cluster, spec())
+    assert said.startswith("job-refused: Job default/train was refused: Operation cannot be fulfilled")
+
+
+@pytest.mark.parametrize("status", [0, 504])
+def test_what_may_have_been_made_is_deleted(status: int) -> None:
+    """No answer in time: the API may have made it all the same."""
+    cluster = FakeCluster()
+    cluster.refuses["Job"] = ApiError(status, "timed out")
+    refused(cluster, spec())
+    assert cluster.deleted == [JOB, SERVICE]
 
 
 def test_ctrl_c_takes_the_job_away() -> None:
