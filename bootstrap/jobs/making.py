@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs.check import TAKEN_FIX, pods_of, refusals
-from bootstrap.jobs.objects import folder_of, path_of
+from bootstrap.jobs.objects import folder_of, kubectl_name, path_of
 from bootstrap.jobs.render import render
 from bootstrap.jobs.spec import JobSpec
 from bootstrap.kube.client import ApiError, Cluster
@@ -20,6 +20,25 @@ GONE_S = 45.0  # a pod has 30 s to end: a program that minds SIGTERM may write a
 _REFUSALS = range(400, 500)
 _CONFLICT = 409
 _QUOTA_CHANGED = "Operation cannot be fulfilled"  # a conflict of another kind
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of a job that was taken away: `objects` as kubectl calls them; `pods` that are still ending."""
+
+    namespace: str = ""
+    objects: tuple[str, ...] = ()
+    pods: bool = False
+
+    @property
+    def words(self) -> str:
+        """Of objects that could not be deleted; empty where all were."""
+        return not_deleted(self.namespace, self.objects) if self.objects else ""
+
+
+def not_deleted(namespace: str, objects: Sequence[str]) -> str:
+    """That these are still there, with the command for it."""
+    return f"it could not be deleted: kubectl -n {namespace} delete {' '.join(objects)}"
 
 
 def submit(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
@@ -45,10 +64,10 @@ def submit(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
         if isinstance(error, ApiError) and error.status in _REFUSALS:
             del made[-1]  # what has its place is somebody else's
             whole = False
-        withdraw(cluster, spec, made, pods=whole)
+        left = withdraw(cluster, spec, made, pods=whole)
         if not isinstance(error, ApiError):
             raise
-        raise GpuctlError(ExitCode.PREFLIGHT, _refused(document, error)) from error
+        raise GpuctlError(ExitCode.PREFLIGHT, _refused(document, error, left)) from error
     return made
 
 
@@ -57,23 +76,41 @@ def _create(cluster: Cluster, document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "metadata": {**document["metadata"], **answer.get("metadata", {})}}
 
 
-def _refused(document: Mapping[str, Any], error: ApiError) -> Problem:
+def _refused(document: Mapping[str, Any], error: ApiError, left: Left) -> Problem:
     meta = document["metadata"]
     name = f"{document['kind']} {meta['namespace']}/{meta['name']}"
+    more = f"; {left.words}" if left.words else ""
     if error.status == _CONFLICT and not error.message.startswith(_QUOTA_CHANGED):
-        return Problem("job-name-taken", f"{name} is there already", TAKEN_FIX)
-    return Problem("job-refused", f"{name} was refused: {error.message}", "correct what it says")
+        return Problem("job-name-taken", f"{name} is there already{more}", TAKEN_FIX)
+    return Problem("job-refused", f"{name} was refused: {error.message}{more}", "correct what it says")
 
 
-def withdraw(cluster: Cluster, spec: JobSpec, objects: Sequence[Mapping[str, Any]], *, pods: bool = True) -> bool:
-    """Delete the objects of a job and, where it may have `pods`, wait for them to be gone; whether they are."""
-    for document in reversed(objects):
-        with suppress(ApiError):
-            cluster.delete(path_of(document))
+def withdraw(cluster: Cluster, spec: JobSpec, objects: Sequence[Mapping[str, Any]], *, pods: bool = True) -> Left:
+    """Delete the objects of a job and, where it may have `pods`, wait for them to be gone; what is left.
+
+    An API that is silent for a moment is asked again: objects that nobody minds hold GPUs for ever.
+    """
+    left = list(reversed(objects))
     end = time.monotonic() + GONE_S
-    while pods and time.monotonic() < end:
-        with suppress(ApiError):
-            if not pods_of(cluster, spec):
-                return True
+    while True:
+        left = [document for document in left if not _deleted(cluster, document)]
+        pods = pods and _has_pods(cluster, spec)
+        if not (left or pods) or time.monotonic() >= end:
+            return Left(spec.namespace, tuple(kubectl_name(document) for document in left), pods)
         time.sleep(PAUSE_S)
-    return not pods
+
+
+def _deleted(cluster: Cluster, document: Mapping[str, Any]) -> bool:
+    try:
+        cluster.delete(path_of(document))
+    except ApiError:
+        return False
+    return True
+
+
+def _has_pods(cluster: Cluster, spec: JobSpec) -> bool:
+    """Whether it has any, or nobody knows."""
+    try:
+        return bool(pods_of(cluster, spec))
+    except ApiError:
+        return True

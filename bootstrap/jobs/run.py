@@ -12,7 +12,7 @@ from bootstrap.errors import Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs.check import pods_of
 from bootstrap.jobs.logs import PodLog
-from bootstrap.jobs.making import GONE_S, PAUSE_S, submit, withdraw
+from bootstrap.jobs.making import GONE_S, PAUSE_S, Left, submit, withdraw
 from bootstrap.jobs.ranks import Rank, culprit, ranks_of, why_failed
 from bootstrap.jobs.spec import JobSpec
 from bootstrap.jobs.waiting import own_events, why_waiting
@@ -39,7 +39,7 @@ class Following:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What a job came to."""
+    """What a job came to. `left` are the objects of it that could not be deleted, as kubectl calls them."""
 
     exit_code: ExitCode
     name: str
@@ -48,6 +48,8 @@ class JobResult:
     ranks: tuple[Rank, ...]
     elapsed_s: float
     kept: bool = False
+    deleted: bool = False
+    left: tuple[str, ...] = ()
     tails: Mapping[int, tuple[str, ...]] | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -68,15 +70,15 @@ def run_job(cluster: Cluster, spec: JobSpec, how: Following, progress: Progress)
     objects = submit(cluster, spec)
     progress.note(f"{spec.launcher} {spec.namespace}/{spec.name}: {spec.nodes} x {spec.gpus} GPUs, submitted")
     watch = Watch(cluster, spec, how, progress, objects[-1]["metadata"])
-    gone = False
+    left = Left()
     try:
         problem = watch.to_the_end()
     finally:
         if not how.keep:
             progress.note(f"deleting {spec.namespace}/{spec.name}; pods that still run get 30 s to end")
-            gone = withdraw(cluster, spec, objects)
-    if not (gone or how.keep):
-        progress.note(f"pods of {spec.namespace}/{spec.name} are still ending")
+            left = withdraw(cluster, spec, objects)
+            if left.words or left.pods:
+                progress.note(left.words or f"pods of {spec.namespace}/{spec.name} are still ending")
     return JobResult(
         exit_code=ExitCode.NOT_READY if problem else ExitCode.OK,
         name=spec.name,
@@ -85,6 +87,8 @@ def run_job(cluster: Cluster, spec: JobSpec, how: Following, progress: Progress)
         ranks=tuple(watch.ranks[number] for number in sorted(watch.ranks)),
         elapsed_s=time.monotonic() - begun,
         kept=how.keep,
+        deleted=not (how.keep or left.objects),
+        left=left.objects,
         tails={number: tuple(watch.logs[number].tail) for number in sorted(watch.logs)},
         problems=(problem,) if problem else (),
     )

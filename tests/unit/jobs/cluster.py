@@ -52,7 +52,8 @@ def taken(rank: int, reason: str) -> dict[str, Any]:
 class FakeCluster(Cluster):
     """`course` are the pods at each look, the last for ever; `logs` by pod; `refuses` maps kinds to the API's error.
 
-    `mute` are pods whose kubelet does not give their log; `earlier` those that are there before anything is made.
+    `mute` are pods whose kubelet does not give their log; `earlier` those that are there before anything is made;
+    `keeps` says of paths how often their DELETE fails.
     """
 
     def __init__(self, *course: list[dict[str, Any]], logs: Mapping[str, str] | None = None) -> None:
@@ -69,7 +70,10 @@ class FakeCluster(Cluster):
         self.mute: set[str] = set()
         self.earlier: list[dict[str, Any]] = []
         self.posted: list[str] = []
+        self.keeps: dict[str, int] = {}
         self.deleted: list[str] = []
+        self.delete_asked: list[str] = []
+        self.lingering = False  # pods, though their objects are deleted
         self.looked: Callable[[], None] = lambda: None
         self.log_asked: Callable[[int], None] = lambda _tries: None  # tries of logs that are mute
         self._tries = 0
@@ -89,7 +93,7 @@ class FakeCluster(Cluster):
             if not self.posted:
                 return {"items": self.earlier}
             self.looked()
-            if self.deleted:
+            if self.deleted and not self.lingering:
                 return {"items": []}
             return {"items": self.course.pop(0) if len(self.course) > 1 else self.course[0]}
         if path.endswith("/events"):
@@ -109,5 +113,8 @@ class FakeCluster(Cluster):
         return "".join(f"{line}\n" for line in self.logs.get(name, "").splitlines() if line[:19] >= since)
 
     def delete(self, path: str) -> None:
+        self.delete_asked.append(path)
+        if self.delete_asked.count(path) <= self.keeps.get(path, 0):
+            raise ApiError(0, "the API server does not answer")
         self.deleted.append(path)
         self.there.pop(path, None)

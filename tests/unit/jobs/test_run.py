@@ -12,12 +12,15 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs import making
 from bootstrap.jobs import run as running
 from bootstrap.jobs.check import without_missing_class
-from bootstrap.jobs.ranks import culprit, first_failed, rank_of, ranks_of, why_failed
+from bootstrap.jobs.objects import kubectl_name
+from bootstrap.jobs.ranks import Rank, culprit, first_failed, rank_of, ranks_of, why_failed
+from bootstrap.jobs.render import render
 from bootstrap.jobs.run import Following, JobResult, run_job
 from bootstrap.jobs.spec import JobSpec, Launcher
 from bootstrap.jobs.waiting import own_events, why_waiting
 from bootstrap.kube.client import ApiError
 from bootstrap.progress import Silent
+from bootstrap.ui.job import run_screen
 from tests.unit.jobs.cluster import FakeCluster, ended, node, pod, taken, unplaced
 from tests.unit.jobs.test_render import spec
 
@@ -38,6 +41,7 @@ class Notes(Silent):
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (running, making):
         monkeypatch.setattr(module, "PAUSE_S", 0.001)
+    monkeypatch.setattr(making, "GONE_S", 3.0)
     monkeypatch.setattr(running, "_SILENCE_S", 0.05)
     monkeypatch.setattr(running, "_WORDS_S", 0.05)
 
@@ -77,7 +81,8 @@ def test_all_ranks_are_followed_to_their_end() -> None:
 
 def test_a_job_is_kept_when_that_is_asked_for() -> None:
     cluster = FakeCluster([pod(0), pod(1)], DONE)
-    assert follow(cluster, keep=True)[0].kept
+    result = follow(cluster, keep=True)[0]
+    assert (result.kept, result.deleted) == (True, False)
     assert cluster.deleted == []
 
 
@@ -424,6 +429,7 @@ def test_what_the_api_refuses_leaves_nothing() -> None:
     assert "/api/v1/namespaces/default/services/train" in cluster.deleted
 
 
+EVER = 10**9
 JOB, SERVICE = "/apis/batch/v1/namespaces/default/jobs/train", "/api/v1/namespaces/default/services/train"
 
 
@@ -456,6 +462,74 @@ def test_what_may_have_been_made_is_deleted(status: int) -> None:
     cluster.refuses["Job"] = ApiError(status, "timed out")
     refused(cluster, spec())
     assert cluster.deleted == [JOB, SERVICE]
+
+
+def test_a_delete_that_fails_is_tried_again() -> None:
+    cluster = FakeCluster(DONE)
+    cluster.keeps[JOB] = 2
+    result = follow(cluster)[0]
+    assert (result.deleted, result.left) == (True, ())
+    assert cluster.deleted == [SERVICE, JOB]
+
+
+def test_what_cannot_be_deleted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "GONE_S", 0.02)
+    cluster = FakeCluster(DONE)
+    cluster.keeps[JOB] = EVER
+    result, _, notes = follow(cluster)
+    assert (result.deleted, result.left) == (False, ("jobs.batch/train",))
+    assert notes[-1] == "it could not be deleted: kubectl -n default delete jobs.batch/train"
+    assert run_screen(result)[-1].endswith("; it could not be deleted: kubectl -n default delete jobs.batch/train")
+
+
+def test_what_cannot_be_deleted_is_told_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "GONE_S", 0.02)
+    cluster = FakeCluster([pod(0), pod(1)])
+    cluster.keeps = {JOB: EVER, SERVICE: EVER}
+    notes = Notes()
+
+    def interrupt(_rank: Rank, _line: str) -> None:
+        raise KeyboardInterrupt
+
+    cluster.logs = {"train-0-abc": f"{T1} word\n"}
+    with pytest.raises(KeyboardInterrupt):
+        run_job(cluster, spec(nodes=2), Following(said=interrupt), notes)
+    assert notes.said[-1] == "it could not be deleted: kubectl -n default delete jobs.batch/train services/train"
+
+
+def test_pods_that_still_end_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "GONE_S", 0.02)
+    cluster = FakeCluster(DONE)
+    cluster.lingering = True
+    result, _, notes = follow(cluster)
+    assert (result.deleted, result.left) == (True, ())
+    assert notes[-1] == "pods of default/train are still ending"
+    assert run_screen(result)[-1].endswith("; it is deleted")
+
+
+def test_what_a_refused_job_leaves_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "GONE_S", 0.02)
+    cluster = FakeCluster()
+    cluster.refuses["Job"] = ApiError(422, "no")
+    cluster.keeps[SERVICE] = EVER
+    (said,) = refused(cluster, spec())
+    assert said == (
+        "job-refused: Job default/train was refused: no; "
+        "it could not be deleted: kubectl -n default delete services/train"
+    )
+
+
+@pytest.mark.parametrize(
+    ("launcher", "name"),
+    [
+        (Launcher.JOB, "jobs.batch/train"),
+        (Launcher.VOLCANO, "jobs.batch.volcano.sh/train"),
+        (Launcher.PYTORCHJOB, "pytorchjobs.kubeflow.org/train"),
+        (Launcher.JOBSET, "jobsets.jobset.x-k8s.io/train"),
+    ],
+)
+def test_names_of_objects_for_kubectl(launcher: Launcher, name: str) -> None:
+    assert kubectl_name(render(spec(launcher))[-1]) == name
 
 
 def test_ctrl_c_takes_the_job_away() -> None:
