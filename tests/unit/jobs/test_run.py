@@ -348,6 +348,63 @@ def test_pods_that_cannot_be_made_are_told() -> None:
     assert why_waiting(spec(), (), [event]) == "its pods cannot be made: exceeded quota"
 
 
+def warning(name: str, reason: str, message: str, kind: str = "Pod") -> dict[str, Any]:
+    about = {"kind": kind, "name": name}
+    return {"type": "Warning", "reason": reason, "message": message, "involvedObject": about, "lastTimestamp": T1}
+
+
+NO_NFS = (
+    'MountVolume.SetUp failed for volume "nfs" : mount failed: exit status 32\nOutput: mount.nfs: Connection refused\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        (
+            [warning("train", "FailedCreatePod", "exceeded quota", "PyTorchJob")],
+            "its pods cannot be made: exceeded quota",
+        ),
+        ([warning("train", "FailedCreateService", "no", "PyTorchJob")], "its services cannot be made: no"),
+        (
+            [warning("train-0-abc", "FailedMount", NO_NFS)],
+            (
+                'rank 0 on gpu1 has not begun: FailedMount: MountVolume.SetUp failed for volume "nfs" : '
+                "mount failed: exit status 32 Output: mount.nfs: Connection refused"
+            ),
+        ),
+        (
+            [warning("train-0-abc", "FailedCreatePodSandBox", "no network")],
+            "rank 0 on gpu1 has not begun: FailedCreatePodSandBox: no network",
+        ),
+        (
+            [warning("train-0-abc", "FailedMount", "old"), warning("train-0-abc", "FailedAttachVolume", "new")],
+            "rank 0 on gpu1 has not begun: FailedAttachVolume: new",
+        ),
+        # One that has begun had its troubles before.
+        ([warning("train-1-abc", "FailedMount", "no")], ""),
+        ([{**warning("train-0-abc", "Pulling", "image"), "type": "Normal"}], ""),
+    ],
+)
+def test_what_events_say_where_nothing_else_does(events: list[dict[str, Any]], said: str) -> None:
+    ranks = ranks_of([pod(0, "Pending", waiting={"reason": "ContainerCreating"}), pod(1)])
+    assert why_waiting(spec(nodes=3), ranks, events) == said
+
+
+def test_pods_that_were_made_in_the_end_are_not_told_as_refused() -> None:
+    ranks = ranks_of([pod(0, "Pending", waiting={"reason": "ContainerCreating"})])
+    events = [warning("train-0-abc", "FailedMount", "no"), warning("train", "FailedCreate", "exceeded quota", "Job")]
+    assert why_waiting(spec(nodes=2), ranks, events) == "its pods cannot be made: exceeded quota"
+    assert why_waiting(spec(nodes=1), ranks, events) == "rank 0 on gpu1 has not begun: FailedMount: no"
+
+
+def test_a_volume_that_cannot_be_mounted_is_told_in_the_end() -> None:
+    cluster = FakeCluster([pod(0, "Pending", waiting={"reason": "ContainerCreating"}), pod(1)])
+    cluster.events = [warning("train-0-abc", "FailedMount", "mount.nfs: Connection refused")]
+    (problem,) = follow(cluster, start_s=0.02)[0].problems
+    assert problem.message.endswith("rank 0 on gpu1 has not begun: FailedMount: mount.nfs: Connection refused")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
