@@ -12,6 +12,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs.check import TAKEN_FIX, pods_of, refusals
 from bootstrap.jobs.objects import folder_of, kubectl_name, path_of
 from bootstrap.jobs.render import render
+from bootstrap.jobs.rights import api_problem, may_not_create, missing_right
 from bootstrap.jobs.spec import JobSpec
 from bootstrap.kube.client import ApiError, Cluster
 
@@ -51,7 +52,7 @@ def submit(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
     try:
         problems = tuple(refusals(cluster, spec, objects))
     except ApiError as error:
-        problems = (Problem("cluster-unreachable", error.message, "look at the control plane"),)
+        problems = (api_problem(error, "list", "pods", spec.namespace),)
     if problems:
         raise GpuctlError(ExitCode.PREFLIGHT, *problems)
     made: list[dict[str, Any]] = []
@@ -79,6 +80,8 @@ def _create(cluster: Cluster, document: dict[str, Any]) -> dict[str, Any]:
 def _refused(document: Mapping[str, Any], error: ApiError, left: Left) -> Problem:
     meta = document["metadata"]
     name = f"{document['kind']} {meta['namespace']}/{meta['name']}"
+    if may_not_create(error):
+        return missing_right(error, "create", kubectl_name(document).partition("/")[0], meta["namespace"])
     more = f"; {left.words}" if left.words else ""
     if error.status == _CONFLICT and not error.message.startswith(_QUOTA_CHANGED):
         return Problem("job-name-taken", f"{name} is there already{more}", TAKEN_FIX)

@@ -14,6 +14,7 @@ from bootstrap.jobs.check import pods_of
 from bootstrap.jobs.logs import PodLog
 from bootstrap.jobs.making import GONE_S, PAUSE_S, Left, submit, withdraw
 from bootstrap.jobs.ranks import Rank, culprit, ranks_of, why_failed
+from bootstrap.jobs.rights import FORBIDDEN, missing_right
 from bootstrap.jobs.spec import JobSpec
 from bootstrap.jobs.waiting import own_events, why_waiting
 from bootstrap.jsonform import plain
@@ -118,12 +119,17 @@ class Watch:
             except ApiError as error:
                 silent_since = silent_since or time.monotonic()
                 if time.monotonic() - silent_since > _SILENCE_S:
-                    fix = f"look at the control plane; the job may go on: kubectl -n {self.spec.namespace} get pods"
-                    return Problem("cluster-unreachable", f"the API went away: {error.message}", fix)
+                    return self._out_of_sight(error)
                 problem, ended = None, False
             if problem or ended:
                 return problem
             time.sleep(PAUSE_S)
+
+    def _out_of_sight(self, error: ApiError) -> Problem:
+        if error.status == FORBIDDEN:
+            return missing_right(error, "list", "pods", self.spec.namespace)
+        fix = f"look at the control plane; the job may go on: kubectl -n {self.spec.namespace} get pods"
+        return Problem("cluster-unreachable", f"the API went away: {error.message}", fix)
 
     def _look(self) -> tuple[Problem | None, bool]:
         seen = {rank.rank: rank for rank in ranks_of(pods_of(self.cluster, self.spec))}

@@ -53,7 +53,7 @@ class FakeCluster(Cluster):
     """`course` are the pods at each look, the last for ever; `logs` by pod; `refuses` maps kinds to the API's error.
 
     `mute` are pods whose kubelet does not give their log; `earlier` those that are there before anything is made;
-    `keeps` says of paths how often their DELETE fails.
+    `keeps` says of paths how often their DELETE fails; what begins with one of `forbidden` this user may not read.
     """
 
     def __init__(self, *course: list[dict[str, Any]], logs: Mapping[str, str] | None = None) -> None:
@@ -70,6 +70,7 @@ class FakeCluster(Cluster):
         self.mute: set[str] = set()
         self.earlier: list[dict[str, Any]] = []
         self.posted: list[str] = []
+        self.forbidden: tuple[str, ...] = ()
         self.keeps: dict[str, int] = {}
         self.deleted: list[str] = []
         self.delete_asked: list[str] = []
@@ -89,6 +90,8 @@ class FakeCluster(Cluster):
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         del query
+        if path.startswith(self.forbidden or "-"):
+            raise ApiError(403, f'forbidden: User "ann" cannot get {path}')
         if path.endswith("/pods"):
             if not self.posted:
                 return {"items": self.earlier}

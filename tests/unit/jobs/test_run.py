@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -453,6 +454,88 @@ def test_a_taken_name_is_told_once() -> None:
     cluster.there["/apis/batch/v1/namespaces/default/jobs/train"] = {}
     cluster.earlier = [pod(0)]
     assert refused(cluster, spec(nodes=2)) == ["job-name-taken: Job default/train is there already"]
+
+
+HERE = "/api/v1/namespaces/default"
+# What a kubeconfig with rights in one namespace may not: all of it only saves a job that cannot run.
+ELSEWHERE = ("/api/v1/nodes", "/apis/node.k8s.io", "/apis/scheduling.volcano.sh/v1beta1/queues")
+NO_RIGHT = 'jobs.batch is forbidden: User "ann" cannot create resource "jobs" in API group "batch" in the namespace'
+
+
+def test_rights_in_one_namespace_suffice() -> None:
+    cluster = FakeCluster(DONE)
+    cluster.forbidden = (*ELSEWHERE, f"{HERE}/events", f"{HERE}/services", "/apis/batch/v1/namespaces/default/jobs")
+    job = without_missing_class(cluster, spec(nodes=2, gpus=8))
+    assert job.runtime_class == "nvidia"
+    assert follow(cluster, job)[0].exit_code is ExitCode.OK
+
+
+def test_a_namespace_and_a_queue_that_may_not_be_read_are_taken_as_there() -> None:
+    cluster = FakeCluster([])
+    cluster.refuses["Job"] = ApiError(422, "no")  # so far it comes
+    reading = cluster.get
+
+    def get(path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        if path in (HERE, "/apis/batch.volcano.sh/v1alpha1", "/apis/scheduling.volcano.sh/v1beta1/queues/mine"):
+            raise ApiError(403, "forbidden")
+        return reading(path, query)
+
+    cluster.get = get  # type: ignore[method-assign]
+    (said,) = refused(cluster, spec(Launcher.VOLCANO, queue="mine"))
+    assert said.startswith("job-refused: ")
+
+
+def test_a_right_to_read_pods_that_is_missing_is_named() -> None:
+    cluster = FakeCluster([pod(0)])
+    cluster.forbidden = (f"{HERE}/pods",)
+    assert refused(cluster, spec()) == ["job-forbidden: this kubeconfig may not list pods in namespace default"]
+    assert cluster.posted == []
+
+
+def test_a_right_to_make_objects_that_is_missing_is_named() -> None:
+    cluster = FakeCluster([])
+    cluster.refuses["Job"] = ApiError(403, f'{NO_RIGHT} "default"')
+    with pytest.raises(GpuctlError) as caught:
+        run_job(cluster, spec(), Following(), Silent())
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.message) == (
+        "job-forbidden",
+        "this kubeconfig may not create jobs.batch in namespace default",
+    )
+    assert "kubectl -n default auth can-i create jobs.batch" in problem.fix
+    assert problem.details.startswith("jobs.batch is forbidden")
+
+
+def test_a_quota_is_no_missing_right() -> None:
+    cluster = FakeCluster([])
+    cluster.refuses["Job"] = ApiError(403, 'jobs.batch "train" is forbidden: exceeded quota: q')
+    (said,) = refused(cluster, spec())
+    assert said.startswith("job-refused: Job default/train was refused: jobs.batch")
+
+
+def test_a_right_that_is_taken_away_in_the_middle_is_named() -> None:
+    cluster = FakeCluster([pod(0), pod(1)])
+
+    def forbid() -> None:
+        if not cluster.deleted:
+            raise ApiError(403, "pods is forbidden")
+
+    cluster.looked = forbid
+    (problem,) = follow(cluster)[0].problems
+    assert (problem.code, problem.message) == (
+        "job-forbidden",
+        "this kubeconfig may not list pods in namespace default",
+    )
+
+
+def test_an_api_that_does_not_answer_is_told_as_such() -> None:
+    cluster = FakeCluster([])
+
+    def get(_path: str, _query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        raise ApiError(500, "etcd")
+
+    cluster.get = get  # type: ignore[method-assign]
+    assert refused(cluster, spec()) == ["cluster-unreachable: etcd"]
 
 
 def test_a_namespace_that_is_not_there() -> None:
