@@ -16,7 +16,7 @@ from bootstrap.kube.client import ApiError
 
 TAKEN_FIX = "choose another --name, or delete it"
 _MOST_NAMED = 4
-_QUEUES = "/apis/scheduling.volcano.sh/v1beta1/queues"
+_QUEUES = "/apis/scheduling.volcano.sh/v1beta1"
 
 
 def refusals(api: Api, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
@@ -34,7 +34,7 @@ def refusals(api: Api, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> I
     if spec.gpus and spec.runtime_class and absent(api, _class_path(spec)):
         what, fix = f"the cluster has no runtime class {spec.runtime_class}", 'choose another, or --runtime-class ""'
         yield Problem("job-runtime-class-unknown", what, fix)
-    if spec.launcher is Launcher.VOLCANO and absent(api, f"{_QUEUES}/{spec.queue}"):
+    if _has_queues(api, spec) and absent(api, f"{_QUEUES}/queues/{spec.queue}"):
         what = f"Volcano has no queue {spec.queue}"
         yield Problem("job-queue-unknown", what, "choose another --queue: `kubectl get queues.scheduling.volcano.sh`")
     if spec.gpus and (nodes := read(api, "/api/v1/nodes", None)) is not None:
@@ -68,6 +68,12 @@ def _class_path(spec: JobSpec) -> str:
 def _served(api: Api, path: str, plural: str) -> bool:
     found = (read(api, path, {"resources": [{"name": plural}]}) or {}).get("resources") or []
     return any(item.get("name") == plural for item in found)
+
+
+def _has_queues(api: Api, spec: JobSpec) -> bool:
+    """Whether the job waits in a queue of Volcano's: the training operator leaves its pods to Volcano where that is."""
+    operators = spec.launcher is Launcher.PYTORCHJOB
+    return spec.launcher is Launcher.VOLCANO or (operators and _served(api, _QUEUES, "queues"))
 
 
 def _taken(api: Api, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs import making
 from bootstrap.jobs import run as running
-from bootstrap.jobs.check import without_missing_class
+from bootstrap.jobs.check import refusals, without_missing_class
 from bootstrap.jobs.objects import kubectl_name
 from bootstrap.jobs.ranks import Rank, culprit, first_failed, rank_of, ranks_of, why_failed
 from bootstrap.jobs.render import render
@@ -560,6 +560,25 @@ def test_a_queue_that_volcano_does_not_know() -> None:
     cluster = FakeCluster()
     cluster.there["/apis/batch.volcano.sh/v1alpha1"] = {"resources": [{"name": "jobs"}]}
     assert refused(cluster, spec(Launcher.VOLCANO, queue="mine")) == ["job-queue-unknown: Volcano has no queue mine"]
+
+
+@pytest.mark.parametrize(
+    ("volcano", "queue", "said"),
+    [
+        (True, "nowhere", ["job-queue-unknown: Volcano has no queue nowhere"]),
+        (True, "mine", []),
+        (False, "nowhere", []),
+    ],
+)
+def test_a_queue_of_a_pytorchjob_that_volcano_does_not_know(volcano: bool, queue: str, said: list[str]) -> None:
+    """Its pods would wait for ever, where Volcano begins them; elsewhere nobody minds the queue."""
+    cluster = FakeCluster()
+    cluster.there["/apis/kubeflow.org/v1"] = {"resources": [{"name": "pytorchjobs"}]}
+    if volcano:
+        cluster.there["/apis/scheduling.volcano.sh/v1beta1"] = {"resources": [{"name": "queues"}]}
+        cluster.there["/apis/scheduling.volcano.sh/v1beta1/queues/mine"] = {}
+    job = spec(Launcher.PYTORCHJOB, queue=queue)
+    assert [f"{problem.code}: {problem.message}" for problem in refusals(cluster, job, render(job))] == said
 
 
 def test_what_the_api_refuses_leaves_nothing() -> None:
