@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
@@ -80,9 +80,10 @@ def _create(cluster: Cluster, document: dict[str, Any]) -> dict[str, Any]:
 def _refused(document: Mapping[str, Any], error: ApiError, left: Left) -> Problem:
     meta = document["metadata"]
     name = f"{document['kind']} {meta['namespace']}/{meta['name']}"
-    if may_not_create(error):
-        return missing_right(error, "create", kubectl_name(document).partition("/")[0], meta["namespace"])
     more = f"; {left.words}" if left.words else ""
+    if may_not_create(error):
+        problem = missing_right(error, "create", kubectl_name(document).partition("/")[0], meta["namespace"])
+        return replace(problem, message=problem.message + more)
     if error.status == _CONFLICT and not error.message.startswith(_QUOTA_CHANGED):
         return Problem("job-name-taken", f"{name} is there already{more}", TAKEN_FIX)
     return Problem("job-refused", f"{name} was refused: {error.message}{more}", "correct what it says")

@@ -506,6 +506,15 @@ def test_a_right_to_make_objects_that_is_missing_is_named() -> None:
     assert problem.details.startswith("jobs.batch is forbidden")
 
 
+def test_what_a_missing_right_leaves_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "GONE_S", 0.02)
+    cluster = FakeCluster([])
+    cluster.refuses["Job"] = ApiError(403, NO_RIGHT)
+    cluster.keeps[SERVICE] = EVER
+    (said,) = refused(cluster, spec())
+    assert said.endswith("; it could not be deleted: kubectl -n default delete services/train")
+
+
 def test_a_quota_is_no_missing_right() -> None:
     cluster = FakeCluster([])
     cluster.refuses["Job"] = ApiError(403, 'jobs.batch "train" is forbidden: exceeded quota: q')
