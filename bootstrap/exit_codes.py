@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
     DISRUPTION_NEEDED = 8
     CHANGES = 20  # only `plan --detailed-exitcode`
     INTERRUPTED = 130
-    TERMINATED = 143
+    TERMINATED = 143  # SIGTERM, also SIGHUP: a terminal that is closed
 
 
 PRECEDENCE: tuple[ExitCode, ...] = (

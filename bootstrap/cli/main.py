@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     session = Session()
     logging.raiseExceptions = False  # a log line that a full disk does not take is lost, without a traceback
-    _end_on_sigterm(session)
+    _end_on_signals(session)
     try:
         try:
             return _call(session, words)
@@ -56,14 +56,18 @@ def _last_resort(session: Session, error: Exception) -> int:
         return int(ExitCode.BUG)
 
 
-def _end_on_sigterm(session: Session) -> None:
-    """SIGTERM stops a command as Ctrl-C does: what is under way is ended in order."""
+def _end_on_signals(session: Session) -> None:
+    """SIGTERM and SIGHUP stop a command as Ctrl-C does: what is under way is ended in order."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and session.terminated:
+            return  # both the kernel and the shell say that a terminal was closed
         session.terminated = True
         raise Terminated
 
     signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, stop)
 
 
 def _usage(session: Session, words: list[str], error: TyperException) -> int:

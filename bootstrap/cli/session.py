@@ -35,7 +35,7 @@ class Output(StrEnum):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which stops a command exactly as Ctrl-C does, but for the exit code."""
+    """SIGTERM or SIGHUP, which stop a command exactly as Ctrl-C does, but for the exit code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Session:
 
 
 def interrupted(what: str = _UNDER_WAY) -> Answer:
-    """The answer to Ctrl-C and SIGTERM."""
+    """The answer to Ctrl-C, SIGTERM and SIGHUP."""
     return Answer(ExitCode.INTERRUPTED, problems=(Problem("interrupted", what),))
 
 

@@ -35,3 +35,10 @@ def folder_of(document: Mapping[str, Any]) -> str:
 def path_of(document: Mapping[str, Any]) -> str:
     """The path of an object."""
     return f"{folder_of(document)}/{document['metadata']['name']}"
+
+
+def kubectl_name(document: Mapping[str, Any]) -> str:
+    """What kubectl calls an object, also where another group has a kind of that name."""
+    group = document["apiVersion"].rpartition("/")[0]
+    kind = f"{document['kind'].lower()}s"
+    return f"{kind}.{group}/{document['metadata']['name']}" if group else f"{kind}/{document['metadata']['name']}"

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bootstrap.errors import GpuctlError, Problem
+from bootstrap.errors import Problem
 from bootstrap.exit_codes import ExitCode
-from bootstrap.jobs.check import refusals
+from bootstrap.jobs.check import pods_of
 from bootstrap.jobs.logs import PodLog
-from bootstrap.jobs.objects import folder_of, path_of
-from bootstrap.jobs.pods import NAME_LABEL
+from bootstrap.jobs.making import GONE_S, PAUSE_S, Left, submit, withdraw
 from bootstrap.jobs.ranks import Rank, culprit, ranks_of, why_failed
-from bootstrap.jobs.render import render
+from bootstrap.jobs.rights import FORBIDDEN, missing_right
 from bootstrap.jobs.spec import JobSpec
 from bootstrap.jobs.waiting import own_events, why_waiting
 from bootstrap.jsonform import plain
 from bootstrap.kube.client import ApiError, Cluster
 from bootstrap.progress import Progress
 
-_PAUSE_S = 0.5
 _SILENCE_S = 60.0  # an API that does not answer for so long is not waited for any more
-_GONE_S = 45.0  # a pod has 30 s to end: a program that minds SIGTERM may write a checkpoint
-_STEP = "job"
+_WORDS_S = 10.0  # a log that was read a moment ago is waited for at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class Following:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What a job came to."""
+    """What a job came to. `left` are the objects of it that could not be deleted, as kubectl calls them."""
 
     exit_code: ExitCode
     name: str
@@ -52,6 +49,8 @@ class JobResult:
     ranks: tuple[Rank, ...]
     elapsed_s: float
     kept: bool = False
+    deleted: bool = False
+    left: tuple[str, ...] = ()
     tails: Mapping[int, tuple[str, ...]] | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -60,48 +59,6 @@ class JobResult:
         data: dict[str, Any] = plain(self)
         del data["exit_code"], data["problems"]
         return data
-
-
-def submit(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
-    """Make the objects of a job, all or none; they are returned, with the metadata that the API gave them.
-
-    Raises:
-        GpuctlError: the cluster cannot ever run it, or refuses it (exit 4).
-    """
-    objects = render(spec)
-    try:
-        problems = tuple(refusals(cluster, spec, objects))
-    except ApiError as error:
-        problems = (Problem("cluster-unreachable", error.message, "look at the control plane"),)
-    if problems:
-        raise GpuctlError(ExitCode.PREFLIGHT, *problems)
-    made: list[dict[str, Any]] = []
-    try:
-        for document in objects:
-            made.append(document)
-            answer = cluster.call("POST", folder_of(document), body=document) or {}
-            made[-1] = {**document, "metadata": {**document["metadata"], **answer.get("metadata", {})}}
-    except BaseException as error:
-        withdraw(cluster, spec, made)
-        if not isinstance(error, ApiError):
-            raise
-        words = f"{document['kind']} {spec.namespace}/{document['metadata']['name']} was refused: {error.message}"
-        raise GpuctlError(ExitCode.PREFLIGHT, Problem("job-refused", words, "correct what it says")) from error
-    return made
-
-
-def withdraw(cluster: Cluster, spec: JobSpec, objects: Sequence[Mapping[str, Any]]) -> bool:
-    """Delete the objects of a job and wait for its pods to be gone; whether they are."""
-    for document in reversed(objects):
-        with suppress(ApiError):
-            cluster.delete(path_of(document))
-    end = time.monotonic() + _GONE_S
-    while time.monotonic() < end:
-        with suppress(ApiError):
-            if not _pods(cluster, spec):
-                return True
-        time.sleep(_PAUSE_S)
-    return False
 
 
 def run_job(cluster: Cluster, spec: JobSpec, how: Following, progress: Progress) -> JobResult:
@@ -114,15 +71,15 @@ def run_job(cluster: Cluster, spec: JobSpec, how: Following, progress: Progress)
     objects = submit(cluster, spec)
     progress.note(f"{spec.launcher} {spec.namespace}/{spec.name}: {spec.nodes} x {spec.gpus} GPUs, submitted")
     watch = Watch(cluster, spec, how, progress, objects[-1]["metadata"])
-    gone = False
+    left = Left()
     try:
         problem = watch.to_the_end()
     finally:
         if not how.keep:
             progress.note(f"deleting {spec.namespace}/{spec.name}; pods that still run get 30 s to end")
-            gone = withdraw(cluster, spec, objects)
-    if not (gone or how.keep):
-        progress.note(f"pods of {spec.namespace}/{spec.name} are still ending")
+            left = withdraw(cluster, spec, objects)
+            if left.words or left.pods:
+                progress.note(left.words or f"pods of {spec.namespace}/{spec.name} are still ending")
     return JobResult(
         exit_code=ExitCode.NOT_READY if problem else ExitCode.OK,
         name=spec.name,
@@ -131,6 +88,8 @@ def run_job(cluster: Cluster, spec: JobSpec, how: Following, progress: Progress)
         ranks=tuple(watch.ranks[number] for number in sorted(watch.ranks)),
         elapsed_s=time.monotonic() - begun,
         kept=how.keep,
+        deleted=not (how.keep or left.objects),
+        left=left.objects,
         tails={number: tuple(watch.logs[number].tail) for number in sorted(watch.logs)},
         problems=(problem,) if problem else (),
     )
@@ -160,15 +119,20 @@ class Watch:
             except ApiError as error:
                 silent_since = silent_since or time.monotonic()
                 if time.monotonic() - silent_since > _SILENCE_S:
-                    fix = f"look at the control plane; the job may go on: kubectl -n {self.spec.namespace} get pods"
-                    return Problem("cluster-unreachable", f"the API went away: {error.message}", fix)
+                    return self._out_of_sight(error)
                 problem, ended = None, False
             if problem or ended:
                 return problem
-            time.sleep(_PAUSE_S)
+            time.sleep(PAUSE_S)
+
+    def _out_of_sight(self, error: ApiError) -> Problem:
+        if error.status == FORBIDDEN:
+            return missing_right(error, "list", "pods", self.spec.namespace)
+        fix = f"look at the control plane; the job may go on: kubectl -n {self.spec.namespace} get pods"
+        return Problem("cluster-unreachable", f"the API went away: {error.message}", fix)
 
     def _look(self) -> tuple[Problem | None, bool]:
-        seen = {rank.rank: rank for rank in ranks_of(_pods(self.cluster, self.spec))}
+        seen = {rank.rank: rank for rank in ranks_of(pods_of(self.cluster, self.spec))}
         lost = [rank for number, rank in self.ranks.items() if number not in seen and rank.exit_code is None]
         self.ranks |= seen
         for rank in seen.values():
@@ -178,12 +142,13 @@ class Watch:
             what = f"{first.place} was taken away in the middle: its pod {first.pod} is gone"
             return Problem("job-failed", what, "look at who deleted it, or drained its node; then run again"), True
         if first:
-            self._read(first)
+            self._last_words([first])
             log = self.logs.get(first.rank)
             what, fix = why_failed(first, log.tail if log else ())
             details = "\n".join(log.tail) if log else ""
             return Problem("job-failed", what, fix, details=details), True
         if len(self.ranks) == self.spec.nodes and all(rank.exit_code == 0 for rank in self.ranks.values()):
+            self._last_words([rank for rank in self.ranks.values() if self._silent_s(rank)])
             return None, True
         return self._still_waiting() or self._too_long(), False
 
@@ -200,14 +165,30 @@ class Watch:
         """One that is taken away and does not go: no kubelet says so of a node that is dead."""
         taken = next((rank for rank in seen if rank.taken and rank.exit_code is None), None)
         self._taken_since = (self._taken_since or time.monotonic()) if taken else None
-        return taken if self._taken_since and time.monotonic() - self._taken_since > _GONE_S else None
+        return taken if self._taken_since and time.monotonic() - self._taken_since > GONE_S else None
 
-    def _read(self, rank: Rank) -> None:
+    def _read(self, rank: Rank, *, at_once: bool = False) -> None:
+        """A log that cannot be read is its rank's trouble: the job goes on. Told once, until it can be read again."""
         if not rank.started:
             return
         log = self.logs.setdefault(rank.rank, PodLog(self.cluster, self.spec.namespace, rank.pod))
-        for line in log.new_lines():
-            self.how.said(rank, line)
+        before = log.trouble
+        log.read(lambda line: self.how.said(rank, line), at_once=at_once)
+        if log.trouble and not before:
+            self.progress.note(f"the log of {rank.place} cannot be read: {log.trouble}")
+
+    def _last_words(self, ranks: Collection[Rank]) -> None:
+        """Read their logs, some more times where that worked a moment ago: nobody asks for them later."""
+        left = ranks
+        while left:
+            for rank in left:
+                self._read(rank, at_once=True)
+            left = [rank for rank in left if 0 < self._silent_s(rank) < _WORDS_S]
+            time.sleep(PAUSE_S if left else 0)
+
+    def _silent_s(self, rank: Rank) -> float:
+        log = self.logs.get(rank.rank)
+        return log.silent_s if log else 0.0
 
     def _still_waiting(self) -> Problem | None:
         """Tell why it does not begin, when that changes; a problem when it has not in time."""
@@ -226,10 +207,8 @@ class Watch:
         return Problem("job-pending", what, "give it what it waits for, or ask for less")
 
 
-def _pods(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
-    query = {"labelSelector": f"{NAME_LABEL}={spec.name}"}
-    return list((cluster.get(f"/api/v1/namespaces/{spec.namespace}/pods", query) or {}).get("items") or [])
-
-
 def _events(cluster: Cluster, spec: JobSpec) -> list[dict[str, Any]]:
-    return list((cluster.get(f"/api/v1/namespaces/{spec.namespace}/events") or {}).get("items") or [])
+    """What there is to read of them: they tell the reason of a wait, and decide nothing."""
+    with suppress(ApiError):
+        return list((cluster.get(f"/api/v1/namespaces/{spec.namespace}/events") or {}).get("items") or [])
+    return []

@@ -16,6 +16,9 @@ MOST_GPUS = 64
 # A Service's name is a label (63); the training operator makes one per pod, NAME-worker-999.
 NAME_LENGTH = 63 - len("-worker-999")
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")  # RFC 1123
+_SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_LABEL_LENGTH, _SUBDOMAIN_LENGTH = 63, 253
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -71,12 +74,8 @@ class JobSpec:
 
 def _problems(spec: JobSpec) -> Iterator[Problem]:
     """What of it no cluster could run; code job-invalid."""
-    names = (("name", spec.name, NAME_LENGTH), ("namespace", spec.namespace, 63))
     checks: list[tuple[bool, str, str]] = [
-        *(
-            (bool(_NAME.fullmatch(name)) and len(name) <= longest, f"{what} {name!r}", _name_rule(longest))
-            for what, name, longest in names
-        ),
+        *_names(spec),
         (1 <= spec.nodes <= MOST_NODES, f"{spec.nodes} nodes", f"a job has 1 to {MOST_NODES}"),
         (0 <= spec.gpus <= MOST_GPUS, f"{spec.gpus} GPUs per node", f"give 0 to {MOST_GPUS}; --nodes says how often"),
         (
@@ -96,5 +95,16 @@ def _problems(spec: JobSpec) -> Iterator[Problem]:
     yield from (Problem("job-invalid", f"{what}: this cannot be run", fix) for holds, what, fix in checks if not holds)
 
 
-def _name_rule(longest: int) -> str:
-    return f"use at most {longest} of a-z, 0-9 and -, beginning with a letter"
+def _names(spec: JobSpec) -> Iterator[tuple[bool, str, str]]:
+    """Whether each name is one, what it is, and how it is written: some become part of a path of the API."""
+    letter, dots = "a-z, 0-9 and -, beginning with a letter", "a-z, 0-9, - and ., beginning with a letter or digit"
+    rules = (
+        ("name", spec.name, _NAME, NAME_LENGTH, letter),
+        ("namespace", spec.namespace, _LABEL, _LABEL_LENGTH, "a-z, 0-9 and -, beginning with a letter or digit"),
+        ("queue", spec.queue, _SUBDOMAIN, _SUBDOMAIN_LENGTH, dots),
+        *(("claim", name, _SUBDOMAIN, _SUBDOMAIN_LENGTH, dots) for name in [spec.claim] if name),
+        *(("runtime class", name, _SUBDOMAIN, _SUBDOMAIN_LENGTH, dots) for name in [spec.runtime_class] if name),
+    )
+    for what, name, rule, longest, signs in rules:
+        holds = bool(rule.fullmatch(name)) and len(name) <= longest
+        yield holds, f"{what} {name!r}", f"use at most {longest} of {signs}"

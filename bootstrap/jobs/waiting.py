@@ -31,8 +31,29 @@ def why_waiting(spec: JobSpec, ranks: Sequence[Rank], events: Sequence[Mapping[s
     unplaced = [r for r in ranks if not r.node and r.waiting]
     if unplaced:
         return _unplaced(spec, unplaced, len(ranks) - len(unplaced))
-    refused = next((e for e in reversed(events) if e.get("reason") == "FailedCreate"), None)
-    return f"its pods cannot be made: {refused.get('message')}" if refused else ""
+    unmade = _unmade(events)
+    return (unmade if len(ranks) < spec.nodes else "") or _not_begun(ranks, events) or unmade
+
+
+def _unmade(events: Sequence[Mapping[str, Any]]) -> str:
+    """FailedCreate of Kubernetes' own controllers, FailedCreatePod and FailedCreateService of the training operator."""
+    for event in reversed(events):
+        reason = str(event.get("reason") or "")
+        if reason.startswith("FailedCreate") and (event.get("involvedObject") or {}).get("kind") != "Pod":
+            what = "services" if "Service" in reason else "pods"
+            return f"its {what} cannot be made: {event.get('message')}"
+    return ""
+
+
+def _not_begun(ranks: Sequence[Rank], events: Sequence[Mapping[str, Any]]) -> str:
+    """The newest warning of a pod that has a node and nothing else to say: a volume, or its network."""
+    left = {rank.pod: rank for rank in ranks if not rank.started}
+    for event in reversed(events):
+        rank = left.get(str((event.get("involvedObject") or {}).get("name") or ""))
+        if rank and event.get("type") == "Warning":
+            message = " ".join(str(event.get("message") or "").split())
+            return f"{rank.place} has not begun: {event.get('reason')}: {message}"
+    return ""
 
 
 def own_events(

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from bootstrap.exit_codes import ExitCode
+from bootstrap.jobs.making import not_deleted
 from bootstrap.jobs.ranks import Rank
 from bootstrap.jobs.run import JobResult
 from bootstrap.ui.layout import brief, columns
@@ -43,8 +44,13 @@ def run_screen(result: JobResult) -> list[str]:
     rows = [(f"rank {rank.rank}", rank.node or "-", _state(rank)) for rank in result.ranks]
     how = "finished" if result.exit_code is ExitCode.OK else "failed"
     place = f"{result.launcher} {result.namespace}/{result.name}"
-    kept = "; it is kept" if result.kept else "; it is deleted"
-    return [*columns(rows), f"{place} {how} after {brief(result.elapsed_s)}{kept}"]
+    return [*columns(rows), f"{place} {how} after {brief(result.elapsed_s)}; {_whereabouts(result)}"]
+
+
+def _whereabouts(result: JobResult) -> str:
+    if result.left:
+        return not_deleted(result.namespace, result.left)
+    return "it is kept" if result.kept else "it is deleted"
 
 
 def _state(rank: Rank) -> str:

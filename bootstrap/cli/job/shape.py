@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +57,12 @@ Memory = Annotated[
 ]
 Variables = Annotated[
     list[str] | None,
-    typer.Option("--env", envvar="GPUCTL_JOB_ENV", help="Variable for the command; may be given again.", metavar="K=V"),
+    typer.Option(
+        "--env",
+        envvar="GPUCTL_JOB_ENV",
+        help="Variable for the command, without =V with gpuctl's own value of it; may be given again.",
+        metavar="K[=V]",
+    ),
 ]
 Files = Annotated[
     list[Path] | None,
@@ -81,17 +87,19 @@ MOST_FILE_BYTES = 900_000  # all objects of etcd's are below 1.5 MiB, and a Conf
 
 
 def variables_of(given: Sequence[str] | None) -> dict[str, str]:
-    """`K=V` as a mapping.
+    """`K=V` as a mapping, `K` with the value that gpuctl itself has: a token need not stand in the command line.
 
     Raises:
-        GpuctlError: one has no name, or no = (exit 2).
+        GpuctlError: one has no name, or no value (exit 2).
     """
     found = {}
     for text in given or ():
         name, equals, value = text.partition("=")
-        if not name or not equals:
-            raise usage_error(f"--env {text}: no variable", "write it as NAME=VALUE")
-        found[name] = value
+        if not name:
+            raise usage_error(f"--env {text}: no variable", "write it as NAME=VALUE, or NAME")
+        if not equals and name not in os.environ:
+            raise usage_error(f"--env {name}: gpuctl itself has no such variable", f"export it, or write {name}=VALUE")
+        found[name] = value if equals else os.environ[name]
     return found
 
 
@@ -117,8 +125,14 @@ def files_of(given: Sequence[Path] | None) -> dict[str, str]:
 
 
 def claim_of(text: str) -> tuple[str, str]:
-    """`NAME` or `NAME:PATH` as claim and mount path."""
-    name, _, path = text.partition(":")
+    """`NAME` or `NAME:PATH` as claim and mount path; empty for none.
+
+    Raises:
+        GpuctlError: it has a colon, and not both (exit 2).
+    """
+    name, colon, path = text.partition(":")
+    if colon and not (name and path):
+        raise usage_error(f"--claim {text}: not NAME or NAME:PATH", "write it as nfs-kubedata:/data")
     return name, path or "/data"
 
 

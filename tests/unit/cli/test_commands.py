@@ -198,7 +198,8 @@ def test_components_build(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 SLEEPS = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs this may have it ignored
 import bootstrap.testvm.lab as lab
 from bootstrap.cli.main import main
 def wait():
@@ -209,7 +210,7 @@ sys.exit(main(["testvm", "list", "--output", "json"]))
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_signals_end_a_command_with_its_document(number: signal.Signals, code: int, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SLEEPS],
@@ -224,3 +225,47 @@ def test_signals_end_a_command_with_its_document(number: signal.Signals, code: i
     assert process.returncode == code
     assert json.loads(out)["exit_code"] == code
     assert err == b""
+
+
+CLEARS_UP = """
+import signal, sys, time
+signal.signal(signal.SIGHUP, signal.{})
+import bootstrap.testvm.lab as lab
+from bootstrap.cli.main import main
+def wait():
+    try:
+        print("ready", file=sys.stderr, flush=True)
+        sys.stdin.readline()
+    finally:
+        print("ending", file=sys.stderr, flush=True)
+        sys.stdin.readline()
+        print("ended", file=sys.stderr, flush=True)
+    return []
+lab.list_labs = wait
+sys.exit(main(["testvm", "list"]))
+"""
+
+
+@pytest.mark.parametrize(("before", "code"), [("SIG_DFL", 143), ("SIG_IGN", 0)])
+def test_a_closed_terminal_is_told_more_than_once_and_nohup_hears_nothing(
+    before: str, code: int, tmp_path: Path
+) -> None:
+    """The kernel and the shell both say it: what is under way is ended in order all the same."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLEARS_UP.format(before)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+    )
+    assert process.stdin
+    assert process.stderr
+    for said in (b"ready\n", b"ending\n"):
+        assert process.stderr.readline() == said
+        process.send_signal(signal.SIGHUP)
+        if before == "SIG_IGN":
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+    _, err = process.communicate(b"\n", timeout=30)
+    assert err.startswith(b"ended\n")
+    assert process.returncode == code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
@@ -17,6 +18,7 @@ from bootstrap.cli import session
 from bootstrap.cli.main import main
 from bootstrap.errors import GpuctlError, Problem, settings_error
 from bootstrap.exit_codes import ExitCode
+from bootstrap.jobs.run import JobResult
 from bootstrap.plan.model import Plan
 from bootstrap.ui.console import Console
 from bootstrap.ui.document import as_text, envelope
@@ -45,6 +47,9 @@ RESULT_KEYS = {
         "cluster_name", "hosts", "preflight", "plan", "elapsed_s", "readiness", "components", "last_applied_s",
     },
     "verify-gpus": {"cluster_name", "nodes", "elapsed_s", "gpus_total", "gpus_passed", "collective"},
+    "job run": {
+        "name", "namespace", "launcher", "ranks", "elapsed_s", "kept", "deleted", "left", "tails",
+    },
 }  # fmt: skip
 
 Give = Callable[..., None]
@@ -130,6 +135,14 @@ def test_keys_of_the_data(
     give(module, name, result)
     said, _ = document(capsys, command, "--inventory", "lab.ini", "--output", "json")
     assert set(said["data"]) == RESULT_KEYS[command]
+
+
+def test_keys_of_a_jobs_data(give: Give, capsys: pytest.CaptureFixture[str]) -> None:
+    give("bootstrap.kube.reach", "answering_api", contextlib.nullcontext())
+    give("bootstrap.jobs.run", "run_job", JobResult(ExitCode.OK, "train", "default", "job", (), 1.0, deleted=True))
+    words = ("job", "run", "--image", "python", "--runtime-class", "", "--output", "json", "--", "true")
+    said, _ = document(capsys, *words)
+    assert set(said["data"]) == RESULT_KEYS["job run"]
 
 
 def test_simulated_gpus_are_marked_in_the_document(give: Give, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,13 @@ def test_one_node_has_no_workers(launcher: Launcher) -> None:
         ({"command": ()}, "without a command"),
         ({"memory": "64 GB"}, "memory '64 GB'"),
         ({"claim": "data", "mount_path": "cache"}, "mount path 'cache'"),
+        ({"claim": "Bad_Name!"}, "claim 'Bad_Name!'"),
+        ({"queue": "A b/../c"}, "queue 'A b/../c'"),
+        ({"queue": ""}, "queue ''"),
+        ({"queue": "q" * 254}, "queue 'q"),
+        ({"runtime_class": "../nodes"}, "runtime class '../nodes'"),
+        ({"namespace": "-team"}, "namespace '-team'"),
+        ({"namespace": "team.a"}, "namespace 'team.a'"),
         ({"environment": {"A-B": "1"}}, "variable 'A-B'"),
         ({"files": {"../x": ""}}, "file '../x'"),
     ],
@@ -69,6 +76,21 @@ def test_what_nobody_could_run_is_refused(changes: dict[str, Any], words: str) -
     assert problem.code == "job-invalid"
     assert words in problem.message
     assert problem.fix
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"namespace": "1team"},
+        {"namespace": "9"},
+        {"claim": "nfs.data-1"},
+        {"queue": "team.a-1"},
+        {"runtime_class": ""},
+        {"runtime_class": "nvidia-cdi"},
+    ],
+)
+def test_names_that_kubernetes_takes_are_taken(changes: dict[str, Any]) -> None:
+    assert render(spec(**changes))
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
@@ -102,7 +124,11 @@ def test_pods_are_as_many_as_nodes(launcher: Launcher, name: str, nodes: int, gp
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--env", "NAME"), "--env NAME: no variable"),
+        (("--env", "=1"), "--env =1: no variable"),
+        (("--env", "NOT_SET_HERE"), "--env NOT_SET_HERE: gpuctl itself has no such variable"),
+        (("--claim", ":/data"), "--claim :/data: not NAME or NAME:PATH"),
+        (("--claim", "data:"), "--claim data:: not NAME or NAME:PATH"),
+        (("--claim", "Bad_Name!"), "claim 'Bad_Name!': this cannot be run"),
         (("--file", "/nowhere.py"), "--file /nowhere.py: No such file"),
         (("--nodes", "0"), "invalid value for '--nodes'"),
         (("--name", "T"), "name 'T': this cannot be run"),
@@ -111,6 +137,19 @@ def test_pods_are_as_many_as_nodes(launcher: Launcher, name: str, nodes: int, gp
 def test_bad_options_are_told(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:
     assert main(["job", "render", "--image", IMAGE, *words, "--", "true"]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_variable_without_a_value_has_gpuctls_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "a=b")
+    monkeypatch.setenv("EMPTY", "")
+    words = ("--env", "HF_TOKEN", "--env", "EMPTY", "--env", "A=1")
+    assert main(["job", "render", "--image", IMAGE, *words, "--", "true"]) == 0
+    job = [*yaml.safe_load_all(capsys.readouterr().out)][-1]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    found = {each["name"]: each.get("value") for each in container["env"]}
+    assert (found["HF_TOKEN"], found["EMPTY"], found["A"]) == ("a=b", "", "1")
 
 
 def test_files_that_cannot_be_sent_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

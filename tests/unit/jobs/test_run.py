@@ -2,56 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
-from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs import run as running
-from bootstrap.jobs.check import without_missing_class
 from bootstrap.jobs.ranks import culprit, first_failed, rank_of, ranks_of, why_failed
-from bootstrap.jobs.run import Following, JobResult, run_job
-from bootstrap.jobs.spec import JobSpec, Launcher
-from bootstrap.jobs.waiting import own_events, why_waiting
 from bootstrap.kube.client import ApiError
-from bootstrap.progress import Silent
-from tests.unit.jobs.cluster import FakeCluster, ended, node, pod, taken, unplaced
-from tests.unit.jobs.test_render import spec
-
-T1, T2 = "2026-11-23T10:00:01Z", "2026-11-23T10:00:02Z"
-NO_GPUS = "0/3 nodes are available: 1 node(s) had untolerated taint {dedicated: x}, 2 Insufficient nvidia.com/gpu."
-DONE = [ended(0, 0, T1), ended(1, 0, T2)]
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.said.append(message)
-
-
-@pytest.fixture(autouse=True)
-def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_PAUSE_S", 0.001)
-    monkeypatch.setattr(running, "_SILENCE_S", 0.05)
-
-
-def follow(cluster: FakeCluster, job: JobSpec | None = None, **how: Any) -> tuple[JobResult, list[str], list[str]]:
-    lines: list[str] = []
-    notes = Notes()
-    following = Following(said=lambda rank, line: lines.append(f"{rank.rank} {line}"), **how)
-    result = run_job(cluster, job or spec(nodes=2, gpus=8), following, notes)
-    return result, lines, notes.said
-
-
-def refused(cluster: FakeCluster, job: JobSpec) -> list[str]:
-    with pytest.raises(GpuctlError) as caught:
-        run_job(cluster, job, Following(), Silent())
-    assert caught.value.exit_code is ExitCode.PREFLIGHT
-    assert all(problem.fix for problem in caught.value.problems)
-    return [f"{problem.code}: {problem.message}" for problem in caught.value.problems]
+from tests.unit.jobs.cluster import FakeCluster, ended, pod, taken, unplaced
+from tests.unit.jobs.following import DONE, NO_GPUS, T1, T2, follow
 
 
 def test_all_ranks_are_followed_to_their_end() -> None:
@@ -73,7 +34,8 @@ def test_all_ranks_are_followed_to_their_end() -> None:
 
 def test_a_job_is_kept_when_that_is_asked_for() -> None:
     cluster = FakeCluster([pod(0), pod(1)], DONE)
-    assert follow(cluster, keep=True)[0].kept
+    result = follow(cluster, keep=True)[0]
+    assert (result.kept, result.deleted) == (True, False)
     assert cluster.deleted == []
 
 
@@ -161,9 +123,63 @@ def test_a_rank_on_a_dead_node_is_the_cause_though_the_others_are_deleted() -> N
 
 
 def test_a_rank_that_is_taken_and_never_goes_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_GONE_S", 0.02)
+    monkeypatch.setattr(running, "GONE_S", 0.02)
     (problem,) = follow(FakeCluster([pod(0), taken(1, "DeletionByTaintManager")]))[0].problems
     assert problem.message.startswith("rank 1 on gpu2 was taken away")
+
+
+def test_a_log_that_cannot_be_read_is_the_trouble_of_its_rank_only() -> None:
+    """A kubelet is away for longer than the API may be: the job goes on, and its lines come when it is back."""
+    logs = {"train-0-abc": f"{T1} one\n", "train-1-abc": f"{T1} two\n"}
+    cluster = FakeCluster([pod(0), pod(1)], logs=logs)
+    cluster.mute = {"train-1-abc"}
+    back_at = time.monotonic() + 4 * running._SILENCE_S
+
+    def come_back() -> None:
+        if time.monotonic() > back_at:
+            cluster.course, cluster.mute = [DONE], set()
+
+    cluster.looked = come_back
+    result, lines, notes = follow(cluster)
+    assert (result.exit_code, result.problems, lines) == (ExitCode.OK, (), ["0 one", "1 two"])
+    (said,) = [note for note in notes if "log" in note]
+    assert said.startswith("the log of rank 1 on gpu2 cannot be read: ")
+    assert said.endswith("no route to host")
+
+
+def test_a_rank_on_a_dead_node_is_named_without_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "GONE_S", 0.02)
+    cluster = FakeCluster([pod(0), pod(1)], [pod(0), taken(1, "DeletionByTaintManager")])
+    cluster.mute = {"train-1-abc"}
+    (problem,) = follow(cluster)[0].problems
+    assert (problem.code, problem.details) == ("job-failed", "")
+    assert problem.message.startswith("rank 1 on gpu2 was taken away")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_last_words_that_cannot_be_read_at_once_are_waited_for(code: int) -> None:
+    cluster = FakeCluster([ended(0, 0, T1), ended(1, code, T2)], logs={"train-1-abc": f"{T1} last words\n"})
+    cluster.mute = {"train-1-abc"}
+    cluster.log_asked = lambda tries: cluster.mute.clear() if tries == 4 else None
+    result, lines, _ = follow(cluster)
+    assert lines == ["1 last words"]
+    assert [problem.details for problem in result.problems] == ["last words"] * bool(code)
+
+
+def test_last_words_are_not_waited_for_for_ever() -> None:
+    cluster = FakeCluster(DONE)
+    cluster.mute = {"train-0-abc", "train-1-abc"}
+    assert follow(cluster)[0].exit_code is ExitCode.OK
+
+
+def test_a_kubelet_that_answers_slowly_does_not_hold_up_the_others() -> None:
+    """A node that is dead lets each read wait for its whole timeout."""
+    cluster = FakeCluster([pod(0), pod(1)], *[[pod(0), ended(1, 0, T1)]] * 20, DONE)
+    cluster.mute = {"train-1-abc"}
+    cluster.log_asked = lambda _tries: time.sleep(0.1)
+    begun = time.monotonic()
+    follow(cluster)
+    assert time.monotonic() - begun < 1.5
 
 
 def test_a_rank_that_ends_well_while_it_is_taken_has_ended_well() -> None:
@@ -197,163 +213,6 @@ def test_a_job_that_takes_too_long_is_ended_and_its_ranks_are_named() -> None:
     assert (result.exit_code, problem.code) == (ExitCode.NOT_READY, "job-timeout")
     assert problem.message == "it has not ended after 0 s; not ended: rank 0 on gpu1"
     assert "/apis/batch/v1/namespaces/default/jobs/train" in cluster.deleted
-
-
-PULL = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
-
-
-@pytest.mark.parametrize(
-    ("pods", "events", "said"),
-    [
-        ([pod(0, "Pending", **PULL)], [], "the image cannot be pulled on gpu1: no such image"),
-        (
-            [pod(0, "Pending", waiting={"reason": "CreateContainerConfigError", "message": "no claim"})],
-            [],
-            "rank 0 on gpu1 cannot begin: CreateContainerConfigError: no claim",
-        ),
-        (
-            [],
-            ["resource in cluster is overused: overused nvidia.com/gpu"],
-            "2 pods with 8 GPUs each, all or none of them: that is more than the cluster has free together",
-        ),
-        (
-            [],
-            ["queue resource quota insufficient: insufficient nvidia.com/gpu"],
-            (
-                "2 pods with 8 GPUs each, all or none of them: that is more than the queue default may have "
-                "(queue resource quota insufficient: insufficient nvidia.com/gpu)"
-            ),
-        ),
-        (
-            [unplaced(0, "3 Insufficient nvidia.com/gpu")],
-            ["2/2 tasks in gang unschedulable: pod group is not ready, 2 Pending; 3 Insufficient nvidia.com/gpu"],
-            (
-                "2 pods with 8 GPUs each, all or none of them: they do not fit on the nodes as these are filled "
-                "(3 Insufficient nvidia.com/gpu)"
-            ),
-        ),
-        ([], ["0/2 tasks in gang unschedulable: pod group is ready, 2 Binding"], ""),
-        ([], ["0/0 tasks in gang unschedulable: pod group is not ready, 2 minAvailable"], ""),
-        ([pod(0, "Pending", waiting={"reason": "ContainerCreating"})], [], ""),
-        ([unplaced(0, "volume node affinity conflict")], [], "rank 0 has no node: volume node affinity conflict"),
-    ],
-)
-def test_why_a_job_waits(pods: list[dict[str, Any]], events: list[str], said: str) -> None:
-    warnings = [{"type": "Warning", "reason": "Unschedulable", "message": text} for text in events]
-    assert why_waiting(spec(Launcher.VOLCANO, nodes=2, gpus=8), ranks_of(pods), warnings) == said
-
-
-def test_a_pull_that_failed_is_told_alike_at_each_try() -> None:
-    first = (
-        'rpc error: code = NotFound desc = failed to pull image "r/n:1": failed to resolve reference "r/n:1": '
-        "r/n:1: not found"
-    )
-    for reason, message in (("ErrImagePull", first), ("ImagePullBackOff", f'Back-off pulling image "r/n:1": {first}')):
-        ranks = ranks_of([pod(0, "Pending", waiting={"reason": reason, "message": message})])
-        assert why_waiting(spec(), ranks, ()) == "the image cannot be pulled on gpu1: r/n:1: not found"
-
-
-def event(name: str, at: str, **more: Any) -> dict[str, Any]:
-    return {"involvedObject": {"name": name}, "lastTimestamp": at, "message": f"{name} {at}", **more}
-
-
-def test_events_of_other_jobs_and_of_earlier_ones_are_not_told() -> None:
-    made = {"name": "train", "uid": "u2", "creationTimestamp": T2}
-    mine = [
-        event("train", "", series={"lastObservedTime": f"{T2[:-1]}.4Z"}),
-        event("train-u2", "2026-11-23T10:00:04Z"),
-        event("train-master-0", "", eventTime="2026-11-23T10:00:05.25Z"),
-    ]
-    others = [event("train", T1), event("train-u1", T2), event("train-big-u3", T2), event("train-big", T2), {}]
-    assert own_events([*reversed(mine), *others], made, {"train-master-0"}) == mine
-
-
-def test_what_another_job_of_a_longer_name_waits_for_is_not_told() -> None:
-    cluster = FakeCluster()
-    cluster.events = [{**event("train-big", T1), "type": "Warning", "reason": "FailedCreate"}]
-    (problem,) = follow(cluster, start_s=0.02)[0].problems
-    assert problem.message.endswith("0 of 2 ranks have begun: nothing says why")
-
-
-def test_ranks_without_a_node_are_told_together() -> None:
-    ranks = ranks_of([unplaced(0, NO_GPUS), unplaced(1, NO_GPUS)])
-    assert why_waiting(spec(gpus=8), ranks, ()).startswith("ranks 0, 1 have no node: no node has 8 GPUs free")
-
-
-def test_pods_that_cannot_be_made_are_told() -> None:
-    event = {"type": "Warning", "reason": "FailedCreate", "message": "exceeded quota"}
-    assert why_waiting(spec(), (), [event]) == "its pods cannot be made: exceeded quota"
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"gpus": 9}, "2 pods with 9 GPUs each: the largest node has 8"),
-        ({"nodes": 3, "gpus": 8}, "3 pods with 8 GPUs each: the cluster's 16 GPUs on 2 nodes have room for 2"),
-        ({"nodes": 3, "gpus": 5}, "3 pods with 5 GPUs each: the cluster's 16 GPUs on 2 nodes have room for 2"),
-    ],
-)
-def test_more_than_the_cluster_has_is_refused(changes: dict[str, Any], said: str) -> None:
-    cluster = FakeCluster()
-    assert refused(cluster, spec(**{"nodes": 2, **changes})) == [f"job-too-large: {said}"]
-    assert not [path for path in cluster.there if path.endswith("/train")]
-
-
-def test_a_cluster_without_gpus_is_told() -> None:
-    cluster = FakeCluster()
-    cluster.nodes = [node("cp1", 0)]
-    assert refused(cluster, spec()) == ["job-too-large: 1 pods with 1 GPUs each: no node has any"]
-
-
-def test_a_name_that_is_taken_is_refused_and_left() -> None:
-    cluster = FakeCluster()
-    cluster.there["/apis/batch/v1/namespaces/default/jobs/train"] = {}
-    assert refused(cluster, spec()) == ["job-name-taken: Job default/train is there already"]
-    assert cluster.deleted == []
-
-
-def test_a_namespace_that_is_not_there() -> None:
-    assert refused(FakeCluster(), spec(namespace="ml")) == ["job-namespace-unknown: there is no namespace ml"]
-
-
-@pytest.mark.parametrize("launcher", [Launcher.VOLCANO, Launcher.PYTORCHJOB, Launcher.JOBSET])
-def test_a_launcher_that_is_not_installed(launcher: Launcher) -> None:
-    (said,) = refused(FakeCluster(), spec(launcher))
-    assert said.startswith("job-launcher-missing: the cluster knows no ")
-
-
-def test_a_runtime_class_that_is_not_there() -> None:
-    cluster = FakeCluster()
-    del cluster.there["/apis/node.k8s.io/v1/runtimeclasses/nvidia"]
-    assert refused(cluster, spec()) == ["job-runtime-class-unknown: the cluster has no runtime class nvidia"]
-    assert without_missing_class(cluster, spec()).runtime_class == ""
-    assert without_missing_class(FakeCluster(), spec()) == spec()
-
-
-def test_a_queue_that_volcano_does_not_know() -> None:
-    cluster = FakeCluster()
-    cluster.there["/apis/batch.volcano.sh/v1alpha1"] = {"resources": [{"name": "jobs"}]}
-    assert refused(cluster, spec(Launcher.VOLCANO, queue="mine")) == ["job-queue-unknown: Volcano has no queue mine"]
-
-
-def test_what_the_api_refuses_leaves_nothing() -> None:
-    cluster = FakeCluster()
-    cluster.refuses["Job"] = "pods is forbidden: exceeded quota"
-    assert refused(cluster, spec()) == ["job-refused: Job default/train was refused: pods is forbidden: exceeded quota"]
-    assert "/api/v1/namespaces/default/services/train" in cluster.deleted
-
-
-def test_ctrl_c_takes_the_job_away() -> None:
-    cluster = FakeCluster([pod(0), pod(1)])
-
-    def interrupt() -> None:
-        if not cluster.deleted:
-            raise KeyboardInterrupt
-
-    cluster.looked = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        follow(cluster)
-    assert len(cluster.deleted) == 2
 
 
 def test_an_api_that_goes_away_is_not_waited_for_for_ever() -> None:
