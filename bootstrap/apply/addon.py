@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from bootstrap.apply.addon_follow import letting_go, limited
 from bootstrap.apply.addon_look import asking, states, unknown, wait_until_served
 from bootstrap.apply.addon_model import AddonRequest, AddonState, AddResult, InventoryChange, ListResult, RemoveResult
 from bootstrap.apply.execute import Execution, sweep_private_directories
@@ -77,7 +78,7 @@ def add(request: AddonRequest, view: ApplyView) -> AddResult:
     edit = _edit(request, inventory, wanted)
     asked = with_settings(inventory, (), {SETTING: list(wanted)})
     survey = look(asked, PlanRequest(request.inventory, request.run, request.access), (), view, begun)
-    decision = _limited(decided(survey), addons)
+    decision = limited(decided(survey), addons)
     _need_cluster(decision.view)
     view.planned(decision.plan)
     file_plan(request.run, decision)
@@ -85,14 +86,13 @@ def add(request: AddonRequest, view: ApplyView) -> AddResult:
     with hold_locks(inventory, request.access, request.run.id):
         if any(facts.unfinished for facts in survey.facts.values()):
             wait_for_leftovers(inventory, request.access, view)
-            decision = _limited(decided(examine(asked, probe_hosts(asked, request.access))), addons)
+            decision = limited(decided(examine(asked, probe_hosts(asked, request.access))), addons)
             _need_cluster(decision.view)
         _write(edit, inventory)
         executions = _install(request, asked, decision, view)
     problems = tuple(problem for execution in executions for problem in execution.problems)
     outcomes = outcomes_of(inventory, decision, executions)
-    stopped = any(execution.stopped for execution in executions)
-    code = exit_code_of(outcomes, executions, None, stopped=stopped)
+    code = _code(inventory, decision, executions)
     found: tuple[AddonState, ...] = ()
     if code is ExitCode.OK:
         seed = inventory.host(decision.view.seed)
@@ -134,6 +134,7 @@ def remove(request: AddonRequest, view: ApplyView) -> RemoveResult:
         _write(edit, inventory)
         told = _told(edit, inventory, wanted, listed)
         return replace(blank, elapsed_s=time.monotonic() - begun, inventory=told)
+    asked = with_settings(inventory, (), {SETTING: list(wanted)})
     if held := _in_use(inventory, seen, present, request):
         return replace(_refused(blank, held), elapsed_s=time.monotonic() - begun)
     if not request.yes and not view.confirm(_question(inventory, present, seen)):
@@ -145,12 +146,14 @@ def remove(request: AddonRequest, view: ApplyView) -> RemoveResult:
         _need_cluster(seen)
         if held := _in_use(inventory, seen, present, request):
             return replace(_refused(blank, held), elapsed_s=time.monotonic() - begun)
-        decision = _removal(inventory, facts, seen, _present(addons, seen))
+        present = _present(addons, seen)
+        decision = _removal(asked, facts, seen, present)
         file_plan(request.run, decision)
-        steps = list(decision.plan.steps)
-        done = run_steps(REMOVAL, inventory, decision, steps, request.run, request.access, view, {})
-        outcomes = outcomes_of(inventory, decision, [done])
-        code = exit_code_of(outcomes, [done], None, stopped=done.stopped)
+        executions, held = _take_away(request, asked, decision, present, view)
+        outcomes = outcomes_of(inventory, decision, executions)
+        if held:
+            return replace(_refused(blank, held), outcomes=outcomes, elapsed_s=time.monotonic() - begun)
+        code = _code(inventory, decision, executions)
         if code is ExitCode.OK:
             _write(edit, inventory)
     return replace(
@@ -160,8 +163,27 @@ def remove(request: AddonRequest, view: ApplyView) -> RemoveResult:
         outcomes=outcomes,
         elapsed_s=time.monotonic() - begun,
         inventory=_told(edit, inventory, wanted, listed) if code is ExitCode.OK else None,
-        problems=done.problems or _unfinished(code),
+        problems=tuple(problem for done in executions for problem in done.problems) or _unfinished(code),
     )
+
+
+def _take_away(
+    request: AddonRequest, inventory: Inventory, decision: Decision, addons: Sequence[Addon], view: ApplyView
+) -> tuple[tuple[Execution, ...], dict[str, tuple[InUse, ...]]]:
+    """Have what stays let go of the addons, then remove them, unless an object has come meanwhile that needs one."""
+    last = [step for step in decision.plan.steps if step.action == "remove"]
+    before = replace(decision, plan=Plan(tuple(step for step in decision.plan.steps if step not in last)))
+    executions = _install(request, inventory, before, view)
+    if _code(inventory, before, executions) is not ExitCode.OK:
+        return executions, {}
+    if executions and (held := _in_use(inventory, decision.view, addons, request)):
+        return executions, held
+    return (*executions, run_steps(REMOVAL, inventory, decision, last, request.run, request.access, view, {})), {}
+
+
+def _code(inventory: Inventory, decision: Decision, executions: Sequence[Execution]) -> ExitCode:
+    stopped = any(execution.stopped for execution in executions)
+    return exit_code_of(outcomes_of(inventory, decision, executions), executions, None, stopped=stopped)
 
 
 def _install(request: AddonRequest, inventory: Inventory, decision: Decision, view: ApplyView) -> tuple[Execution, ...]:
@@ -197,13 +219,6 @@ def _need_cluster(view: ClusterView) -> None:
     raise GpuctlError(ExitCode.PREFLIGHT, Problem("no-cluster", "there is no cluster yet", fix, view.seed))
 
 
-def _limited(decision: Decision, addons: Sequence[Addon]) -> Decision:
-    """The decision with the steps of these addons alone."""
-    names = {addon.component.name for addon in addons}
-    steps = tuple(step for step in decision.plan.steps if step.host == CLUSTER and step.component in names)
-    return replace(decision, plan=Plan(steps))
-
-
 def _present(addons: Sequence[Addon], view: ClusterView) -> tuple[Addon, ...]:
     """Those that are installed, the last one first."""
     return tuple(addon for addon in reversed(addons) if receipt_of(addon, view) is not None)
@@ -213,7 +228,7 @@ def _removal(
     inventory: Inventory, facts: Mapping[str, HostFacts], view: ClusterView, addons: Sequence[Addon]
 ) -> Decision:
     steps = tuple(Step(CLUSTER, addon.component.name, "remove", ("addon remove",), Effect.NONE) for addon in addons)
-    return Decision(Plan(steps), resolve_arguments(inventory, facts, view), view)
+    return Decision(Plan((*letting_go(addons, view), *steps)), resolve_arguments(inventory, facts, view), view)
 
 
 def _in_use(
@@ -238,7 +253,9 @@ def _refused(blank: RemoveResult, held: Mapping[str, tuple[InUse, ...]]) -> Remo
 def _question(inventory: Inventory, addons: Sequence[Addon], view: ClusterView) -> str:
     number = sum(len((receipt_of(addon, view) or {}).get("objects") or ()) for addon in addons)
     names = ", ".join(addon.name for addon in addons)
-    return f"Remove {names} from cluster {inventory.cluster_name}: {number} objects will be deleted. Continue?"
+    words = f"Remove {names} from cluster {inventory.cluster_name}: {number} objects will be deleted"
+    after = "".join(f", and {step.component.replace('_', '-')} {step.reasons[0]}" for step in letting_go(addons, view))
+    return f"{words}{after}. Continue?"
 
 
 def _edit(request: AddonRequest, inventory: Inventory, wanted: Sequence[str]) -> Edit | None:

@@ -125,7 +125,7 @@ def remove(
         )
         result = _shown(session, output, lambda view: run_remove(request, view))
         lines = remove_screen(result, request.names, inventory)
-        unchanged = bool(result.in_use)
+        unchanged = bool(result.in_use) and not any(outcome.changed for outcome in result.outcomes)
         return Answer(result.exit_code, lines, result.as_dict(), result.problems, unchanged)
 
     return options.session_of(context).execute("addon remove", output, body, refuses_unchanged=True)

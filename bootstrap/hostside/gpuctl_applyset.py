@@ -273,4 +273,7 @@ def rollout_lacks(found: Mapping[str, Any]) -> str:
     else:
         wanted, ready = (found.get("spec") or {}).get("replicas", 1), status.get("readyReplicas", 0)
         updated = status.get("updatedReplicas", 0)
+        old = status.get("replicas", 0) - updated
+        if old > 0 and updated >= wanted:  # those that are ready may be the old ones
+            return f"new pods not ready yet, {old} of before still there"
     return "" if ready >= wanted and updated >= wanted else f"{min(ready, updated)} of {wanted} pods ready"

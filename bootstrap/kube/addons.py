@@ -124,5 +124,7 @@ def _state(item: Mapping[str, Any], pointer: str) -> str:
         return "being deleted"
     if said := _at(item, pointer):
         return str(said)
-    conditions = (item.get("status") or {}).get("conditions") or ()
+    conditions = _at(item, "/status/conditions")
+    if not isinstance(conditions, list):  # a JobFlow has its jobs' there, by their names
+        return "no state yet"
     return next((str(c["type"]) for c in reversed(conditions) if c.get("status") == "True"), "no state yet")

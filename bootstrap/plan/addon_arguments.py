@@ -8,6 +8,8 @@ from typing import Any
 from bootstrap.plan.addons import SETTING, known_addons
 
 VOLCANO = "volcano"
+OPERATOR = "kubeflow_training_operator"  # the role
+GANG = "kubeflow_training_operator_gang"  # its argument: whether Volcano starts the pods
 
 
 def addon_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -15,5 +17,5 @@ def addon_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     wanted = set(values[SETTING])
     found: dict[str, Any] = {addon.component.wanted: addon.name in wanted for addon in known_addons()}
     # A gang that two schedulers place piece by piece may never be whole: with Volcano there, it does it alone.
-    found["kubeflow_training_operator_gang"] = VOLCANO in wanted
+    found[GANG] = VOLCANO in wanted
     return found

@@ -28,6 +28,8 @@ LANE_COST_S = 700  # two cores, everything built, other lanes beside it
 ADDONS = ("volcano", "jobset", "kubeflow-training-operator")
 LAUNCHERS = ("volcano", "pytorchjob", "jobset")  # the plain Job is in test_main_job.py
 GROUPS = ("volcano.sh", "jobset.x-k8s.io", "kubeflow.org")
+PODGROUPS = "podgroups.scheduling.volcano.sh"
+GANG = "--gang-scheduler-name=volcano"
 # Of a queue: the kind of its jobs, and what their status has at a good end.
 KINDS = {
     "gangs": ("jobs.batch.volcano.sh", '"phase": "Completed"'),
@@ -183,9 +185,31 @@ def test_an_addon_is_not_taken_away_under_a_job(lab: Lab) -> None:
         following.communicate(timeout=120)
 
 
-def test_removed_addons_leave_nothing(lab: Lab) -> None:
+def test_the_operator_follows_volcano(lab: Lab) -> None:
+    """Without Volcano it starts pods itself; it would start none with its old arguments."""
     for kind, _ in KINDS.values():
         lab.kubectl("delete", kind, "--all", "-n", "default", "--wait=true")
+    wait_for("no gang to be left", lambda: not lab.kubectl("get", PODGROUPS, "-A", "-o", "name").split(), 60)
+    assert GANG in operators_arguments(lab)
+    lab.json("addon", "remove", "volcano", "--yes", *lab.named)
+    assert GANG not in operators_arguments(lab)
+    assert lab.plan() == {}
+    reports = jobs.all_reduce(lab, "--launcher", "pytorchjob", "--nodes", "2", "--gpus", "8")
+    assert [report["sum_right"] for report in reports] == [True, True]
+    lab.json("addon", "add", "volcano", *lab.named)
+    assert GANG in operators_arguments(lab)
+    assert lab.plan() == {}
+
+
+def operators_arguments(lab: Lab) -> list[str]:
+    """What the training operator runs with, once a change of it is through."""
+    deployment = json.loads(lab.kubectl("get", "deployment", "training-operator", "-n", "kubeflow", "-o", "json"))
+    status = deployment["status"]
+    assert [status.get(count) for count in ("replicas", "updatedReplicas", "readyReplicas")] == [1, 1, 1]
+    return [str(given) for given in deployment["spec"]["template"]["spec"]["containers"][0]["args"]]
+
+
+def test_removed_addons_leave_nothing(lab: Lab) -> None:
     lab.json("addon", "remove", *ADDONS, "--yes", *lab.named)
     kinds = "crds,mutatingwebhookconfigurations,validatingwebhookconfigurations,clusterroles,clusterrolebindings"
     found = lab.kubectl("get", kinds, "-o", "name").split()

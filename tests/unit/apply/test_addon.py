@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,14 @@ RECEIPT = {
     "objects": {"apps/v1/DaemonSet/kube-system/csi-nfs-node": "sha256:x", "v1/ServiceAccount/kube-system/a": "y"},
 }
 VOLUME = InUse("PersistentVolume", "data", "Bound")
+GANG = InUse("PodGroup", "default/train", "Inqueue")
+VOLCANO, OPERATOR = "volcano", "kubeflow_training_operator"
+TORCH = "kubeflow-training-operator"
+
+
+def operator(gang: bool, state: str = "complete") -> dict[str, Any]:
+    """The training operator's receipt, installed with Volcano or without."""
+    return {"state": state, "arguments": {"kubeflow_training_operator_gang": {"digest": "x", "value": gang}}}
 
 
 def facts(receipt: Mapping[str, Any] | None = None, drift: tuple[Drift, ...] = (), **changes: Any) -> HostFacts:
@@ -71,7 +80,8 @@ class World:
         self.used: list[tuple[InUse, ...]] = [()]
         self.lacks = ""
         self.playbooks: list[tuple[str, list[str]]] = []
-        self.fails = False
+        self.fails: bool | str = False  # a playbook's name: that one
+        self.gangs: list[tuple[str, bool]] = []  # what the training operator is told by each playbook
         self.run = RunDirectory.create("addon", root=tmp_path)
         monkeypatch.setattr(module, "load_inventory", self._load)
         monkeypatch.setattr("bootstrap.inventory.edit.load_inventory", self._load)
@@ -111,7 +121,17 @@ class World:
         hosts = yaml.safe_load(inventory_file.read_text().replace("!unsafe ", ""))["all"]["hosts"]
         todo = list(hosts["cp1"]["gpuctl_steps"])
         self.playbooks.append((playbook, todo))
-        return Execution("successful", {"cp1": HostRun([] if self.fails else todo)}, (), stopped=False)
+        if OPERATOR in todo and playbook == "site.yml":
+            self.gangs.append((playbook, hosts["cp1"]["kubeflow_training_operator_gang"]))
+        failed = self.fails in (True, playbook)
+        return Execution("successful", {"cp1": HostRun([] if failed else todo)}, (), stopped=False)
+
+    def have(self, receipts: Mapping[str, Any], *listed: str) -> None:
+        """Let the cluster have these components, and the inventory list these addons."""
+        seen = facts()
+        assert seen.kube is not None
+        self.probe = dataclasses.replace(seen, kube=dataclasses.replace(seen.kube, receipts=receipts))
+        self.path.write_text(f"{TEXT}\n[all:vars]\ncluster_addons={json.dumps(listed)}\n")
 
     def request(self, *names: str, **changes: Any) -> AddonRequest:
         return AddonRequest(self.path, self.run, names=names or (NFS,), **changes)
@@ -287,6 +307,84 @@ def test_remove_that_keeps_the_inventory_says_its_line(world: World) -> None:
     assert world.text == LISTED
     assert done.inventory is not None
     assert (done.inventory.changed, done.inventory.line) == (False, "cluster_addons=[]")
+
+
+@pytest.mark.parametrize(
+    ("receipts", "listed", "named", "steps"),
+    [
+        ({OPERATOR: operator(gang=False)}, [TORCH], VOLCANO, [VOLCANO, OPERATOR]),
+        ({VOLCANO: RECEIPT, OPERATOR: operator(gang=False)}, [VOLCANO, TORCH], VOLCANO, [VOLCANO, OPERATOR]),
+        ({}, [TORCH], VOLCANO, [VOLCANO]),
+        ({OPERATOR: operator(gang=False)}, [], VOLCANO, [VOLCANO]),
+        ({}, [VOLCANO], TORCH, [VOLCANO, OPERATOR]),
+        ({VOLCANO: {**RECEIPT, "state": "begun"}}, [VOLCANO], TORCH, [VOLCANO, OPERATOR]),
+        ({VOLCANO: RECEIPT}, [VOLCANO], TORCH, [OPERATOR]),
+        ({}, [], TORCH, [OPERATOR]),
+        ({OPERATOR: operator(gang=False)}, [TORCH], NFS, ["csi_driver_nfs"]),
+    ],
+    ids=["connected", "interrupted", "not-there", "extra", "needed", "half-there", "there", "alone", "another"],
+)
+def test_add_connects_the_operator_with_volcano(
+    receipts: dict[str, Any], listed: list[str], named: str, steps: list[str], world: World
+) -> None:
+    world.have(receipts, *listed)
+    assert module.add(world.request(named), SilentView()).exit_code is ExitCode.OK
+    assert world.playbooks == [("site.yml", steps)]
+    assert all(gang == (VOLCANO in [*listed, named]) for _, gang in world.gangs)
+
+
+@pytest.mark.parametrize("listed", [[VOLCANO, TORCH], [VOLCANO]], ids=["listed", "extra"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_remove_has_the_operator_let_go_of_volcano_first(listed: list[str], keep: bool, world: World) -> None:
+    world.have({VOLCANO: RECEIPT, OPERATOR: operator(gang=True)}, *listed)
+    before, view = world.text, Yes()
+    done = module.remove(world.request(VOLCANO, keep_inventory=keep), view)
+    assert (done.exit_code, done.removed) == (ExitCode.OK, (VOLCANO,))
+    assert world.playbooks == [("site.yml", [OPERATOR]), ("addon_remove.yml", [VOLCANO])]
+    assert world.gangs == [("site.yml", False)], "with volcano it would not start again"
+    assert [(o.outcome, o.completed) for o in done.outcomes] == [("done", (OPERATOR, VOLCANO))]
+    assert "kubeflow-training-operator will start pods without volcano" in view.asked[0]
+    assert world.text == (before if keep else before.replace('"volcano", ', "").replace('"volcano"', ""))
+
+
+@pytest.mark.parametrize(
+    ("receipts", "names", "playbooks"),
+    [
+        ({OPERATOR: operator(gang=True)}, (VOLCANO, TORCH), [("addon_remove.yml", [OPERATOR, VOLCANO])]),
+        ({OPERATOR: operator(gang=False)}, (VOLCANO,), [("addon_remove.yml", [VOLCANO])]),
+        ({}, (VOLCANO,), [("addon_remove.yml", [VOLCANO])]),
+        ({OPERATOR: operator(gang=True)}, (TORCH,), [("addon_remove.yml", [OPERATOR])]),
+        (
+            {OPERATOR: operator(gang=False, state="begun")},
+            (VOLCANO,),
+            [("site.yml", [OPERATOR]), ("addon_remove.yml", [VOLCANO])],
+        ),
+    ],
+    ids=["both", "without-it", "alone", "operator", "interrupted"],
+)
+def test_remove_leaves_an_operator_alone_that_goes_too_or_does_not_need_it(
+    receipts: dict[str, Any], names: tuple[str, ...], playbooks: list[Any], world: World
+) -> None:
+    world.have({VOLCANO: RECEIPT, **receipts}, VOLCANO, TORCH)
+    assert module.remove(world.request(*names, yes=True), SilentView()).exit_code is ExitCode.OK
+    assert world.playbooks == playbooks
+
+
+def test_an_operator_that_does_not_let_go_keeps_volcano(world: World) -> None:
+    world.have({VOLCANO: RECEIPT, OPERATOR: operator(gang=True)}, VOLCANO, TORCH)
+    world.fails, before = "site.yml", world.text
+    done = module.remove(world.request(VOLCANO, yes=True), SilentView())
+    assert (done.exit_code, done.removed) == (ExitCode.STEP_FAILED, ())
+    assert (world.playbooks, world.text) == ([("site.yml", [OPERATOR])], before)
+
+
+def test_a_gang_that_came_before_the_operator_let_go_keeps_volcano(world: World) -> None:
+    world.have({VOLCANO: RECEIPT, OPERATOR: operator(gang=True)}, VOLCANO, TORCH)
+    world.used, before = [(), (), (GANG,)], world.text
+    done = module.remove(world.request(VOLCANO, yes=True), SilentView())
+    assert (done.exit_code, done.in_use, done.removed) == (ExitCode.PREFLIGHT, (GANG,), ())
+    assert (world.playbooks, world.text) == ([("site.yml", [OPERATOR])], before)
+    assert [o.completed for o in done.outcomes] == [(OPERATOR,)], "that much was changed, and is told"
 
 
 @pytest.mark.parametrize(

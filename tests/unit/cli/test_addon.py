@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bootstrap.apply.addon_model import AddonRequest
+from bootstrap.apply.results import HostOutcome, Outcome
 from bootstrap.cli.main import main
 from bootstrap.ui.view import JsonView
 from tests.unit.ui.test_addon_screens import ADD, LIST, REFUSED, REMOVE
@@ -82,6 +84,15 @@ def test_a_refusal_lists_the_objects_and_says_that_nothing_was_changed(
     said = document(capsys, "addon", "remove", "csi-driver-nfs", "-i", "lab.ini", "--yes")
     assert said["data"]["in_use"] == [{"kind": "PersistentVolume", "name": "data-1", "state": "Bound"}]
     assert [problem["code"] for problem in said["errors"]] == ["addon-in-use"]
+
+
+def test_a_refusal_after_a_step_does_not_say_that_nothing_was_changed(
+    given: Given, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The training operator has let go of Volcano, and meanwhile an object came that needs it."""
+    given("remove", replace(REFUSED, outcomes=(HostOutcome("cp1", Outcome.STOPPED, ("a",), "b", 1),)))
+    assert main(["addon", "remove", "csi-driver-nfs", "-i", "lab.ini", "--yes"]) == 4
+    assert "nothing was changed" not in capsys.readouterr().err
 
 
 def test_names_may_be_several(given: Given) -> None:

@@ -78,6 +78,51 @@ def test_objects_of_all_namespaces_with_their_states() -> None:
     ]
 
 
+# Volcano's kinds that people write, as release 1.15.1 serves them; the others are written by its own programs.
+VOLCANOS = {
+    "batch.volcano.sh/v1alpha1": {"jobs": "Job", "cronjobs": "CronJob"},
+    "flow.volcano.sh/v1alpha1": {"jobflows": "JobFlow", "jobtemplates": "JobTemplate"},
+    "scheduling.volcano.sh/v1beta1": {"podgroups": "PodGroup", "queues": "Queue"},
+    "topology.volcano.sh/v1alpha1": {"hypernodes": "HyperNode"},
+    "config.volcano.sh/v1alpha1": {"colocationconfigurations": "ColocationConfiguration"},
+}
+
+
+def test_all_that_people_write_for_volcano_keeps_it() -> None:
+    item = {"metadata": {"name": "mine", "namespace": "ns"}}
+    answers: dict[str, Any] = {}
+    for version, kinds in VOLCANOS.items():
+        answers[f"/apis/{version}"] = {"resources": [{"name": plural, "kind": kind} for plural, kind in kinds.items()]}
+        answers.update({f"/apis/{version}/{plural}": {"items": [item]} for plural in kinds})
+    found = addons.in_use(cluster(answers), component_named("volcano").in_use)
+    assert sorted(one.kind for one in found) == sorted(kind for kinds in VOLCANOS.values() for kind in kinds.values())
+
+
+@pytest.mark.parametrize("served", [{}, {"/apis/batch.volcano.sh/v1alpha1": BATCH}], ids=["nothing", "jobs-alone"])
+def test_kinds_that_a_release_does_not_serve_keep_nothing(served: dict[str, Any]) -> None:
+    assert addons.in_use(cluster(served), component_named("volcano").in_use) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "item", "state"),
+    [
+        ("CronJob", {"spec": {"schedule": "0 3 * * *"}, "status": {"active": [{"name": "a"}]}}, "0 3 * * *"),
+        ("JobFlow", {"status": {"state": {"phase": "Running"}, "conditions": {"a": {"phase": "Running"}}}}, "Running"),
+        ("JobFlow", {"status": {"conditions": {"a": {"phase": "Pending"}}}}, "no state yet"),
+        ("JobTemplate", {"status": {"jobDependsOnList": ["a"]}}, "no state yet"),
+    ],
+)
+def test_how_volcanos_kinds_stand(kind: str, item: dict[str, Any], state: str) -> None:
+    """A JobFlow has its conditions by the names of jobs, not as a list."""
+    (wanted,) = (entry for entry in component_named("volcano").in_use if entry.kind.endswith(f"/{kind}"))
+    version, plural = wanted.kind.rpartition("/")[0], f"{kind.lower()}s"
+    answers = {
+        f"/apis/{version}": {"resources": [{"name": plural, "kind": kind}]},
+        f"/apis/{version}/{plural}": {"items": [{"metadata": {"name": "mine"}, **item}]},
+    }
+    assert addons.in_use(cluster(answers), [wanted]) == (InUse(kind, "mine", state),)
+
+
 def test_a_pointer_takes_keys_with_slashes() -> None:
     item = {"metadata": {"annotations": {"a.b/c": "x"}}}
     assert addons._at(item, "/metadata/annotations/a.b~1c") == "x"

@@ -200,6 +200,21 @@ def test_a_daemonset_is_rolled_out_when_all_its_pods_are_new_and_ready(status: d
     assert applyset.rollout_lacks({"kind": "DaemonSet", "metadata": {"generation": 1}, "status": status}) == lacks
 
 
+@pytest.mark.parametrize(
+    ("status", "lacks"),
+    [
+        ({"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}, ""),
+        ({"replicas": 1, "updatedReplicas": 1}, "0 of 1 pods ready"),
+        # What is ready is the old pod: the new one may never be.
+        ({"replicas": 2, "updatedReplicas": 1, "readyReplicas": 1}, "new pods not ready yet, 1 of before still there"),
+        ({"replicas": 4, "updatedReplicas": 1, "readyReplicas": 4}, "new pods not ready yet, 3 of before still there"),
+    ],
+)
+def test_a_deployment_is_rolled_out_when_no_pod_of_before_is_left(status: dict[str, int], lacks: str) -> None:
+    found = {"kind": "Deployment", "metadata": {"generation": 1}, "spec": {"replicas": 1}}
+    assert applyset.rollout_lacks({**found, "status": {"observedGeneration": 1, **status}}) == lacks
+
+
 def test_a_killed_run_does_not_forget_what_is_installed() -> None:
     api = FakeApi()
     old, new = {"v": {"digest": "1", "value": "1"}}, {"v": {"digest": "2", "value": "2"}}
