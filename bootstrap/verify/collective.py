@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bootstrap.errors import GpuctlError
+from bootstrap.errors import GpuctlError, Problem
 from bootstrap.jobs.pods import FILES
-from bootstrap.jobs.ranks import Rank
+from bootstrap.jobs.ranks import Rank, culprit
 from bootstrap.jobs.run import Following, run_job
 from bootstrap.jobs.spec import JobSpec, Launcher
 from bootstrap.kube.client import ApiError, Cluster
@@ -21,7 +22,16 @@ from bootstrap.progress import Progress, Silent
 _PAYLOAD = Path(__file__).parents[1] / "jobs" / "payload"
 _PROGRAM, _TORCH, _MODULE = "collective.py", "torch_collective.py", "ranks.py"
 _MARK = "gpuctl_collective"  # key of each rank's report
+_STEP = "all-reduce"
 _CONSEQUENCES = frozenset({"collective-rank-lost", "collective-rank-silent", ""})
+RING_FIX = "look at the pod network between the nodes: flannel's pods, and firewalls in between"
+_FIXES: Mapping[str, str] = {
+    "collective-rank-missing": RING_FIX,
+    "collective-rank-lost": RING_FIX,
+    "collective-rank-silent": RING_FIX,
+    "collective-sum-wrong": "look at memory and network of the nodes",
+}
+_OTHER_FIX = "look at what it says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +46,18 @@ class RankReport:
 
 @dataclass(frozen=True, slots=True)
 class Collective:
-    """The all-reduce over all GPU nodes. `code` and `error` are empty when every rank had the right sum."""
+    """The all-reduce over all GPU nodes. `code` and `error` are empty when every rank had the right sum.
+
+    `fix` is what mends the error, `details` the last lines of a program that said no more.
+    """
 
     nodes: tuple[str, ...]
     transport: str = "tcp"
     ranks: tuple[RankReport, ...] = ()
     code: str = ""
     error: str = ""
+    fix: str = ""
+    details: str = ""
 
     @property
     def slowest(self) -> float | None:
@@ -65,9 +80,34 @@ def all_reduce(
     Plain TCP, whatever the nodes have: what the usual image holds is Python, and no NCCL; the pods take no GPU from
     anybody. With `torch_gpus` the image has PyTorch: each pod takes so many GPUs, and adds up between all of them.
     """
-    program = _TORCH if torch_gpus else _PROGRAM
+    begun = time.monotonic()
     namespace = "gpuctl-verify-" + re.sub(r"[^a-z0-9]+", "-", f"{run_id}-ring".lower()).strip("-")
-    spec = JobSpec(
+    labels = {"app.kubernetes.io/managed-by": "gpuctl", "app.kubernetes.io/name": "gpuctl-verify"}
+    for node in nodes:
+        progress.started(node, _STEP)
+    try:
+        spec = _ring(nodes, namespace, image, torch_gpus, timeout_s)
+        cluster.call("POST", "/api/v1/namespaces", body={"metadata": {"name": namespace, "labels": labels}})
+        found = _follow(cluster, spec, timeout_s)
+    except ApiError as error:
+        found = Collective(tuple(nodes), code="collective-failed", error=error.message, fix="look at the control plane")
+    except GpuctlError as error:
+        found = _lacking(nodes, error.problems[0], torch_gpus)
+    finally:
+        with suppress(ApiError):
+            cluster.delete(f"/api/v1/namespaces/{namespace}")
+    for node in nodes:
+        if found.code:
+            progress.failed(node, _STEP, found.error)
+        else:
+            progress.done(node, _STEP, time.monotonic() - begun)
+    return found
+
+
+def _ring(nodes: Sequence[str], namespace: str, image: str, torch_gpus: int, timeout_s: float) -> JobSpec:
+    """The job. Raises GpuctlError: the image has no name that could be one."""
+    program = _TORCH if torch_gpus else _PROGRAM
+    return JobSpec(
         name="all-reduce",
         launcher=Launcher.JOB,
         image=image,
@@ -80,6 +120,10 @@ def all_reduce(
         on_nodes=tuple(nodes),
         restricted=True,
     )
+
+
+def _follow(cluster: Cluster, spec: JobSpec, timeout_s: float) -> Collective:
+    """Run the job. A rank that ended without a report is told by its pod, and not by what its neighbours miss."""
     reports: dict[int, Mapping[str, Any]] = {}
 
     def said(rank: Rank, line: str) -> None:
@@ -88,27 +132,24 @@ def all_reduce(
             if isinstance(found, dict) and _MARK in found:
                 reports[rank.rank] = {**found, "node": rank.node}
 
-    labels = {"app.kubernetes.io/managed-by": "gpuctl", "app.kubernetes.io/name": "gpuctl-verify"}
-    try:
-        cluster.call("POST", "/api/v1/namespaces", body={"metadata": {"name": namespace, "labels": labels}})
-        for node in nodes:
-            progress.started(node, "all-reduce")
-        result = run_job(cluster, spec, Following(timeout_s, keep=True, said=said), Silent())
-        for node in nodes:
-            progress.done(node, "all-reduce", result.elapsed_s)
-        problem = result.problems[0] if result.problems else None
-        return judge(nodes, reports, problem.code if problem else "", problem.message if problem else "")
-    except ApiError as error:
-        return Collective(tuple(nodes), code="collective-failed", error=error.message)
-    except GpuctlError as error:
-        return Collective(tuple(nodes), code=error.problems[0].code, error=error.problems[0].message)
-    finally:
-        with suppress(ApiError):
-            cluster.delete(f"/api/v1/namespaces/{namespace}")
+    result = run_job(cluster, spec, Following(timeout_s, keep=True, said=said), Silent())
+    problem = result.problems[0] if result.problems else None
+    first = culprit(result.ranks, ())
+    if problem and (first is None or first.rank not in reports):
+        return _lacking(spec.on_nodes, problem, spec.gpus)
+    return judge(spec.on_nodes, reports, problem)
 
 
-def judge(nodes: Sequence[str], reports: Mapping[int, Mapping[str, Any]], code: str, words: str) -> Collective:
-    """What the ranks' reports come to; `code` and `words` are those of their job, empty when it ended well.
+def _lacking(nodes: Sequence[str], problem: Problem, torch_gpus: int) -> Collective:
+    """What kept the job from its end, in its own words: the ring is not to blame."""
+    fix = problem.fix
+    if "--image" in fix:  # an option of `gpuctl job run`
+        fix = "name a --collective-image that has it" if torch_gpus else "set cluster_python_image to one that has it"
+    return Collective(tuple(nodes), code=problem.code, error=problem.message, fix=fix, details=problem.details)
+
+
+def judge(nodes: Sequence[str], reports: Mapping[int, Mapping[str, Any]], problem: Problem | None) -> Collective:
+    """What the ranks' reports come to; `problem` is that of their job, None when it ended well.
 
     Of several reports the one that names a cause counts: a rank that ends takes its neighbours with it.
     """
@@ -119,19 +160,16 @@ def judge(nodes: Sequence[str], reports: Mapping[int, Mapping[str, Any]], code: 
     transport = next((str(report["transport"]) for report in reports.values() if report.get("transport")), "tcp")
     failed = [report for _, report in sorted(reports.items()) if report.get("error")]
     failed.sort(key=lambda report: str(report.get("code") or "") in _CONSEQUENCES)
-    if failed:
-        first = failed[0]
-        return Collective(
-            tuple(nodes),
-            transport,
-            ranks,
-            str(first.get("code") or "collective-failed"),
-            f"{first['node']}: {first['error']}",
-        )
-    if code:
-        return Collective(tuple(nodes), transport, ranks, code, words)
     missing = len(nodes) - len(ranks)
-    if missing or not all(rank.sum_right for rank in ranks):
+    code, words, fix, details = "", "", "", ""
+    if failed:
+        code = str(failed[0].get("code") or "collective-failed")
+        words = f"{failed[0]['node']}: {failed[0]['error']}"
+        fix = str(failed[0].get("fix") or _FIXES.get(code, _OTHER_FIX))
+    elif problem:
+        code, words, fix, details = problem.code, problem.message, problem.fix, problem.details
+    elif missing or not all(rank.sum_right for rank in ranks):
+        code = "collective-failed"
         words = f"{missing} ranks did not report" if missing else "a rank has not the right sum"
-        return Collective(tuple(nodes), transport, ranks, "collective-failed", words)
-    return Collective(tuple(nodes), transport, ranks)
+        fix = _OTHER_FIX
+    return Collective(tuple(nodes), transport, ranks, code, words, fix, details)

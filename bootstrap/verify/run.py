@@ -22,7 +22,6 @@ from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.results import NodeResult, VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts, ask_runtimes
 
-_RING_FIX = "look at the pod network between the nodes: flannel's pods, and firewalls in between"
 _PLUGIN_SELECTOR = "app.kubernetes.io/name=nvidia-device-plugin"
 
 
@@ -66,7 +65,7 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
         results.append(result)
         problems += found
     if ring is not None and ring.code:
-        problems.append(Problem(ring.code, f"all-reduce over {len(ring.nodes)} nodes: {ring.error}", _RING_FIX))
+        problems.append(ring_problem(ring))
     passed = not problems and all(result.passed for result in results)
     return VerifyResult(
         exit_code=ExitCode.OK if passed else ExitCode.NOT_READY,
@@ -109,7 +108,8 @@ def _all_reduce(
 ) -> Collective:
     """`gpus`: node → GPUs that pods can ask for there. Pods are alike, so that each takes as many as the least has."""
     if not gpus:
-        return Collective((), code="collective-failed", error="no GPU node is Ready")
+        fix = "look at why the nodes are not Ready"
+        return Collective((), code="collective-failed", error="no GPU node is Ready", fix=fix)
     return all_reduce(
         cluster,
         list(gpus),
@@ -119,6 +119,12 @@ def _all_reduce(
         progress=view,
         torch_gpus=min(gpus.values()) if request.collective_image else 0,
     )
+
+
+def ring_problem(ring: Collective) -> Problem:
+    """Of an all-reduce that failed."""
+    over = f"all-reduce over {len(ring.nodes)} nodes" if ring.nodes else "all-reduce"
+    return Problem(ring.code, f"{over}: {ring.error}", ring.fix, details=ring.details)
 
 
 def _runtime_class(inventory: Inventory) -> str:

@@ -29,9 +29,14 @@ else:
 SCHEMA = "gpuctl_collective"
 PERIOD = 97
 """Process r adds (r + 1) * (i % PERIOD + 1) at place i: whole numbers, whose sum a double holds exactly."""
+_TORCH_FIX = "name an image with PyTorch in it"
 _ELEMENTS = 1 << 15
 _ROUNDS = 5
 _POLL_S = 0.1
+
+
+class LackingError(RuntimeError):
+    """The image has no such module."""
 
 
 def take_part(local: int, processes: int, place: Place, timeout_s: float, size: int) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def run_pod(arguments: Sequence[str], timeout_s: float) -> dict[str, Any]:
     try:
         import torch
     except ModuleNotFoundError as error:
-        raise RuntimeError(f"the image has no {error.name}") from error
+        raise LackingError(f"the image has no {error.name}") from error
     processes = max(torch.cuda.device_count(), 1)
     children = []
     for local in range(processes):
@@ -137,6 +142,8 @@ def main(arguments: Sequence[str]) -> int:
             error, report["code"] = "the sum is wrong", "collective-sum-wrong"
     except (ValueError, OSError, RuntimeError) as failure:
         error, report["code"] = str(failure), "collective-failed"
+        if isinstance(failure, LackingError):
+            report["fix"] = _TORCH_FIX
     report["error"] = error
     print(json.dumps(report), flush=True)  # noqa: T201 - the log is its answer
     if error:

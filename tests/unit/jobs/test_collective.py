@@ -141,7 +141,7 @@ def test_an_image_without_pytorch_is_named() -> None:
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     )
     assert (found["rank"], found["pods"], found["code"]) == (1, 2, "collective-failed")
-    assert found["error"] == "the image has no torch"
+    assert (found["error"], found["fix"]) == ("the image has no torch", "name an image with PyTorch in it")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,50 @@ from typing import Any
 
 import pytest
 
+from bootstrap.errors import Problem
+from bootstrap.jobs import run as running
 from bootstrap.progress import Silent
 from bootstrap.ui.verification import verify_screen
-from bootstrap.verify.collective import Collective, all_reduce, judge
-from tests.unit.jobs.cluster import FakeCluster, ended
+from bootstrap.verify.collective import RING_FIX, Collective, all_reduce, judge
+from tests.unit.jobs.cluster import FakeCluster, ended, taken, unplaced
 from tests.unit.ui.screen_examples import verify_result
 
 NODES = ("gpu1", "gpu2")
+T1 = "2026-11-23T10:00:01Z"
+NAMESPACE = "/api/v1/namespaces/gpuctl-verify-r1-ring"
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_PAUSE_S", 0.001)
+
+
+class Ring(FakeCluster):
+    """Has the pods of a job once that is made: `pods` by job, those of any other `usual`; `says` by rank."""
+
+    def __init__(
+        self, usual: list[dict[str, Any]], says: Mapping[int, str] | None = None, **pods: list[dict[str, Any]]
+    ) -> None:
+        super().__init__()
+        self.usual, self.pods = usual, pods
+        self.logs = {f"train-{rank}-abc": f"2026-11-23T10:00:00.1Z {line}\n" for rank, line in (says or {}).items()}
+        self.there[NAMESPACE] = {}
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        if not path.endswith("/pods"):
+            return super().get(path, query)
+        job = (query or {}).get("labelSelector", "").rpartition("=")[2]
+        made = f"/apis/batch/v1/namespaces/gpuctl-verify-r1-ring/jobs/{job}" in self.there
+        return {"items": self.pods.get(job, self.usual) if made else []}
+
+    def job(self, name: str = "all-reduce") -> dict[str, Any]:
+        found: dict[str, Any] = self.there[f"/apis/batch/v1/namespaces/gpuctl-verify-r1-ring/jobs/{name}"]["spec"]
+        return found
+
+
+def over(cluster: FakeCluster, **more: Any) -> Collective:
+    given = {"run_id": "R1", "image": "python:3", "timeout_s": 30, "progress": Silent(), **more}
+    return all_reduce(cluster, NODES, **given)
 
 
 def said(node: str, **more: Any) -> dict[str, Any]:
@@ -25,7 +62,7 @@ GOOD = {0: said("gpu1"), 1: said("gpu2", bytes_per_s=1.25e8)}
 
 
 def test_right_sums_everywhere() -> None:
-    found = judge(NODES, GOOD, "", "")
+    found = judge(NODES, GOOD, None)
     assert (found.code, found.slowest) == ("", 1.25e8)
     assert verify_screen(replace(verify_result(), collective=found))[-2] == (
         "all-reduce over 2 nodes: ✓ right sum, slowest link 125 MB/s each way (tcp)"
@@ -40,51 +77,114 @@ def test_right_sums_everywhere() -> None:
                 0: said("gpu1", sum_right=False, code="collective-rank-lost", error="rank 1 ended in the middle"),
                 1: said("gpu2", sum_right=False, code="collective-sum-wrong", error="the sum is wrong at place 3"),
             },
-            ("job-failed", "rank 0 ended with 1"),
+            Problem("job-failed", "rank 0 ended with 1", "its last lines are below"),
             "collective-sum-wrong",
             "gpu2: the sum is wrong at place 3",
         ),
-        ({}, ("job-pending", "rank 1 has no node"), "job-pending", "rank 1 has no node"),
-        ({0: said("gpu1")}, ("", ""), "collective-failed", "1 ranks did not report"),
-        ({**GOOD, 1: said("gpu2", sum_right=False)}, ("", ""), "collective-failed", "a rank has not the right sum"),
+        ({}, Problem("job-pending", "rank 1 has no node", "ask for less"), "job-pending", "rank 1 has no node"),
+        ({0: said("gpu1")}, None, "collective-failed", "1 ranks did not report"),
+        ({**GOOD, 1: said("gpu2", sum_right=False)}, None, "collective-failed", "a rank has not the right sum"),
     ],
 )
 def test_what_failed_is_named(
-    reports: Mapping[int, Mapping[str, Any]], job: tuple[str, str], code: str, words: str
+    reports: Mapping[int, Mapping[str, Any]], job: Problem | None, code: str, words: str
 ) -> None:
-    found = judge(NODES, reports, *job)
+    found = judge(NODES, reports, job)
     assert (found.code, found.error) == (code, words)
     assert verify_screen(replace(verify_result(), collective=found))[-2] == f"all-reduce over 2 nodes: ✗ {words}"
 
 
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        ("collective-rank-missing", RING_FIX),
+        ("collective-rank-lost", RING_FIX),
+        ("collective-rank-silent", RING_FIX),
+        ("collective-sum-wrong", "look at memory and network of the nodes"),
+        ("collective-failed", "look at what it says"),
+    ],
+)
+def test_the_network_is_to_blame_for_a_broken_ring_only(code: str, fix: str) -> None:
+    assert judge(NODES, {0: said("gpu1", code=code, error="words")}, None).fix == fix
+
+
+def test_a_program_that_knows_what_mends_it_says_so() -> None:
+    report = said("gpu1", code="collective-failed", error="the image has no torch", fix="name another")
+    assert judge(NODES, {0: report}, Problem("job-failed", "rank 0 ended with 1", "look")).fix == "name another"
+
+
+def lacking(rank: int, program: str) -> dict[str, Any]:
+    """A pod whose image has no such program."""
+    words = f'exec: "{program}": executable file not found in $PATH'
+    return ended(rank, 128, T1, reason="StartError", message=words)
+
+
+LOST = '{"gpuctl_collective": 1, "error": "rank 1 ended in the middle", "code": "collective-rank-lost"}'
+NONE_FREE = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
+
+
+@pytest.mark.parametrize(
+    ("pods", "says", "code", "words", "fix"),
+    [
+        ([unplaced(0, NONE_FREE), unplaced(1, NONE_FREE)], {}, "job-pending", "GPUs free", "give it what it waits for"),
+        ([lacking(0, "python3"), lacking(1, "python3")], {}, "job-failed", "no python3", "set cluster_python_image"),
+        # What a neighbour says of a rank that was taken away is no matter of the network.
+        ([ended(0, 1, T1), taken(1, "EvictionByEvictionAPI")], {0: LOST}, "job-failed", "drained", "look at the node"),
+        ([ended(0, 1, T1), ended(1, 1, T1)], {0: LOST, 1: LOST}, "collective-rank-lost", "gpu1: rank 1", RING_FIX),
+    ],
+)
+def test_what_kept_the_job_from_its_end_has_its_own_fix(
+    pods: list[dict[str, Any]], says: Mapping[int, str], code: str, words: str, fix: str
+) -> None:
+    found = over(Ring(pods, says), timeout_s=0.01)
+    assert found.code == code
+    assert words in found.error
+    assert found.fix.startswith(fix)
+
+
+class Told(Silent):
+    """Keeps how the steps ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[str, str]] = []
+
+    def done(self, host: str, step: str, elapsed: float) -> None:
+        self.ends.append((host, step if elapsed >= 0 else ""))
+
+    def failed(self, host: str, step: str, message: str) -> None:
+        self.ends.append((host, f"{step}: {message}"))
+
+
+def test_an_all_reduce_that_failed_is_not_shown_as_done() -> None:
+    told = Told()
+    over(Ring([unplaced(0, "taints"), unplaced(1, "taints")]), timeout_s=0.01, progress=told)
+    assert [host for host, end in told.ends if end.startswith("all-reduce: after 0 s 0 of 2 ranks")] == list(NODES)
+
+
 def test_pods_go_to_every_node_in_a_namespace_of_their_own() -> None:
-    line = '2026-11-23T10:00:00.1Z {"gpuctl_collective": 1, "sum_right": true, "bytes_per_s": 1000.0, "error": ""}\n'
-    pods = [ended(rank, 0, "2026-11-23T10:00:01Z") for rank in (0, 1)]
-    for rank in (0, 1):
-        pods[rank]["metadata"]["name"] = f"all-reduce-{rank}-x"
-    cluster = FakeCluster(pods, logs={f"all-reduce-{rank}-x": line for rank in (0, 1)})
-    cluster.there["/api/v1/namespaces/gpuctl-verify-r1-ring"] = {}
-    found = all_reduce(cluster, NODES, run_id="R1", image="python:3", timeout_s=30, progress=Silent())
+    line = '{"gpuctl_collective": 1, "sum_right": true, "bytes_per_s": 1000.0, "error": ""}'
+    cluster = Ring([ended(rank, 0, T1) for rank in (0, 1)], {0: line, 1: line})
+    told = Told()
+    found = over(cluster, progress=told)
     assert found == Collective(NODES, ranks=found.ranks)
     assert [rank.node for rank in found.ranks] == ["gpu1", "gpu2"]
-    job = cluster.there["/apis/batch/v1/namespaces/gpuctl-verify-r1-ring/jobs/all-reduce"]["spec"]["template"]["spec"]
+    assert told.ends == [("gpu1", "all-reduce"), ("gpu2", "all-reduce")]
+    job = cluster.job()["template"]["spec"]
     terms = job["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert terms[0]["matchExpressions"][0]["values"] == ["gpu1", "gpu2"]
     assert job["containers"][0]["securityContext"]["runAsNonRoot"]
     assert "nvidia" not in str(job)
-    assert cluster.deleted == ["/api/v1/namespaces/gpuctl-verify-r1-ring"]
+    assert cluster.deleted == [NAMESPACE]
 
 
 def test_with_pytorch_pods_take_the_gpus_of_their_nodes() -> None:
-    cluster = FakeCluster([ended(rank, 0, "2026-11-23T10:00:01Z") for rank in (0, 1)])
-    cluster.there["/api/v1/namespaces/gpuctl-verify-r1-ring"] = {}
-    all_reduce(cluster, NODES, run_id="R1", image="torch:2", timeout_s=30, progress=Silent(), torch_gpus=8)
-    job = cluster.there["/apis/batch/v1/namespaces/gpuctl-verify-r1-ring/jobs/all-reduce"]["spec"]["template"]["spec"]
-    container = job["containers"][0]
+    cluster = Ring([ended(rank, 0, T1) for rank in (0, 1)])
+    over(cluster, image="torch:2", torch_gpus=8)
+    container = cluster.job()["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"]["nvidia.com/gpu"] in {8, "8"}
     assert "torch_collective.py" in str(container)
 
 
 def test_the_transport_is_what_the_ranks_report() -> None:
     reports = {rank: {**report, "transport": "nccl"} for rank, report in GOOD.items()}
-    assert judge(NODES, reports, "", "").transport == "nccl"
+    assert judge(NODES, reports, None).transport == "nccl"
