@@ -75,6 +75,7 @@ def verify_gpus(
     """
 
     def body(session: Session) -> Answer:
+        from bootstrap.jobs.spec import IMAGE_RULE, is_image
         from bootstrap.minikube.options import DEFAULT_PROFILE
         from bootstrap.minikube.verify import verify_gpus as run_verify
         from bootstrap.ui.verification import verify_screen
@@ -83,6 +84,8 @@ def verify_gpus(
 
         if inventory is None and not profile:
             raise usage_error("nothing is named to look at", "give --inventory, or the --profile of minikube here")
+        if collective_image and not is_image(collective_image):
+            raise usage_error(f"--collective-image {collective_image!r}: no image", IMAGE_RULE)
         request = VerifyRequest(
             inventory=place.file_of(session, inventory, host),
             run=session.run,

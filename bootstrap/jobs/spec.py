@@ -15,6 +15,7 @@ MOST_NODES = 1000
 MOST_GPUS = 64
 # A Service's name is a label (63); the training operator makes one per pod, NAME-worker-999.
 NAME_LENGTH = 63 - len("-worker-999")
+IMAGE_RULE = "name one as registry/name:tag"
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")  # RFC 1123
 _SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
@@ -72,17 +73,18 @@ class JobSpec:
         return max(self.gpus, 1)
 
 
+def is_image(text: str) -> bool:
+    """Whether it could name an image; what it names is the registry's matter."""
+    return bool(text) and not re.search(r"\s", text)
+
+
 def _problems(spec: JobSpec) -> Iterator[Problem]:
     """What of it no cluster could run; code job-invalid."""
     checks: list[tuple[bool, str, str]] = [
         *_names(spec),
         (1 <= spec.nodes <= MOST_NODES, f"{spec.nodes} nodes", f"a job has 1 to {MOST_NODES}"),
         (0 <= spec.gpus <= MOST_GPUS, f"{spec.gpus} GPUs per node", f"give 0 to {MOST_GPUS}; --nodes says how often"),
-        (
-            bool(spec.image) and not re.search(r"\s", spec.image),
-            f"image {spec.image!r}",
-            "name one as registry/name:tag",
-        ),
+        (is_image(spec.image), f"image {spec.image!r}", IMAGE_RULE),
         (bool(spec.command), "a job without a command", "give the command behind --"),
         *(
             (not quantity or bool(_QUANTITY.fullmatch(quantity)), f"{what} {quantity!r}", "write it as 4, 500m or 16Gi")

@@ -176,6 +176,14 @@ def test_kubeconfig(environment: str, wanted: str, monkeypatch: pytest.MonkeyPat
     assert options.kubeconfig_path(None) == Path(wanted)
 
 
+def test_an_image_that_has_no_name_is_refused_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify-gpus", "-i", "lab.ini", "--collective-image", "a b"]) == 2
+    assert REQUESTS == []
+    err = capsys.readouterr().err
+    assert "error: --collective-image 'a b': no image" in err
+    assert "name one as registry/name:tag" in err
+
+
 def test_names() -> None:
     assert options.names(["a,b", " c ,a", ","]) == ("a", "b", "c")
     assert options.names(None) == ()

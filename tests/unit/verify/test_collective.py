@@ -142,6 +142,11 @@ def test_what_kept_the_job_from_its_end_has_its_own_fix(
     assert found.fix.startswith(fix)
 
 
+def test_an_image_that_has_no_name_is_a_finding_of_the_all_reduce() -> None:
+    found = over(Ring([]), image="a b")
+    assert (found.code, found.fix) == ("job-invalid", "name one as registry/name:tag")
+
+
 class Told(Silent):
     """Keeps how the steps ended."""
 
