@@ -29,13 +29,15 @@ _WORDS_S = 10.0  # a log that was read a moment ago is waited for at the end
 class Following:
     """`start_s`: how long the ranks may take to begin; `whole_s`: the whole job, 0 for as long as it likes.
 
-    `said` gets each line of each rank's log.
+    `said` gets each line of each rank's log. `pull_s`, where it is longer than `start_s`, counts as long as nothing
+    but time is lacking: an image is being pulled.
     """
 
     start_s: float = 600.0
     whole_s: float = 0.0
     keep: bool = False
     said: Callable[[Rank, str], None] = lambda _rank, _line: None
+    pull_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,7 @@ class Watch:
             self._told = why
             self.progress.note(f"waits: {why}")
         waited = time.monotonic() - self._begun
-        if waited < self.how.start_s:
+        if waited < (self.how.start_s if why else max(self.how.start_s, self.how.pull_s)):
             return None
         begun = sum(rank.started for rank in self.ranks.values())
         what = f"after {waited:.0f} s {begun} of {self.spec.nodes} ranks have begun: {why or 'nothing says why'}"

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from bootstrap.jobs.ranks import Rank, culprit
 from bootstrap.jobs.run import Following, run_job
 from bootstrap.jobs.spec import JobSpec, Launcher
 from bootstrap.kube.client import ApiError, Cluster
-from bootstrap.progress import Progress, Silent
+from bootstrap.progress import Progress
+from bootstrap.verify.compute import LIVES
 
 _PAYLOAD = Path(__file__).parents[1] / "jobs" / "payload"
 _PROGRAM, _TORCH, _MODULE = "collective.py", "torch_collective.py", "ranks.py"
 _MARK = "gpuctl_collective"  # key of each rank's report
 _STEP = "all-reduce"
+PULL_S = 1800.0  # images with PyTorch have up to 10 GB: 14 minutes at 100 Mbit/s, and a slow disk takes as long again
+_SLACK_S = 60  # by which the cluster ends a job later than gpuctl does
 _CONSEQUENCES = frozenset({"collective-rank-lost", "collective-rank-silent", ""})
 RING_FIX = "look at the pod network between the nodes: flannel's pods, and firewalls in between"
 _FIXES: Mapping[str, str] = {
@@ -79,16 +82,18 @@ def all_reduce(
 
     Plain TCP, whatever the nodes have: what the usual image holds is Python, and no NCCL; the pods take no GPU from
     anybody. With `torch_gpus` the image has PyTorch: each pod takes so many GPUs, and adds up between all of them.
+    Pulling that image takes none of `timeout_s`.
     """
     begun = time.monotonic()
     namespace = "gpuctl-verify-" + re.sub(r"[^a-z0-9]+", "-", f"{run_id}-ring".lower()).strip("-")
-    labels = {"app.kubernetes.io/managed-by": "gpuctl", "app.kubernetes.io/name": "gpuctl-verify"}
     for node in nodes:
         progress.started(node, _STEP)
     try:
         spec = _ring(nodes, namespace, image, torch_gpus, timeout_s)
-        cluster.call("POST", "/api/v1/namespaces", body={"metadata": {"name": namespace, "labels": labels}})
-        found = _follow(cluster, spec, timeout_s)
+        pull = _pull(spec, timeout_s)
+        _make_namespace(cluster, namespace, spec.deadline_s + pull.deadline_s)
+        problem = _follow_pull(cluster, pull, timeout_s, progress) if torch_gpus else None
+        found = _lacking(nodes, problem, torch_gpus) if problem else _follow(cluster, spec, timeout_s, progress)
     except ApiError as error:
         found = Collective(tuple(nodes), code="collective-failed", error=error.message, fix="look at the control plane")
     except GpuctlError as error:
@@ -104,6 +109,12 @@ def all_reduce(
     return found
 
 
+def _make_namespace(cluster: Cluster, namespace: str, lives_s: int) -> None:
+    labels = {"app.kubernetes.io/managed-by": "gpuctl", "app.kubernetes.io/name": "gpuctl-verify"}
+    metadata = {"name": namespace, "labels": labels, "annotations": {LIVES: str(lives_s)}}
+    cluster.call("POST", "/api/v1/namespaces", body={"metadata": metadata})
+
+
 def _ring(nodes: Sequence[str], namespace: str, image: str, torch_gpus: int, timeout_s: float) -> JobSpec:
     """The job. Raises GpuctlError: the image has no name that could be one."""
     program = _TORCH if torch_gpus else _PROGRAM
@@ -116,13 +127,31 @@ def _ring(nodes: Sequence[str], namespace: str, image: str, torch_gpus: int, tim
         gpus=torch_gpus,
         namespace=namespace,
         files={name: (_PAYLOAD / name).read_text(encoding="utf-8") for name in (program, _MODULE)},
-        deadline_s=int(timeout_s) + 60,
+        deadline_s=int(2 * timeout_s) + 2 * _SLACK_S,
         on_nodes=tuple(nodes),
         restricted=True,
     )
 
 
-def _follow(cluster: Cluster, spec: JobSpec, timeout_s: float) -> Collective:
+def _pull(ring: JobSpec, timeout_s: float) -> JobSpec:
+    """A job that needs no more than the image, on the same nodes.
+
+    Where one node has it and another does not, the ranks would miss one another, and hold GPUs meanwhile.
+    """
+    deadline_s = int(max(timeout_s, PULL_S)) + 2 * _SLACK_S
+    return replace(ring, name="pull", command=("python3", "-c", ""), gpus=0, files={}, deadline_s=deadline_s)
+
+
+def _follow_pull(cluster: Cluster, spec: JobSpec, timeout_s: float, progress: Progress) -> Problem | None:
+    """Why a node has not the image. What keeps it from being pulled has `timeout_s` to pass."""
+    for node in spec.on_nodes:
+        progress.task(node, _STEP, f"pull {spec.image}")
+    how = Following(timeout_s, max(timeout_s, PULL_S) + _SLACK_S, keep=True, pull_s=PULL_S)
+    result = run_job(cluster, spec, how, progress)
+    return result.problems[0] if result.problems else None
+
+
+def _follow(cluster: Cluster, spec: JobSpec, timeout_s: float, progress: Progress) -> Collective:
     """Run the job. A rank that ended without a report is told by its pod, and not by what its neighbours miss."""
     reports: dict[int, Mapping[str, Any]] = {}
 
@@ -132,7 +161,10 @@ def _follow(cluster: Cluster, spec: JobSpec, timeout_s: float) -> Collective:
             if isinstance(found, dict) and _MARK in found:
                 reports[rank.rank] = {**found, "node": rank.node}
 
-    result = run_job(cluster, spec, Following(timeout_s, keep=True, said=said), Silent())
+    for node in spec.on_nodes:
+        progress.task(node, _STEP, "add up")
+    how = Following(timeout_s, 2 * timeout_s + _SLACK_S, keep=True, said=said)  # first to begin, then to run
+    result = run_job(cluster, spec, how, progress)
     problem = result.problems[0] if result.problems else None
     first = culprit(result.ranks, ())
     if problem and (first is None or first.rank not in reports):

@@ -19,6 +19,7 @@ GPU_RESOURCE = "nvidia.com/gpu"
 _PAYLOAD = Path(__file__).parent / "payload" / "vectoradd.py"
 _PAUSE_S = 0.4
 POD_DEADLINE_S = 900  # a pod whose gpuctl was killed gives its GPUs back by itself
+LIVES = "gpuctl.io/lives-s"  # on a namespace: for how long pods may run there, where it is not POD_DEADLINE_S
 _NOT_ADMITTED = "allocatable-short"
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
@@ -139,7 +140,8 @@ def _sweep(cluster: Cluster) -> None:
     found = cluster.get("/api/v1/namespaces", {"labelSelector": "app.kubernetes.io/name=gpuctl-verify"}) or {}
     for item in found.get("items", []):
         made = datetime.fromisoformat(item["metadata"]["creationTimestamp"])
-        if (datetime.now(UTC) - made).total_seconds() > POD_DEADLINE_S:
+        lives = str((item["metadata"].get("annotations") or {}).get(LIVES))
+        if (datetime.now(UTC) - made).total_seconds() > (int(lives) if lives.isdecimal() else POD_DEADLINE_S):
             _delete_namespace(cluster, item["metadata"]["name"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,12 +13,15 @@ from bootstrap.errors import Problem
 from bootstrap.jobs import run as running
 from bootstrap.progress import Silent
 from bootstrap.ui.verification import verify_screen
+from bootstrap.verify import collective
 from bootstrap.verify.collective import RING_FIX, Collective, all_reduce, judge
-from tests.unit.jobs.cluster import FakeCluster, ended, taken, unplaced
+from bootstrap.verify.compute import LIVES
+from tests.unit.jobs.cluster import FakeCluster, ended, pod, taken, unplaced
 from tests.unit.ui.screen_examples import verify_result
 
 NODES = ("gpu1", "gpu2")
 T1 = "2026-11-23T10:00:01Z"
+JOBS = "/apis/batch/v1/namespaces/gpuctl-verify-r1-ring/jobs"
 NAMESPACE = "/api/v1/namespaces/gpuctl-verify-r1-ring"
 
 
@@ -36,16 +40,22 @@ class Ring(FakeCluster):
         self.usual, self.pods = usual, pods
         self.logs = {f"train-{rank}-abc": f"2026-11-23T10:00:00.1Z {line}\n" for rank, line in (says or {}).items()}
         self.there[NAMESPACE] = {}
+        self.namespace: dict[str, Any] = {}
+
+    def call(self, method: str, path: str, **options: Any) -> dict[str, Any] | None:
+        if path == "/api/v1/namespaces":
+            self.namespace = options["body"]["metadata"]
+        return super().call(method, path, **options)
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         if not path.endswith("/pods"):
             return super().get(path, query)
         job = (query or {}).get("labelSelector", "").rpartition("=")[2]
-        made = f"/apis/batch/v1/namespaces/gpuctl-verify-r1-ring/jobs/{job}" in self.there
+        made = f"{JOBS}/{job}" in self.there
         return {"items": self.pods.get(job, self.usual) if made else []}
 
     def job(self, name: str = "all-reduce") -> dict[str, Any]:
-        found: dict[str, Any] = self.there[f"/apis/batch/v1/namespaces/gpuctl-verify-r1-ring/jobs/{name}"]["spec"]
+        found: dict[str, Any] = self.there[f"{JOBS}/{name}"]["spec"]
         return found
 
 
@@ -148,10 +158,17 @@ def test_an_image_that_has_no_name_is_a_finding_of_the_all_reduce() -> None:
 
 
 class Told(Silent):
-    """Keeps how the steps ended."""
+    """Keeps what the steps do, and how they ended."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[str, str]] = []
+        self.said: list[str] = []
+
+    def task(self, host: str, step: str, title: str) -> None:
+        self.said.append(f"{host} {step}: {title}")
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
 
     def done(self, host: str, step: str, elapsed: float) -> None:
         self.ends.append((host, step if elapsed >= 0 else ""))
@@ -188,6 +205,56 @@ def test_with_pytorch_pods_take_the_gpus_of_their_nodes() -> None:
     container = cluster.job()["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"]["nvidia.com/gpu"] in {8, "8"}
     assert "torch_collective.py" in str(container)
+
+
+def test_the_image_is_on_all_nodes_before_the_ranks_wait_for_one_another() -> None:
+    """A node that has it already must not take one that still pulls it for silent, nor hold its GPUs meanwhile."""
+    cluster = Ring([ended(rank, 0, T1) for rank in (0, 1)])
+    told = Told()
+    over(cluster, image="torch:2", torch_gpus=8, timeout_s=300, progress=told)
+    pull = cluster.job("pull")
+    assert pull["activeDeadlineSeconds"] > collective.PULL_S
+    assert list(cluster.there).index(f"{JOBS}/pull") < list(cluster.there).index(f"{JOBS}/all-reduce")
+    pod = pull["template"]["spec"]
+    assert (pod["containers"][0]["image"], "nvidia" in str(pull)) == ("torch:2", False)
+    assert pod["containers"][0]["command"] == ["python3", "-c", ""]
+    assert told.said[:2] == ["gpu1 all-reduce: pull torch:2", "gpu2 all-reduce: pull torch:2"]
+    # Whoever cleans up after killed runs leaves it alone while its pods may live.
+    assert int(cluster.namespace["annotations"][LIVES]) > collective.PULL_S + 2 * 300
+    # The ranks may begin as late as they may take, and then have all of their time.
+    assert cluster.job()["activeDeadlineSeconds"] > 2 * 300
+
+
+def test_the_usual_image_was_pulled_to_compute() -> None:
+    cluster = Ring([ended(rank, 0, T1) for rank in (0, 1)])
+    over(cluster)
+    assert f"{JOBS}/pull" not in cluster.there
+
+
+def test_an_image_that_is_still_being_pulled_has_more_time_than_the_all_reduce(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collective, "PULL_S", 0.3)
+    begun = time.monotonic()
+    found = over(Ring([pod(rank, "Pending") for rank in (0, 1)]), torch_gpus=8, timeout_s=0.01)
+    assert (found.code, time.monotonic() - begun > 0.3) == ("job-pending", True)
+
+
+def test_an_image_that_cannot_be_pulled_is_told_while_it_is_tried_again() -> None:
+    refused = {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}
+    told = Told()
+    begun = time.monotonic()
+    pods = [pod(rank, "Pending", **refused) for rank in (0, 1)]
+    found = over(Ring(pods), torch_gpus=8, timeout_s=0.1, progress=told)
+    assert (found.code, time.monotonic() - begun < 60) == ("job-pending", True)
+    assert "the image cannot be pulled on gpu1: not found" in found.error
+    assert "waits: the image cannot be pulled on gpu1: not found" in told.said
+
+
+def test_a_program_that_the_image_lacks_is_found_by_pulling_it() -> None:
+    found = over(Ring([], pull=[lacking(0, "python3"), lacking(1, "python3")]), torch_gpus=8)
+    assert (found.error, found.fix) == (
+        "rank 0 on gpu1: the image has no python3",
+        "name a --collective-image that has it",
+    )
 
 
 def test_the_transport_is_what_the_ranks_report() -> None:

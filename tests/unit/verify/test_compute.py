@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -61,3 +62,35 @@ def test_a_node_that_lost_a_gpu_meanwhile_computes_on_the_others(monkeypatch: py
     )
     assert (len(found["gpu2"].devices), found["gpu2"].code) == (7, "")
     assert list(cluster.pods) == ["compute-gpu2-7"]
+
+
+class Left(Cluster):
+    """Namespaces that earlier runs left, by name: made at, and how long they may live."""
+
+    def __init__(self, **left: tuple[str, str]) -> None:
+        super().__init__(None)
+        self.left = left
+        self.deleted: list[str] = []
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        del path, query
+        made = {"app.kubernetes.io/name": "gpuctl-verify"}
+        return {
+            "items": [
+                {"metadata": {"name": name, "labels": made, "creationTimestamp": at, "annotations": lives}}
+                for name, (at, text) in self.left.items()
+                for lives in ({computing.LIVES: text} if text else None,)
+            ]
+        }
+
+    def delete(self, path: str) -> None:
+        self.deleted.append(path.rpartition("/")[2])
+
+
+def test_namespaces_of_killed_runs_go_when_no_pod_may_be_alive_there() -> None:
+    now, old = datetime.now(UTC).isoformat(), (datetime.now(UTC) - timedelta(seconds=1000)).isoformat()
+    cluster = Left(
+        fresh=(now, ""), killed=(old, ""), pulls=(old, "2520"), pulled=(old, "960"), changed=(old, "for ever")
+    )
+    computing._sweep(cluster)
+    assert cluster.deleted == ["killed", "pulled", "changed"]
