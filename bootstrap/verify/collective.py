@@ -33,6 +33,8 @@ _FIXES: Mapping[str, str] = {
     "collective-rank-lost": RING_FIX,
     "collective-rank-silent": RING_FIX,
     "collective-sum-wrong": "look at memory and network of the nodes",
+    "job-runtime-class-unknown": "correct nvidia_device_plugin_runtime_class in the inventory, or `gpuctl bootstrap`",
+    "job-too-large": "look at the GPUs of the nodes, which have become fewer, then run again",
 }
 _OTHER_FIX = "look at what it says"
 
@@ -74,6 +76,7 @@ def all_reduce(
     *,
     run_id: str,
     image: str,
+    runtime_class: str,
     timeout_s: float,
     progress: Progress,
     torch_gpus: int = 0,
@@ -89,7 +92,7 @@ def all_reduce(
     for node in nodes:
         progress.started(node, _STEP)
     try:
-        spec = _ring(nodes, namespace, image, torch_gpus, timeout_s)
+        spec = _ring(nodes, namespace, image, runtime_class, torch_gpus, timeout_s)
         pull = _pull(spec, timeout_s)
         _make_namespace(cluster, namespace, spec.deadline_s + pull.deadline_s)
         problem = _follow_pull(cluster, pull, timeout_s, progress) if torch_gpus else None
@@ -115,7 +118,9 @@ def _make_namespace(cluster: Cluster, namespace: str, lives_s: int) -> None:
     cluster.call("POST", "/api/v1/namespaces", body={"metadata": metadata})
 
 
-def _ring(nodes: Sequence[str], namespace: str, image: str, torch_gpus: int, timeout_s: float) -> JobSpec:
+def _ring(
+    nodes: Sequence[str], namespace: str, image: str, runtime_class: str, torch_gpus: int, timeout_s: float
+) -> JobSpec:
     """The job. Raises GpuctlError: the image has no name that could be one."""
     program = _TORCH if torch_gpus else _PROGRAM
     return JobSpec(
@@ -126,6 +131,7 @@ def _ring(nodes: Sequence[str], namespace: str, image: str, torch_gpus: int, tim
         nodes=len(nodes),
         gpus=torch_gpus,
         namespace=namespace,
+        runtime_class=runtime_class,
         files={name: (_PAYLOAD / name).read_text(encoding="utf-8") for name in (program, _MODULE)},
         deadline_s=int(2 * timeout_s) + 2 * _SLACK_S,
         on_nodes=tuple(nodes),
@@ -173,9 +179,12 @@ def _follow(cluster: Cluster, spec: JobSpec, timeout_s: float, progress: Progres
 
 
 def _lacking(nodes: Sequence[str], problem: Problem, torch_gpus: int) -> Collective:
-    """What kept the job from its end, in its own words: the ring is not to blame."""
-    fix = problem.fix
-    if "--image" in fix:  # an option of `gpuctl job run`
+    """What kept the job from its end, in its own words: the ring is not to blame.
+
+    But for words that name options of `gpuctl job run`.
+    """
+    fix = _FIXES.get(problem.code, problem.fix)
+    if "--image" in fix:
         fix = "name a --collective-image that has it" if torch_gpus else "set cluster_python_image to one that has it"
     return Collective(tuple(nodes), code=problem.code, error=problem.message, fix=fix, details=problem.details)
 

@@ -22,6 +22,7 @@ from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.results import NodeResult, VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts, ask_runtimes
 
+_CLASS_SETTING = "nvidia_device_plugin_runtime_class"
 _PLUGIN_SELECTOR = "app.kubernetes.io/name=nvidia-device-plugin"
 
 
@@ -115,6 +116,7 @@ def _all_reduce(
         list(gpus),
         run_id=request.run.id,
         image=request.collective_image or str(settings["cluster_python_image"]),
+        runtime_class=str(settings[_CLASS_SETTING]),
         timeout_s=request.timeout_s,
         progress=view,
         torch_gpus=min(gpus.values()) if request.collective_image else 0,
@@ -128,7 +130,7 @@ def ring_problem(ring: Collective) -> Problem:
 
 
 def _runtime_class(inventory: Inventory) -> str:
-    return str(inventory.hosts[0].settings["nvidia_device_plugin_runtime_class"])
+    return str(inventory.hosts[0].settings[_CLASS_SETTING])
 
 
 def _plugin_pods(cluster: Cluster) -> dict[str, str]:

@@ -60,8 +60,8 @@ class Ring(FakeCluster):
 
 
 def over(cluster: FakeCluster, **more: Any) -> Collective:
-    given = {"run_id": "R1", "image": "python:3", "timeout_s": 30, "progress": Silent(), **more}
-    return all_reduce(cluster, NODES, **given)
+    given = {"run_id": "R1", "image": "python:3", "timeout_s": 30, "progress": Silent(), "runtime_class": "nvidia"}
+    return all_reduce(cluster, NODES, **{**given, **more})
 
 
 def said(node: str, **more: Any) -> dict[str, Any]:
@@ -150,6 +150,20 @@ def test_what_kept_the_job_from_its_end_has_its_own_fix(
     assert found.code == code
     assert words in found.error
     assert found.fix.startswith(fix)
+
+
+def test_pods_with_gpus_are_of_the_runtime_class_of_the_cluster() -> None:
+    cluster = Ring([ended(rank, 0, T1) for rank in (0, 1)])
+    cluster.there["/apis/node.k8s.io/v1/runtimeclasses/gpu"] = {}
+    over(cluster, torch_gpus=8, runtime_class="gpu")
+    assert cluster.job()["template"]["spec"]["runtimeClassName"] == "gpu"
+    assert "runtimeClassName" not in cluster.job("pull")["template"]["spec"]
+
+
+def test_a_runtime_class_that_is_not_there_is_mended_by_the_inventory() -> None:
+    found = over(Ring([ended(rank, 0, T1) for rank in (0, 1)]), torch_gpus=8, runtime_class="gpu")
+    assert (found.code, found.error) == ("job-runtime-class-unknown", "the cluster has no runtime class gpu")
+    assert found.fix.startswith("correct nvidia_device_plugin_runtime_class")
 
 
 def test_an_image_that_has_no_name_is_a_finding_of_the_all_reduce() -> None:

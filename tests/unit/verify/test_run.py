@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from bootstrap.errors import Problem
+from bootstrap.kube.client import Cluster
+from bootstrap.progress import Silent
+from bootstrap.rundir import RunDirectory
+from bootstrap.verify import run as verifying
 from bootstrap.verify.collective import Collective
+from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.run import ring_problem
+
+SETTINGS = {"cluster_python_image": "python:3", "nvidia_device_plugin_runtime_class": "gpu"}
 
 
 def test_a_failed_all_reduce_keeps_its_fix_and_last_lines() -> None:
     ring = Collective(("gpu1", "gpu2"), code="job-failed", error="rank 0 ended", fix="see below", details="Traceback")
     words = "all-reduce over 2 nodes: rank 0 ended"
     assert ring_problem(ring) == Problem("job-failed", words, "see below", details="Traceback")
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpus: dict[str, int], **request: Any) -> tuple[Any, Any]:
+    """What the all-reduce is asked for, None when it is not; and what came of it."""
+    calls: list[dict[str, Any]] = []
+
+    def stand_in(_cluster: Cluster, nodes: list[str], **options: Any) -> Collective:
+        calls.append({"nodes": nodes, **options})
+        return Collective(tuple(nodes))
+
+    monkeypatch.setattr(verifying, "all_reduce", stand_in)
+    run = RunDirectory.create("verify-gpus", root=tmp_path)
+    given = VerifyRequest(inventory=tmp_path, run=run, collective=True, **request)
+    found = verifying._all_reduce(Cluster(None), given, gpus, SETTINGS, Silent())
+    return (calls[0] if calls else None), found
+
+
+def test_the_all_reduce_has_the_runtime_class_of_the_inventory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options, _ = asked(monkeypatch, tmp_path, {"gpu1": 8, "gpu2": 4}, collective_image="torch:2")
+    assert (options["runtime_class"], options["torch_gpus"], options["image"]) == ("gpu", 4, "torch:2")
