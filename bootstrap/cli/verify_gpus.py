@@ -60,7 +60,7 @@ def verify_gpus(
         typer.Option(
             "--collective-image",
             envvar="GPUCTL_VERIFY_COLLECTIVE_IMAGE",
-            help="An image with PyTorch: adds up between all GPUs, by NCCL, and takes them meanwhile.",
+            help="An image with PyTorch: adds up between the nodes' GPUs, by NCCL, and holds them meanwhile.",
             metavar="IMAGE",
         ),
     ] = "",

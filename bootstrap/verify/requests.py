@@ -14,7 +14,7 @@ class VerifyRequest:
     """`limit` names hosts or groups (empty: all GPU hosts). `timeout_s` bounds the compute layer.
 
     `profile` counts where the inventory is that of a minikube host. `collective`: an all-reduce over the nodes,
-    too; by PyTorch between all GPUs where `collective_image` names an image that has it.
+    too; by PyTorch between their GPUs where `collective_image` names an image that has it.
     """
 
     inventory: Path

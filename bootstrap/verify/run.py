@@ -111,6 +111,10 @@ def _all_reduce(
     if not gpus:
         fix = "look at why the nodes are not Ready"
         return Collective((), code="collective-failed", error="no GPU node is Ready", fix=fix)
+    without = [node for node, count in gpus.items() if not count]
+    if without and request.collective_image:
+        words, fix = f"pods can ask for no GPU on {', '.join(without)}", "mend that, or leave it out with --limit"
+        return Collective(tuple(gpus), code="allocatable-short", error=words, fix=fix)
     return all_reduce(
         cluster,
         list(gpus),

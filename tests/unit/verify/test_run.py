@@ -43,3 +43,17 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpus: dict[str, int],
 def test_the_all_reduce_has_the_runtime_class_of_the_inventory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     options, _ = asked(monkeypatch, tmp_path, {"gpu1": 8, "gpu2": 4}, collective_image="torch:2")
     assert (options["runtime_class"], options["torch_gpus"], options["image"]) == ("gpu", 4, "torch:2")
+
+
+def test_a_node_without_gpus_is_named_and_not_added_up_by_tcp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gpus = {"gpu1": 8, "gpu2": 0, "gpu3": 0}
+    options, found = asked(monkeypatch, tmp_path, gpus, collective_image="torch:2")
+    assert options is None
+    assert found.code == "allocatable-short"
+    assert found.error == "pods can ask for no GPU on gpu2, gpu3"
+    assert "--limit" in found.fix
+
+
+def test_by_tcp_nodes_without_gpus_take_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options, _ = asked(monkeypatch, tmp_path, {"gpu1": 8, "gpu2": 0})
+    assert (options["nodes"], options["torch_gpus"]) == (["gpu1", "gpu2"], 0)
