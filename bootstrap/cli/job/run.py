@@ -89,6 +89,7 @@ def run(
 
         if inventory is not None and (kubeconfig is not None or kube_context):
             raise usage_error("--inventory excludes --kubeconfig and --context", "give one of them")
+        known = load_inventory(inventory) if inventory else None
         spec = shape.spec_of(
             launcher=launcher,
             image=image,
@@ -103,12 +104,12 @@ def run(
             memory=memory,
             variables=env,
             files=file,
-            runtime_class=runtime_class,
+            runtime_class=shape.class_of(runtime_class, known),
         )
         access = options.access(
             session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
         )
-        where = Whereabouts(load_inventory(inventory) if inventory else None, kubeconfig, kube_context, access)
+        where = Whereabouts(known, kubeconfig, kube_context, access)
 
         def said(rank: Rank, line: str) -> None:
             if output is Output.TEXT:
@@ -116,8 +117,10 @@ def run(
 
         view = JsonView() if output is Output.JSON else PlainView(session.console)
         with answering_api(where) as cluster:
-            if runtime_class is None:
-                spec = without_missing_class(cluster, spec)
+            if runtime_class is None and spec.gpus:
+                wanted, spec = spec.runtime_class, without_missing_class(cluster, spec)
+                if wanted != spec.runtime_class:
+                    view.note(f"the cluster has no runtime class {wanted}: its pods get the nodes' own")
             result = run_job(cluster, spec, Following(start_timeout, timeout, keep, said), view)
         return Answer(result.exit_code, run_screen(result), result.as_dict(), result.problems)
 

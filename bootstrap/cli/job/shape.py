@@ -13,6 +13,7 @@ from bootstrap.errors import usage_error
 from bootstrap.jobs.spec import MOST_GPUS, MOST_NODES, Launcher
 
 if TYPE_CHECKING:
+    from bootstrap.inventory.model import Inventory
     from bootstrap.jobs.spec import JobSpec
 
 Command = Annotated[
@@ -78,7 +79,7 @@ RuntimeClass = Annotated[
     typer.Option(
         "--runtime-class",
         envvar="GPUCTL_JOB_RUNTIME_CLASS",
-        help="Runtime class of pods with GPUs; empty for the node's own.  [default: nvidia]",
+        help="Runtime class of pods with GPUs; empty for the node's own.  [default: the inventory's, or nvidia]",
         metavar="NAME",
     ),
 ]
@@ -134,6 +135,14 @@ def claim_of(text: str) -> tuple[str, str]:
     if colon and not (name and path):
         raise usage_error(f"--claim {text}: not NAME or NAME:PATH", "write it as nfs-kubedata:/data")
     return name, path or "/data"
+
+
+def class_of(given: str | None, inventory: Inventory | None) -> str:
+    """The runtime class: the option's, else the inventory's, else the usual one."""
+    if given is not None:
+        return given
+    settings = inventory.hosts[0].settings if inventory else {}
+    return str(settings.get("nvidia_device_plugin_runtime_class", DEFAULT_RUNTIME_CLASS))
 
 
 def spec_of(
