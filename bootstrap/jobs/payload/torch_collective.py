@@ -13,10 +13,12 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +35,9 @@ _TORCH_FIX = "name an image with PyTorch in it"
 _ELEMENTS = 1 << 15
 _ROUNDS = 5
 _POLL_S = 0.1
+_KILL_S = 10.0
+_SHARE = 0.9  # of the pod's time: PyTorch gives up first, and knows what it waits for
+_TAIL, _LINE = 1 << 16, 300
 
 
 class LackingError(RuntimeError):
@@ -85,41 +90,86 @@ def _settle(cuda: bool) -> None:
         torch.cuda.synchronize()
 
 
+class Process:
+    """One process of a pod. What it says goes into files: it would stand still at a pipe that nobody reads."""
+
+    def __init__(self, local: int, processes: int, arguments: Sequence[str]) -> None:
+        environment = {**os.environ, "GPUCTL_LOCAL": str(local), "GPUCTL_PROCESSES": str(processes)}
+        self.local = local
+        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - as long as it runs
+        command = [sys.executable, __file__, *arguments]
+        self._child = subprocess.Popen(command, env=environment, stdout=self._out, stderr=self._err)
+
+    def code(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self._child.poll()
+
+    def end(self) -> None:
+        """Kill it; one that hangs in a driver is left behind."""
+        self._child.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(_KILL_S)
+
+    def last_words(self) -> str:
+        """The last line of its standard error."""
+        return (_tail(self._err) or [""])[-1][:_LINE]
+
+    def report(self) -> dict[str, Any]:
+        """Its answer: NCCL, too, writes to standard output. Raise RuntimeError when there is none."""
+        lines = _tail(self._out)
+        for line in reversed(lines):
+            with suppress(ValueError):
+                found = json.loads(line)
+                if isinstance(found, dict) and "sum_right" in found:
+                    return found
+        last = lines[-1][:_LINE] if lines else "it said nothing"
+        raise RuntimeError(f"process {self.local} ended without a report: {last}")
+
+
+def _tail(stream: IO[bytes]) -> list[str]:
+    """The last lines of a file whose place for writing is left alone."""
+    size = os.fstat(stream.fileno()).st_size
+    return os.pread(stream.fileno(), _TAIL, max(size - _TAIL, 0)).decode(errors="replace").strip().splitlines()
+
+
 def run_pod(arguments: Sequence[str], timeout_s: float) -> dict[str, Any]:
     """Start a process per GPU; what the first of them reports. Raise RuntimeError with what a failed one said."""
     try:
         import torch
     except ModuleNotFoundError as error:
         raise LackingError(f"the image has no {error.name}") from error
+    except ImportError as error:
+        raise LackingError(f"the image's torch cannot be used: {error}") from error
     processes = max(torch.cuda.device_count(), 1)
-    children = []
-    for local in range(processes):
-        environment = {**os.environ, "GPUCTL_LOCAL": str(local), "GPUCTL_PROCESSES": str(processes)}
-        command = [sys.executable, __file__, *arguments]
-        children.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        )
+    arguments = [*arguments, "--timeout", str(timeout_s * _SHARE)]
     end = time.monotonic() + timeout_s
+    children: list[Process] = []
     try:
+        children.extend(Process(local, processes, arguments) for local in range(processes))
         # One that failed leaves the others waiting for it.
-        while None in (codes := [child.poll() for child in children]) and not any(codes):
+        while None in (codes := [child.code() for child in children]) and not any(codes):
             if time.monotonic() > end:
-                raise RuntimeError(f"no end within {timeout_s:g} s")
+                break
             time.sleep(_POLL_S)
     finally:
         for child in children:
-            child.kill()
-    said = [child.communicate() for child in children]
-    # The one that failed by itself says more than one that was ended from outside.
-    for local, code in sorted(enumerate(code or 0 for code in codes), key=lambda ended: -ended[1]):
-        if code < 0:
-            raise RuntimeError(f"process {local} was ended by signal {-code}")
-        if code > 0:
-            last = (said[local][1].strip().splitlines() or ["it said nothing"])[-1]
-            raise RuntimeError(f"process {local}: {last}")
-    reports = [json.loads(out.strip().splitlines()[-1]) for out, _ in said]
-    first: dict[str, Any] = reports[0]
-    return {**first, "sum_right": all(report["sum_right"] for report in reports), "gpus": processes}
+            child.end()
+    _refuse(children, codes, timeout_s)
+    reports = [child.report() for child in children]
+    return {**reports[0], "sum_right": all(report["sum_right"] for report in reports), "gpus": processes}
+
+
+def _refuse(children: Sequence[Process], codes: Sequence[int | None], timeout_s: float) -> None:
+    """Raise RuntimeError when one failed; one that failed by itself says more than one that was ended from outside."""
+    for code, child in sorted(zip(codes, children), key=lambda ended: -(ended[0] or 0)):  # noqa: B905 - Python 3.8
+        words = child.last_words()
+        if code and code < 0:
+            raise RuntimeError(f"process {child.local} was ended by signal {-code}" + (f": {words}" if words else ""))
+        if code:
+            raise RuntimeError(f"process {child.local}: {words or 'it said nothing'}")
+    if None in codes:
+        said = [f"; process {child.local} said last: {child.last_words()}" for child in children if child.last_words()]
+        raise RuntimeError(f"no end within {timeout_s:g} s" + (said or [""])[0])
 
 
 def main(arguments: Sequence[str]) -> int:

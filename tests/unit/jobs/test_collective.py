@@ -144,24 +144,63 @@ def test_an_image_without_pytorch_is_named() -> None:
     assert (found["error"], found["fix"]) == ("the image has no torch", "name an image with PyTorch in it")
 
 
+def with_torch(folder: Path, body: str, *arguments: str, gpus: int = 2, usable: str = "") -> dict[str, Any]:
+    """The report of a pod whose PyTorch is a stand-in: `body` is what a process does in place of joining the others."""
+    package = folder / "torch"
+    package.mkdir()
+    cuda = f"cuda = types.SimpleNamespace(device_count=lambda: {gpus}, is_available=lambda: False)"
+    (package / "__init__.py").write_text(f"import types\n{usable}\n{cuda}\ndevice = str\n")
+    lines = "".join(f"    {line}\n" for line in ("local = os.environ['GPUCTL_LOCAL']", *body.splitlines()))
+    (package / "distributed.py").write_text(f"import os, sys, time\ndef init_process_group(*_, **told):\n{lines}")
+    command = [sys.executable, str(PROGRAM.with_name("torch_collective.py")), *arguments]
+    environment = {**os.environ, **PET, "PYTHONPATH": str(folder)}
+    return report(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+
+
 @pytest.mark.parametrize(
     ("end", "words"),
     [
         ("os.kill(os.getpid(), 9)", "process 1 was ended by signal 9"),
+        ("sys.stderr.write('NCCL timed out\\n\\n'); os.abort()", "process 1 was ended by signal 6: NCCL timed out"),
         ("sys.exit('no route to host')", "process 1: no route to host"),
+        ("os._exit(3)", "process 1: it said nothing"),
+        # A reader that is not there must not hold it up.
+        ("sys.stderr.write('NCCL INFO\\n' * 100000); sys.exit('at last')", "process 1: at last"),
+        ("print('NCCL INFO\\n' * 100000, flush=True); sys.exit('at last')", "process 1: at last"),
     ],
 )
 def test_a_process_of_pytorch_that_ends_is_named(tmp_path: Path, end: str, words: str) -> None:
-    """The others would wait for it; PyTorch is a stand-in that does no more than end, or wait."""
-    package = tmp_path / "torch"
-    package.mkdir()
-    cuda = "cuda = types.SimpleNamespace(device_count=lambda: 2, is_available=lambda: False)"
-    (package / "__init__.py").write_text(f"import types\n{cuda}\ndevice = str\n")
-    wait = f"    if os.environ['GPUCTL_LOCAL'] == '1':\n        {end}\n    time.sleep(60)\n"
-    (package / "distributed.py").write_text(f"import os, sys, time\ndef init_process_group(*_, **__):\n{wait}")
-    command = [sys.executable, str(PROGRAM.with_name("torch_collective.py"))]
-    environment = {**os.environ, **PET, "PYTHONPATH": str(tmp_path)}
-    found = report(
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    )
+    """The others would wait for it."""
+    found = with_torch(tmp_path, f"if local == '1':\n    {end}\ntime.sleep(60)", "--timeout", "20")
     assert (found["code"], found["error"]) == ("collective-failed", words)
+
+
+def test_processes_that_do_not_end_are_named_with_what_they_said_last(tmp_path: Path) -> None:
+    body = "sys.stderr.write(f'hello\\nrank {local} waits for eth1\\n')\nsys.stderr.flush()\ntime.sleep(60)"
+    found = with_torch(tmp_path, body, "--timeout", "2")
+    assert found["error"] == "no end within 2 s; process 0 said last: rank 0 waits for eth1"
+
+
+def test_pytorch_gives_up_before_its_pod_does(tmp_path: Path) -> None:
+    found = with_torch(tmp_path, "sys.exit(f\"{told['timeout'].total_seconds():g}\")", "--timeout", "10", gpus=1)
+    assert found["error"] == "process 0: 9"
+
+
+def test_pytorch_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    found = with_torch(tmp_path, "pass", usable="raise ImportError('libcudart.so.12: cannot open')")
+    assert (found["error"], found["fix"]) == (
+        "the image's torch cannot be used: libcudart.so.12: cannot open",
+        "name an image with PyTorch in it",
+    )
+
+
+def test_an_answer_that_is_none_is_told(tmp_path: Path) -> None:
+    found = with_torch(tmp_path, "print('no JSON', flush=True); os._exit(0)")
+    assert found["error"] == "process 0 ended without a report: no JSON"
+
+
+def test_lines_of_nccl_are_no_report(tmp_path: Path) -> None:
+    """It speaks on standard output, too, and has the last word."""
+    body = "print(json.dumps({'sum_right': local == '0', 'transport': 'nccl'}))\nprint('NCCL INFO {}\\n[]', flush=True)"
+    found = with_torch(tmp_path, f"import json\n{body}\nos._exit(0)")
+    assert (found["transport"], found["gpus"], found["code"]) == ("nccl", 2, "collective-sum-wrong")
