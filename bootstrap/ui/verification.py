@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bootstrap.ui.layout import brief, columns, count
+from bootstrap.verify.collective import Collective
 from bootstrap.verify.results import LAYERS, GpuResult, LayerResult, LayerState, NodeResult, VerifyResult
 
 _SIGNS = {LayerState.OK: "✓", LayerState.FAILED: "✗", LayerState.NOT_RUN: "·", LayerState.UNKNOWN: "?"}
+_LARGE = 1e10  # bytes per second, from which on they are told in GB
 
 
 def verify_screen(result: VerifyResult) -> list[str]:
@@ -59,8 +61,17 @@ def _collective(result: VerifyResult) -> list[str]:
     over = f"all-reduce over {count(len(found.nodes), 'node')}"
     if found.code:
         return [f"{over}: {_SIGNS[LayerState.FAILED]} {found.error}"]
-    rate = f", slowest link {found.slowest / 1e6:.0f} MB/s each way ({found.transport})" if found.slowest else ""
-    return [f"{over}: {_SIGNS[LayerState.OK]} right sum{rate}"]
+    return [f"{over}: {_SIGNS[LayerState.OK]} right sum{_rate(found)}"]
+
+
+def _rate(found: Collective) -> str:
+    """What was measured: by TCP each link, by PyTorch the whole."""
+    if not found.slowest:
+        return ""
+    large = found.slowest >= _LARGE
+    speed = f"{found.slowest / 1e9:.1f} GB/s" if large else f"{found.slowest / 1e6:.0f} MB/s"
+    what = f"slowest link {speed} each way" if found.transport == "tcp" else f"bus bandwidth {speed}"
+    return f", {what} ({found.transport})"
 
 
 def _simulated(result: VerifyResult) -> str:

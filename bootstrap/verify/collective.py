@@ -41,7 +41,10 @@ _OTHER_FIX = "look at what it says"
 
 @dataclass(frozen=True, slots=True)
 class RankReport:
-    """What one node's pod reports. `bytes_per_s` went out of it while as many came in; None on a single node."""
+    """What one node's pod reports. `bytes_per_s` went out of it while as many came in; None on a single node.
+
+    By PyTorch it is the bus bandwidth.
+    """
 
     node: str
     rank: int

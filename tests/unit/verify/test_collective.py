@@ -271,6 +271,18 @@ def test_a_program_that_the_image_lacks_is_found_by_pulling_it() -> None:
     )
 
 
-def test_the_transport_is_what_the_ranks_report() -> None:
-    reports = {rank: {**report, "transport": "nccl"} for rank, report in GOOD.items()}
-    assert judge(NODES, reports, None).transport == "nccl"
+@pytest.mark.parametrize(
+    ("transport", "slowest", "words"),
+    [
+        ("tcp", 1.25e8, "slowest link 125 MB/s each way (tcp)"),
+        ("gloo", 1.25e8, "bus bandwidth 125 MB/s (gloo)"),
+        ("nccl", 3.625e11, "bus bandwidth 362.5 GB/s (nccl)"),
+    ],
+)
+def test_what_was_measured_depends_on_the_transport(transport: str, slowest: float, words: str) -> None:
+    """That of a bus is reckoned from the time of the whole; only by TCP each link is measured."""
+    reports = {rank: {**report, "transport": transport, "bytes_per_s": slowest} for rank, report in GOOD.items()}
+    found = judge(NODES, reports, None)
+    assert found.transport == transport
+    line = verify_screen(replace(verify_result(), collective=found))[-2]
+    assert line == f"all-reduce over 2 nodes: ✓ right sum, {words}"
