@@ -16,7 +16,7 @@ from bootstrap.jobs.making import GONE_S, PAUSE_S, Left, submit, withdraw
 from bootstrap.jobs.ranks import Rank, culprit, ranks_of, why_failed
 from bootstrap.jobs.rights import FORBIDDEN, missing_right
 from bootstrap.jobs.spec import JobSpec
-from bootstrap.jobs.waiting import own_events, why_waiting
+from bootstrap.jobs.waiting import is_pulling, own_events, why_waiting
 from bootstrap.jsonform import plain
 from bootstrap.kube.client import ApiError, Cluster
 from bootstrap.progress import Progress
@@ -29,8 +29,8 @@ _WORDS_S = 10.0  # a log that was read a moment ago is waited for at the end
 class Following:
     """`start_s`: how long the ranks may take to begin; `whole_s`: the whole job, 0 for as long as it likes.
 
-    `said` gets each line of each rank's log. `pull_s`, where it is longer than `start_s`, counts as long as nothing
-    but time is lacking: an image is being pulled.
+    `said` gets each line of each rank's log. `pull_s`, where it is longer than `start_s`, counts while a node
+    pulls the image.
     """
 
     start_s: float = 600.0
@@ -202,7 +202,8 @@ class Watch:
             self._told = why
             self.progress.note(f"waits: {why}")
         waited = time.monotonic() - self._begun
-        if waited < (self.how.start_s if why else max(self.how.start_s, self.how.pull_s)):
+        patience = self.how.pull_s if is_pulling(self.ranks.values(), events) else 0
+        if waited < max(self.how.start_s, patience):
             return None
         begun = sum(rank.started for rank in self.ranks.values())
         what = f"after {waited:.0f} s {begun} of {self.spec.nodes} ranks have begun: {why or 'nothing says why'}"

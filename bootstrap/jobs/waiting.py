@@ -12,6 +12,7 @@ from bootstrap.jobs.spec import JobSpec
 
 _TAINT = re.compile(r"untolerated taint \{([^}]*)\}")
 _RESOLVING = re.compile(r'^.*failed to resolve reference "[^"]*": ', re.DOTALL)
+_PULLING = frozenset({"Pulling", "Pulled", "Created", "Started"})  # what a kubelet tells of a pod that goes well
 _SECONDS = len("2026-11-23T10:00:00")
 # Warnings that also come with gangs that begin the next moment: all have a place, or no pod has been made yet.
 _NO_REASON = ("pod group is ready", "0/0 tasks in gang unschedulable")
@@ -74,6 +75,12 @@ def _last_seen(event: Mapping[str, Any]) -> str:
     series = event.get("series") or {}
     times = (event.get("lastTimestamp"), event.get("eventTime"), series.get("lastObservedTime"))
     return max(str(time or "")[:_SECONDS] for time in times)
+
+
+def is_pulling(ranks: Iterable[Rank], events: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a node pulls the image at this moment, or starts what it pulled; `events` as own_events has them."""
+    newest = {str((e.get("involvedObject") or {}).get("name")): e.get("reason") for e in events}
+    return any(not rank.started and newest.get(rank.pod) in _PULLING for rank in ranks)
 
 
 def _pull(waiting: str) -> str:

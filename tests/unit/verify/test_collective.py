@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +28,8 @@ NAMESPACE = "/api/v1/namespaces/gpuctl-verify-r1-ring"
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_PAUSE_S", 0.001)
+    hurried = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: time.sleep(0.001))
+    monkeypatch.setattr(running, "time", hurried)
 
 
 class Ring(FakeCluster):
@@ -245,11 +247,32 @@ def test_the_usual_image_was_pulled_to_compute() -> None:
     assert f"{JOBS}/pull" not in cluster.there
 
 
-def test_an_image_that_is_still_being_pulled_has_more_time_than_the_all_reduce(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collective, "PULL_S", 0.3)
+def event(reason: str, rank: int, second: int, kind: str = "Normal") -> dict[str, Any]:
+    name = f"train-{rank}-abc"
+    at = f"2026-11-23T10:00:{second:02}Z"
+    return {"type": kind, "reason": reason, "involvedObject": {"kind": "Pod", "name": name}, "lastTimestamp": at}
+
+
+@pytest.mark.parametrize(
+    ("events", "waits"),
+    [
+        ([event("Pulling", 0, 2), event("Scheduled", 0, 1)], True),
+        ([event("FailedCreatePodSandBox", 1, 1, "Warning"), event("Pulling", 1, 2)], True),
+        ([event("Pulling", 0, 1), event("Pulled", 0, 2)], True),
+        ([event("Pulling", 0, 1), event("Failed", 0, 2, "Warning")], False),
+        ([event("FailedCreatePodSandBox", 0, 1, "Warning")], False),
+        ([], False),
+    ],
+)
+def test_an_image_that_is_being_pulled_has_more_time_than_the_all_reduce(
+    events: list[dict[str, Any]], waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collective, "PULL_S", 0.5)
+    cluster = Ring([pod(rank, "Pending", waiting={"reason": "ContainerCreating"}) for rank in (0, 1)])
+    cluster.events = events
     begun = time.monotonic()
-    found = over(Ring([pod(rank, "Pending") for rank in (0, 1)]), torch_gpus=8, timeout_s=0.01)
-    assert (found.code, time.monotonic() - begun > 0.3) == ("job-pending", True)
+    found = over(cluster, torch_gpus=8, timeout_s=0.01)
+    assert (found.code, time.monotonic() - begun > 0.5) == ("job-pending", waits)
 
 
 def test_an_image_that_cannot_be_pulled_is_told_while_it_is_tried_again() -> None:
