@@ -24,7 +24,7 @@ from tests.e2e.playbooks import playbook
 from tests.e2e.tool import Lab, wait_for
 
 pytestmark = pytest.mark.e2e
-LANE_COST_S = 700  # two cores, everything built, other lanes beside it
+LANE_COST_S = 800  # two cores, everything built, other lanes beside it
 ADDONS = ("volcano", "jobset", "kubeflow-training-operator")
 LAUNCHERS = ("volcano", "pytorchjob", "jobset")  # the plain Job is in test_main_job.py
 GROUPS = ("volcano.sh", "jobset.x-k8s.io", "kubeflow.org")
