@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from bootstrap.kube.client import ApiError
 
 TAIL_LINES = 12
+_RECENT_LINES = 120  # torchrun writes some 40 lines after the one that says why
 _NOT_YET = 400  # the container has not begun
 _NOT_FOUND = 404
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)  # RFC 3339
@@ -30,7 +31,7 @@ class Api(Protocol):
 
 
 class PodLog:
-    """One pod's log. `tail` are its last lines so far; `trouble` says why it cannot be read; empty when it can."""
+    """One pod's log. `recent` are its last lines so far; `trouble` says why it cannot be read; empty when it can."""
 
     def __init__(self, api: Api, namespace: str, pod: str) -> None:
         self._api = api
@@ -38,8 +39,13 @@ class PodLog:
         self._last = ""
         self._silent_since: float | None = None
         self._not_before = 0.0
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.recent: deque[str] = deque(maxlen=_RECENT_LINES)
         self.trouble = ""
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The last of them: what is shown when it ends."""
+        return tuple(self.recent)[-TAIL_LINES:]
 
     @property
     def silent_s(self) -> float:
@@ -88,7 +94,7 @@ class PodLog:
             if newest is None or moment > newest:  # the two streams of a program are not in order
                 self._last, newest = stamp, moment
             shown = _as_it_stands(words)
-            self.tail.append(shown)
+            self.recent.append(shown)
             yield shown
 
 

@@ -20,6 +20,8 @@ _TAKERS: Mapping[str, str] = {
     "PreemptionByScheduler": "a pod of higher priority takes its place",
     "TerminationByKubelet": "its node shuts down, or lacks memory or disk",
 }
+_BANNER = re.compile(r"[=*#_~\s-]+")
+_EXCEPTION = re.compile(r"(\[\w+\]:\s*)?[\w.]*(Error|Exception)\b[^:]*: \S")  # with what torchrun puts before it
 _QUIET_REASONS = frozenset({"ContainerCreating", "PodInitializing"})
 
 
@@ -140,12 +142,20 @@ def culprit(seen: Sequence[Rank], lost: Sequence[Rank]) -> Rank | None:
     return next(taken, None) or failed or lost[0]
 
 
-def why_failed(rank: Rank, tail: Sequence[str]) -> tuple[str, str]:
-    """(what happened to the first rank that failed, what mends it); `tail` are the last lines of its log."""
-    said = "\n".join(tail)
+def telling(lines: Sequence[str]) -> str:
+    """The line of a log that says why it ended: the last one; behind a banner, as torchrun's, the last exception."""
+    said = [line.strip() for line in lines if line.strip()]
+    if not said or not _BANNER.fullmatch(said[-1]):
+        return said[-1] if said else ""
+    words = [line for line in said if not _BANNER.fullmatch(line)]
+    return next((line for line in reversed(words) if _EXCEPTION.match(line)), words[-1] if words else "")
+
+
+def why_failed(rank: Rank, lines: Sequence[str]) -> tuple[str, str]:
+    """(what happened to the first rank that failed, what mends it); `lines` are the last ones of its log."""
+    said = "\n".join(lines)
     missing = re.search(r"No module named '([\w.]+)'", said)
     program = re.search(r'exec: "([^"]+)"', rank.words)
-    last = next((line.strip() for line in reversed(tail) if line.strip()), "")
     if rank.reason == "OOMKilled":
         return f"{rank.place} needed more memory than it may have", "give a larger --memory, or a smaller batch"
     if rank.reason == "Evicted":
@@ -162,5 +172,5 @@ def why_failed(rank: Rank, tail: Sequence[str]) -> tuple[str, str]:
     if rank.exit_code == _KILLED:
         return f"{rank.place} was killed (signal 9)", "look at who ended it: the kernel for memory, or somebody"
     ended = "failed" if rank.exit_code is None else f"ended with {rank.exit_code}"
-    words = rank.words or last
+    words = rank.words or telling(lines)
     return f"{rank.place} {ended}" + (f": {words[:300]}" if words else ""), "its last lines are below"

@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bootstrap.errors import Problem
+from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs.check import pods_of
 from bootstrap.jobs.logs import PodLog
 from bootstrap.jobs.making import GONE_S, PAUSE_S, Left, submit, withdraw
-from bootstrap.jobs.ranks import Rank, culprit, ranks_of, why_failed
+from bootstrap.jobs.ranks import Rank, culprit, ranks_of, telling, why_failed
 from bootstrap.jobs.rights import FORBIDDEN, missing_right
 from bootstrap.jobs.spec import JobSpec
 from bootstrap.jobs.waiting import is_pulling, own_events, why_waiting
@@ -73,15 +73,21 @@ def run_job(cluster: Cluster, spec: JobSpec, how: Following, progress: Progress)
     objects = submit(cluster, spec)
     progress.note(f"{spec.launcher} {spec.namespace}/{spec.name}: {spec.nodes} x {spec.gpus} GPUs, submitted")
     watch = Watch(cluster, spec, how, progress, objects[-1]["metadata"])
-    left = Left()
+    left, problem, stopped = Left(), None, None
     try:
         problem = watch.to_the_end()
+        if problem:
+            progress.note(problem.message)  # the pods may take half a minute to end
+    except KeyboardInterrupt as stop:
+        stopped = stop
     finally:
         if not how.keep:
             progress.note(f"deleting {spec.namespace}/{spec.name}; pods that still run get 30 s to end")
             left = withdraw(cluster, spec, objects)
             if left.words or left.pods:
                 progress.note(left.words or f"pods of {spec.namespace}/{spec.name} are still ending")
+    if stopped:
+        raise GpuctlError(ExitCode.INTERRUPTED, _interrupted(spec, how, left)) from stopped
     return JobResult(
         exit_code=ExitCode.NOT_READY if problem else ExitCode.OK,
         name=spec.name,
@@ -95,6 +101,11 @@ def run_job(cluster: Cluster, spec: JobSpec, how: Following, progress: Progress)
         tails={number: tuple(watch.logs[number].tail) for number in sorted(watch.logs)},
         problems=(problem,) if problem else (),
     )
+
+
+def _interrupted(spec: JobSpec, how: Following, left: Left) -> Problem:
+    what = f"job {spec.namespace}/{spec.name} is {'kept, and goes on' if how.keep else 'deleted'}"
+    return Problem("interrupted", f"interrupted; {left.words or what}", "the same command begins anew")
 
 
 class Watch:
@@ -146,13 +157,19 @@ class Watch:
         if first:
             self._last_words([first])
             log = self.logs.get(first.rank)
-            what, fix = why_failed(first, log.tail if log else ())
-            details = "\n".join(log.tail) if log else ""
-            return Problem("job-failed", what, fix, details=details), True
+            what, fix = why_failed(first, log.recent if log else ())
+            others = [rank for rank in seen.values() if rank.failed and rank is not first]
+            details = [*(self._as_ended(rank) for rank in others), *(log.tail if log else ())]
+            return Problem("job-failed", what, fix, details="\n".join(details)), True
         if len(self.ranks) == self.spec.nodes and all(rank.exit_code == 0 for rank in self.ranks.values()):
             self._last_words([rank for rank in self.ranks.values() if self._silent_s(rank)])
             return None, True
         return self._still_waiting() or self._too_long(), False
+
+    def _as_ended(self, rank: Rank) -> str:
+        """What is told of a rank that failed beside the first one: which was the cause is not always to be seen."""
+        words = telling(self.logs[rank.rank].recent) if rank.rank in self.logs else ""
+        return f"also failed: {rank.place}" + (f": {words}" if words else "")
 
     def _too_long(self) -> Problem | None:
         """Whether the whole job has had its time."""

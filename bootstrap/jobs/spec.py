@@ -34,6 +34,9 @@ class Launcher(StrEnum):
     JOBSET = "jobset"
 
 
+DEFAULT_QUEUE = "default"  # Volcano makes it
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """A command that runs once on each of `nodes` nodes, each time with `gpus` GPUs.
@@ -55,7 +58,7 @@ class JobSpec:
     memory: str = ""
     claim: str = ""
     mount_path: str = "/data"
-    queue: str = "default"
+    queue: str = DEFAULT_QUEUE
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     deadline_s: int = 0
@@ -84,6 +87,11 @@ def _problems(spec: JobSpec) -> Iterator[Problem]:
         *_names(spec),
         (1 <= spec.nodes <= MOST_NODES, f"{spec.nodes} nodes", f"a job has 1 to {MOST_NODES}"),
         (0 <= spec.gpus <= MOST_GPUS, f"{spec.gpus} GPUs per node", f"give 0 to {MOST_GPUS}; --nodes says how often"),
+        (
+            spec.queue == DEFAULT_QUEUE or spec.launcher in (Launcher.VOLCANO, Launcher.PYTORCHJOB),
+            f"queue {spec.queue!r} with the launcher {spec.launcher}",
+            "queues are Volcano's: take --launcher volcano, or leave --queue out",
+        ),
         (is_image(spec.image), f"image {spec.image!r}", IMAGE_RULE),
         (bool(spec.command), "a job without a command", "give the command behind --"),
         *(

@@ -10,9 +10,11 @@ from bootstrap.jobs.pods import GPU_RESOURCE
 from bootstrap.jobs.ranks import Rank
 from bootstrap.jobs.spec import JobSpec
 
+_CORDONED = re.compile(r"(\d+) node\(s\) were unschedulable")
 _TAINT = re.compile(r"untolerated taint \{([^}]*)\}")
 _RESOLVING = re.compile(r'^.*failed to resolve reference "[^"]*": ', re.DOTALL)
-_PULLING = frozenset({"Pulling", "Pulled", "Created", "Started"})  # what a kubelet tells of a pod that goes well
+_BEGUN = frozenset({"Pulling"})
+_PULLING = _BEGUN | {"Pulled", "Created", "Started"}  # what a kubelet tells of a pod that goes well
 _SECONDS = len("2026-11-23T10:00:00")
 # Warnings that also come with gangs that begin the next moment: all have a place, or no pod has been made yet.
 _NO_REASON = ("pod group is ready", "0/0 tasks in gang unschedulable")
@@ -47,14 +49,20 @@ def _unmade(events: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _not_begun(ranks: Sequence[Rank], events: Sequence[Mapping[str, Any]]) -> str:
-    """The newest warning of a pod that has a node and nothing else to say: a volume, or its network."""
+    """The newest warning of a pod with a node and nothing else to say: a volume, or its network; or that it pulls."""
     left = {rank.pod: rank for rank in ranks if not rank.started}
     for event in reversed(events):
         rank = left.get(str((event.get("involvedObject") or {}).get("name") or ""))
-        if rank and event.get("type") == "Warning":
-            message = " ".join(str(event.get("message") or "").split())
+        message = " ".join(str(event.get("message") or "").split())
+        if rank and event.get("type") == "Warning" and not _has_passed(rank, str(event.get("reason")), message):
             return f"{rank.place} has not begun: {event.get('reason')}: {message}"
-    return ""
+    pulling = [rank for rank in left.values() if is_pulling([rank], events, _BEGUN)]
+    return f"the image is being pulled on {', '.join(sorted(rank.node for rank in pulling))}" if pulling else ""
+
+
+def _has_passed(rank: Rank, reason: str, message: str) -> bool:
+    """Whether a warning says nothing about now: it has a place, or the kubelet had only just heard of the pod."""
+    return bool(rank.node and reason == "FailedScheduling") or "failed to sync" in message or "ErrImage" in message
 
 
 def own_events(
@@ -77,10 +85,10 @@ def _last_seen(event: Mapping[str, Any]) -> str:
     return max(str(time or "")[:_SECONDS] for time in times)
 
 
-def is_pulling(ranks: Iterable[Rank], events: Sequence[Mapping[str, Any]]) -> bool:
+def is_pulling(ranks: Iterable[Rank], events: Sequence[Mapping[str, Any]], reasons: Collection[str] = _PULLING) -> bool:
     """Whether a node pulls the image at this moment, or starts what it pulled; `events` as own_events has them."""
     newest = {str((e.get("involvedObject") or {}).get("name")): e.get("reason") for e in events}
-    return any(not rank.started and newest.get(rank.pod) in _PULLING for rank in ranks)
+    return any(not rank.started and newest.get(rank.pod) in reasons for rank in ranks)
 
 
 def _pull(waiting: str) -> str:
@@ -121,4 +129,6 @@ def _unplaced(spec: JobSpec, unplaced: Sequence[Rank], placed: int) -> str:
         what += f": {message}"
     if taints:
         what += f" (taints: {'; '.join(taints)})"
+    if cordoned := _CORDONED.search(message):
+        what += f" (cordoned nodes, which take no pods: {cordoned[1]})"
     return what + ("; the ranks that have one wait for it" if placed else "")

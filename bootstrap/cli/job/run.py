@@ -116,6 +116,7 @@ def run(
                 session.console.answer(log_line(rank, line))
 
         view = JsonView() if output is Output.JSON else PlainView(session.console)
+        view.note("looking at the cluster")
         with answering_api(where) as cluster:
             if runtime_class is None and spec.gpus:
                 wanted, spec = spec.runtime_class, without_missing_class(cluster, spec)

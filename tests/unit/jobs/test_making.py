@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bootstrap.errors import GpuctlError
+from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs import making
 from bootstrap.jobs.objects import kubectl_name
 from bootstrap.jobs.ranks import Rank
@@ -83,8 +85,10 @@ def test_what_cannot_be_deleted_is_told_after_ctrl_c(monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     cluster.logs = {"train-0-abc": f"{T1} word\n"}
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(GpuctlError) as caught:
         run_job(cluster, spec(nodes=2), Following(said=interrupt), notes)
+    (problem,) = caught.value.problems
+    assert problem.message.startswith("interrupted; it could not be deleted: kubectl -n default delete")
     assert notes.said[-1] == "it could not be deleted: kubectl -n default delete jobs.batch/train services/train"
 
 
@@ -131,6 +135,23 @@ def test_ctrl_c_takes_the_job_away() -> None:
             raise KeyboardInterrupt
 
     cluster.looked = interrupt
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(GpuctlError) as caught:
         follow(cluster)
+    assert caught.value.exit_code is ExitCode.INTERRUPTED
+    assert [problem.message for problem in caught.value.problems] == ["interrupted; job default/train is deleted"]
     assert len(cluster.deleted) == 2
+
+
+def test_ctrl_c_leaves_a_job_that_is_to_be_kept() -> None:
+    cluster = FakeCluster([pod(0), pod(1)])
+    cluster.looked = _interrupt
+    with pytest.raises(GpuctlError) as caught:
+        follow(cluster, keep=True)
+    assert [problem.message for problem in caught.value.problems] == [
+        "interrupted; job default/train is kept, and goes on"
+    ]
+    assert cluster.deleted == []
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt

@@ -9,7 +9,7 @@ import pytest
 
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jobs import run as running
-from bootstrap.jobs.ranks import culprit, first_failed, rank_of, ranks_of, why_failed
+from bootstrap.jobs.ranks import culprit, first_failed, rank_of, ranks_of, telling, why_failed
 from bootstrap.kube.client import ApiError
 from tests.unit.jobs.cluster import FakeCluster, ended, pod, taken, unplaced
 from tests.unit.jobs.following import DONE, NO_GPUS, T1, T2, follow
@@ -46,7 +46,41 @@ def test_the_rank_that_failed_first_is_named_with_its_last_lines() -> None:
     (problem,) = result.problems
     assert (result.exit_code, problem.code) == (ExitCode.NOT_READY, "job-failed")
     assert problem.message == "rank 1 on gpu2 ended with 3: ValueError: nan"
-    assert problem.details == "Traceback\nValueError: nan"
+    assert problem.details == "also failed: rank 0 on gpu1\nTraceback\nValueError: nan"
+
+
+TORCHRUN = (
+    "[default0]:Traceback (most recent call last):",
+    "[default0]:ValueError: loss is NaN",
+    "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ",
+    *["  error_file: <N/A>"] * 40,
+    "  traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html",
+    "=" * 60,
+)
+
+
+def test_behind_the_banner_of_torchrun_stands_the_exception() -> None:
+    lines = "".join(f"{T1[:-1]}.{number:03}Z {line}\n" for number, line in enumerate(TORCHRUN))
+    cluster = FakeCluster([pod(0), pod(1)], [ended(0, 1, T2), ended(1, 1, T1)], logs={"train-1-abc": lines})
+    result, _, notes = follow(cluster)
+    (problem,) = result.problems
+    assert problem.message == "rank 1 on gpu2 ended with 1: [default0]:ValueError: loss is NaN"
+    assert problem.details.endswith("=" * 60)
+    assert problem.message in notes[: notes.index(next(n for n in notes if n.startswith("deleting")))]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ((), ""),
+        (("", " "), ""),
+        (("FooError: caught", "no data left"), "no data left"),
+        (("epoch 3", "====", "----"), "epoch 3"),
+        (("====",), ""),
+    ],
+)
+def test_the_line_that_tells_why(lines: tuple[str, ...], said: str) -> None:
+    assert telling(lines) == said
 
 
 def test_a_rank_that_is_taken_away_is_named() -> None:
@@ -203,7 +237,7 @@ def test_what_it_waits_for_is_told_once_and_at_the_end() -> None:
     assert problem.code == "job-pending"
     why = "rank 1 has no node: no node has 8 GPUs free (taints: dedicated: x); the ranks that have one wait for it"
     assert problem.message.endswith(f"1 of 2 ranks have begun: {why}")
-    assert notes[1:-1] == [f"waits: {why}"]
+    assert notes[1:-1] == [f"waits: {why}", problem.message]
 
 
 def test_a_job_that_takes_too_long_is_ended_and_its_ranks_are_named() -> None:

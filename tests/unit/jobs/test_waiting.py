@@ -50,6 +50,11 @@ PULL = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
         ([], ["0/0 tasks in gang unschedulable: pod group is not ready, 2 minAvailable"], ""),
         ([pod(0, "Pending", waiting={"reason": "ContainerCreating"})], [], ""),
         ([unplaced(0, "volume node affinity conflict")], [], "rank 0 has no node: volume node affinity conflict"),
+        (
+            [unplaced(0, "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) were unschedulable.")],
+            [],
+            "rank 0 has no node: no node has 8 GPUs free (cordoned nodes, which take no pods: 2)",
+        ),
     ],
 )
 def test_why_a_job_waits(pods: list[dict[str, Any]], events: list[str], said: str) -> None:
@@ -134,7 +139,10 @@ NO_NFS = (
         ),
         # One that has begun had its troubles before.
         ([warning("train-1-abc", "FailedMount", "no")], ""),
-        ([{**warning("train-0-abc", "Pulling", "image"), "type": "Normal"}], ""),
+        ([{**warning("train-0-abc", "Pulling", "image"), "type": "Normal"}], "the image is being pulled on gpu1"),
+        # What has passed: it has a place by now, and the kubelet has heard of its files.
+        ([warning("train-0-abc", "FailedScheduling", "0/3 nodes are available")], ""),
+        ([warning("train-0-abc", "FailedMount", "failed to sync configmap cache")], ""),
     ],
 )
 def test_what_events_say_where_nothing_else_does(events: list[dict[str, Any]], said: str) -> None:
