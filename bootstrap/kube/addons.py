@@ -26,7 +26,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """An object of a user that needs the addon; `name` has the namespace before it where there is one."""
+    """An object of a user that needs the addon: `kind` as kubectl calls it, `name` with its namespace if it has one."""
 
     kind: str
     name: str
@@ -103,12 +103,14 @@ def _objects(cluster: Cluster, wanted: ObjectsInUse) -> Iterator[InUse]:
     plural = next((entry["name"] for entry in known if entry["kind"] == kind and "/" not in entry["name"]), None)
     if plural is None:
         return
+    group = version.partition("/")[0] if "/" in version else ""
+    called = f"{plural}.{group}" if group else plural
     for item in (cluster.get(f"{base}/{plural}") or {}).get("items") or ():
         meta = item["metadata"]
         if meta["name"] in wanted.own or any(_at(item, path) != value for path, value in wanted.where.items()):
             continue
         name = f"{meta['namespace']}/{meta['name']}" if meta.get("namespace") else str(meta["name"])
-        yield InUse(kind, name, _state(item, wanted.state))
+        yield InUse(called, name, _state(item, wanted.state))
 
 
 def _at(item: Any, pointer: str) -> Any:

@@ -38,8 +38,8 @@ RECEIPT = {
     "arguments": {"csi_driver_nfs_version": {"digest": "x", "value": "4.13.4"}},
     "objects": {"apps/v1/DaemonSet/kube-system/csi-nfs-node": "sha256:x", "v1/ServiceAccount/kube-system/a": "y"},
 }
-VOLUME = InUse("PersistentVolume", "data", "Bound")
-GANG = InUse("PodGroup", "default/train", "Inqueue")
+VOLUME = InUse("persistentvolumes", "data", "Bound")
+GANG = InUse("podgroups.scheduling.volcano.sh", "default/train", "Inqueue")
 VOLCANO, OPERATOR = "volcano", "kubeflow_training_operator"
 TORCH = "kubeflow-training-operator"
 
@@ -262,7 +262,7 @@ def test_remove_is_refused_while_somebody_needs_it(used: list[tuple[InUse, ...]]
     done = module.remove(installed(world).request(yes=True), SilentView())
     assert (done.exit_code, done.in_use, done.removed) == (ExitCode.PREFLIGHT, (VOLUME,), ())
     (problem,) = done.problems
-    assert (problem.code, problem.details) == ("addon-in-use", "PersistentVolume data: Bound")
+    assert (problem.code, problem.details) == ("addon-in-use", "persistentvolumes data: Bound")
     assert (world.playbooks, world.text) == ([], LISTED)
 
 

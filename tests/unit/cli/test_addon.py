@@ -80,9 +80,9 @@ def test_a_refusal_lists_the_objects_and_says_that_nothing_was_changed(
     given("remove", REFUSED)
     assert main(["addon", "remove", "csi-driver-nfs", "-i", "lab.ini", "--yes"]) == 4
     out, err = capsys.readouterr()
-    assert (out, "PersistentVolume data-1: Bound" in err, "nothing was changed" in err) == ("", True, True)
+    assert (out, "persistentvolumes data-1: Bound" in err, "nothing was changed" in err) == ("", True, True)
     said = document(capsys, "addon", "remove", "csi-driver-nfs", "-i", "lab.ini", "--yes")
-    assert said["data"]["in_use"] == [{"kind": "PersistentVolume", "name": "data-1", "state": "Bound"}]
+    assert said["data"]["in_use"] == [{"kind": "persistentvolumes", "name": "data-1", "state": "Bound"}]
     assert [problem["code"] for problem in said["errors"]] == ["addon-in-use"]
 
 

@@ -46,7 +46,7 @@ def volume(name: str, **spec: Any) -> dict[str, Any]:
 def test_a_volume_of_its_driver_is_in_use_another_is_not() -> None:
     items = [volume("a", csi={"driver": "nfs.csi.k8s.io"}), volume("b", nfs={"server": "x"}), volume("c", csi={})]
     asked = cluster({"/api/v1": CORE, "/api/v1/persistentvolumes": {"items": items}})
-    assert addons.in_use(asked, PVS) == (InUse("PersistentVolume", "a", "Bound"),)
+    assert addons.in_use(asked, PVS) == (InUse("persistentvolumes", "a", "Bound"),)
 
 
 def test_a_kind_that_the_cluster_does_not_know_is_in_no_use() -> None:
@@ -70,11 +70,11 @@ def test_objects_of_all_namespaces_with_their_states() -> None:
         {base: BATCH, f"{base}/jobs": {"items": items}, queue_base: QUEUES, f"{queue_base}/queues": {"items": queues}}
     )
     assert [(one.kind, one.name, one.state) for one in addons.in_use(asked, JOBS)] == [
-        ("Job", "ns/runs", "Running"),
-        ("Job", "ns/new", "no state yet"),
-        ("Job", "ns/going", "being deleted"),
-        ("Job", "ns/conditions", "Running"),
-        ("Queue", "mine", "no state yet"),
+        ("jobs.batch.volcano.sh", "ns/runs", "Running"),
+        ("jobs.batch.volcano.sh", "ns/new", "no state yet"),
+        ("jobs.batch.volcano.sh", "ns/going", "being deleted"),
+        ("jobs.batch.volcano.sh", "ns/conditions", "Running"),
+        ("queues.scheduling.volcano.sh", "mine", "no state yet"),
     ]
 
 
@@ -95,7 +95,8 @@ def test_all_that_people_write_for_volcano_keeps_it() -> None:
         answers[f"/apis/{version}"] = {"resources": [{"name": plural, "kind": kind} for plural, kind in kinds.items()]}
         answers.update({f"/apis/{version}/{plural}": {"items": [item]} for plural in kinds})
     found = addons.in_use(cluster(answers), component_named("volcano").in_use)
-    assert sorted(one.kind for one in found) == sorted(kind for kinds in VOLCANOS.values() for kind in kinds.values())
+    called = (f"{plural}.{version.partition('/')[0]}" for version, kinds in VOLCANOS.items() for plural in kinds)
+    assert sorted(one.kind for one in found) == sorted(called)
 
 
 @pytest.mark.parametrize("served", [{}, {"/apis/batch.volcano.sh/v1alpha1": BATCH}], ids=["nothing", "jobs-alone"])
@@ -120,7 +121,7 @@ def test_how_volcanos_kinds_stand(kind: str, item: dict[str, Any], state: str) -
         f"/apis/{version}": {"resources": [{"name": plural, "kind": kind}]},
         f"/apis/{version}/{plural}": {"items": [{"metadata": {"name": "mine"}, **item}]},
     }
-    assert addons.in_use(cluster(answers), [wanted]) == (InUse(kind, "mine", state),)
+    assert addons.in_use(cluster(answers), [wanted]) == (InUse(f"{plural}.{version.partition('/')[0]}", "mine", state),)
 
 
 def test_a_pointer_takes_keys_with_slashes() -> None:

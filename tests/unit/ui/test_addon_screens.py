@@ -51,12 +51,12 @@ ADD = AddResult(
 )
 KEPT = InventoryChange("my hosts.ini", LINE, changed=False)
 REMOVE = RemoveResult(ExitCode.OK, "lab", ("csi-driver-nfs",), (), (), 4.1)
-USED = InUse("PersistentVolume", "data-1", "Bound")
+USED = InUse("persistentvolumes", "data-1", "Bound")
 IN_USE = Problem(
     "addon-in-use",
     "csi-driver-nfs is not removed: 1 object needs it",
     "delete them, or wait until they are gone",
-    details="PersistentVolume data-1: Bound",
+    details="persistentvolumes data-1: Bound",
 )
 REFUSED = replace(REMOVE, exit_code=ExitCode.PREFLIGHT, removed=(), in_use=(USED,), problems=(IN_USE,))
 UNLISTED = InventoryChange("my hosts.ini", "cluster_addons=[]", changed=True, at="my hosts.ini:9")
