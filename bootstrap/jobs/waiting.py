@@ -13,8 +13,8 @@ from bootstrap.jobs.spec import JobSpec
 _CORDONED = re.compile(r"(\d+) node\(s\) were unschedulable")
 _TAINT = re.compile(r"untolerated taint \{([^}]*)\}")
 _RESOLVING = re.compile(r'^.*failed to resolve reference "[^"]*": ', re.DOTALL)
-_BEGUN = frozenset({"Pulling"})
-_PULLING = _BEGUN | {"Pulled", "Created", "Started"}  # what a kubelet tells of a pod that goes well
+_PULLING = "Pulling"
+_GOES_WELL = frozenset({_PULLING, "Pulled", "Created", "Started"})  # what a kubelet tells of a pod then
 _SECONDS = len("2026-11-23T10:00:00")
 # Warnings that also come with gangs that begin the next moment: all have a place, or no pod has been made yet.
 _NO_REASON = ("pod group is ready", "0/0 tasks in gang unschedulable")
@@ -56,8 +56,9 @@ def _not_begun(ranks: Sequence[Rank], events: Sequence[Mapping[str, Any]]) -> st
         message = " ".join(str(event.get("message") or "").split())
         if rank and event.get("type") == "Warning" and not _has_passed(rank, str(event.get("reason")), message):
             return f"{rank.place} has not begun: {event.get('reason')}: {message}"
-    pulling = [rank for rank in left.values() if is_pulling([rank], events, _BEGUN)]
-    return f"the image is being pulled on {', '.join(sorted(rank.node for rank in pulling))}" if pulling else ""
+    newest = _newest_reasons(events)
+    pulling = sorted(rank.node for rank in left.values() if newest.get(rank.pod) == _PULLING)
+    return f"the image is being pulled on {', '.join(pulling)}" if pulling else ""
 
 
 def _has_passed(rank: Rank, reason: str, message: str) -> bool:
@@ -85,10 +86,15 @@ def _last_seen(event: Mapping[str, Any]) -> str:
     return max(str(time or "")[:_SECONDS] for time in times)
 
 
-def is_pulling(ranks: Iterable[Rank], events: Sequence[Mapping[str, Any]], reasons: Collection[str] = _PULLING) -> bool:
+def is_pulling(ranks: Iterable[Rank], events: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a node pulls the image at this moment, or starts what it pulled; `events` as own_events has them."""
-    newest = {str((e.get("involvedObject") or {}).get("name")): e.get("reason") for e in events}
-    return any(not rank.started and newest.get(rank.pod) in reasons for rank in ranks)
+    newest = _newest_reasons(events)
+    return any(not rank.started and newest.get(rank.pod) in _GOES_WELL for rank in ranks)
+
+
+def _newest_reasons(events: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Object → reason of its newest event; `events` come oldest first."""
+    return {str((e.get("involvedObject") or {}).get("name")): str(e.get("reason")) for e in events}
 
 
 def _pull(waiting: str) -> str:

@@ -22,7 +22,6 @@ from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.results import NodeResult, VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts, ask_runtimes
 
-_CLASS_SETTING = "nvidia_device_plugin_runtime_class"
 _PLUGIN_SELECTOR = "app.kubernetes.io/name=nvidia-device-plugin"
 
 
@@ -60,7 +59,7 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
             api_error=api_error,
             plugin_pod=plugins.get(node.name, "") if node else "",
             computed=computed.get(node.name) if node else None,
-            runtime_class=_runtime_class(inventory),
+            runtime_class=_runtime_class(inventory.hosts[0].settings),
         )
         result, found = judge(evidence)
         results.append(result)
@@ -92,7 +91,7 @@ def _ask_cluster(
                 allocatable,
                 run_id=request.run.id,
                 image=str(settings["cluster_python_image"]),
-                runtime_class=_runtime_class(inventory),
+                runtime_class=_runtime_class(inventory.hosts[0].settings),
                 timeout_s=request.timeout_s,
                 progress=view,
             )
@@ -120,7 +119,7 @@ def _all_reduce(
         list(gpus),
         run_id=request.run.id,
         image=request.collective_image or str(settings["cluster_python_image"]),
-        runtime_class=str(settings[_CLASS_SETTING]),
+        runtime_class=_runtime_class(settings),
         timeout_s=request.timeout_s,
         progress=view,
         torch_gpus=min(gpus.values()) if request.collective_image else 0,
@@ -133,8 +132,8 @@ def ring_problem(ring: Collective) -> Problem:
     return Problem(ring.code, f"{over}: {ring.error}", ring.fix, details=ring.details)
 
 
-def _runtime_class(inventory: Inventory) -> str:
-    return str(inventory.hosts[0].settings[_CLASS_SETTING])
+def _runtime_class(settings: Mapping[str, Any]) -> str:
+    return str(settings["nvidia_device_plugin_runtime_class"])
 
 
 def _plugin_pods(cluster: Cluster) -> dict[str, str]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,11 @@ class Lab:
         return self.folder / f"ssh-{host}-{boots}"
 
     def disconnect(self) -> None:
-        """End the connections that commands share."""
+        """End the connections that commands share; one that hangs ends by itself, and keeps no lab from going."""
         for path in self.folder.glob("ssh-*"):
-            subprocess.run(
-                ["ssh", "-O", "exit", "-o", f"ControlPath={path}", "host"], capture_output=True, timeout=30, check=False
-            )
+            with suppress(subprocess.TimeoutExpired):
+                end = ["ssh", "-O", "exit", "-o", f"ControlPath={path}", "host"]
+                subprocess.run(end, capture_output=True, timeout=30, check=False)
 
     def home(self, host: str) -> Path:
         """The host's folder on this machine."""
