@@ -28,6 +28,8 @@ KEPT = (
     "vm/panic_on_oom",
     "vm/swappiness",
 )
+# As kube_host raises them. A host that is reset puts its own back, which are all other labs' too: none may be lower.
+RAISED = {"fs/inotify/max_user_instances": 8192, "fs/inotify/max_user_watches": 524288}
 MODULES = ("br_netfilter", "overlay", "vxlan", "nf_conntrack", "ip_vs")
 
 
@@ -36,7 +38,7 @@ def _kept_file() -> Path:
 
 
 def prepare() -> None:
-    """Record the machine's settings once, then turn forwarding on. Call with the lock of RUNTIME_ROOT held."""
+    """Record the machine's settings once, then have what all labs need. Call with the lock of RUNTIME_ROOT held."""
     kept = _kept_file()
     if not kept.exists():
         before = {name: (SYS / name).read_text().strip() for name in KEPT if (SYS / name).exists()}
@@ -48,6 +50,9 @@ def prepare() -> None:
         procs.run(["modprobe", "-q", "-a", *MODULES], check=False)
     if (SYS / FORWARDING).read_text().strip() != "1":
         (SYS / FORWARDING).write_text("1")
+    for name, least in RAISED.items():
+        if (SYS / name).exists() and int((SYS / name).read_text()) < least:
+            (SYS / name).write_text(str(least))
 
 
 def other_labs(name: str) -> tuple[str, ...]:
