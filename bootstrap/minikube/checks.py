@@ -10,6 +10,7 @@ import yaml
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.model import LAUNCH_AGENT, NFS_SERVER, Host
 from bootstrap.minikube.look import Seen
 from bootstrap.minikube.options import ProfileOptions
 from bootstrap.minikube.state import Phase, differences, megabytes, other_driver, parts_of, phase_of
@@ -18,6 +19,7 @@ from bootstrap.probe.facts import HostFacts
 OLDEST_DOCKER = 25  # the first with CDI, by which --gpus nvidia.com gives devices
 LEAST_MB, LEAST_CPUS = 1800, 2  # as minikube has them, where it is not forced (cmd/minikube/cmd/start_flags.go)
 _MISSING = 127
+_SERVICES = {LAUNCH_AGENT: "the Launch agent", NFS_SERVER: "the NFS export"}
 _JOIN = "give `gpuctl minikube up --docker-group`; who is in that group is as good as root"
 
 
@@ -93,6 +95,24 @@ def check_profile(seen: Seen, options: ProfileOptions, host: str, *, local: bool
     )
     if problem:
         raise GpuctlError(ExitCode.PREFLIGHT, replace(problem, host=host))
+
+
+def check_services(seen: Seen, host: Host) -> None:
+    """Refuse services for a profile where another one of the host has them: they serve one.
+
+    Raises:
+        GpuctlError: exit 4; nothing was changed.
+    """
+    asked = [words for group, words in _SERVICES.items() if group in host.groups]
+    asked += [f"the addons ({', '.join(map(str, addons))})"] if (addons := host.settings["cluster_addons"]) else []
+    if not seen.others or not asked:
+        return
+    other = seen.others[0]
+    words = f"profile {other} has this host's Launch agent and volumes, and only one profile can"
+    fix = (
+        f"leave {' and '.join(asked)} out, or take profile {other} away first: `gpuctl minikube down --profile {other}`"
+    )
+    raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-services-taken", words, fix, host.name))
 
 
 def check_own(seen: Seen, profile: str, host: str, *, deleting: bool, orphan: bool) -> None:

@@ -16,7 +16,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Host
 from bootstrap.kube.kubeconfig import context_name, merge, remove
-from bootstrap.minikube.look import Seen
+from bootstrap.minikube.look import DOCKER, Seen
 from bootstrap.probe.session import Session
 
 _API_PORT = "8443/tcp"
@@ -55,7 +55,7 @@ def credentials(session: Session, seen: Seen, profile: str) -> Credentials:
     folder = f"{seen.home}/.minikube"
     files = (f"{folder}/ca.crt", f"{folder}/profiles/{profile}/client.crt", f"{folder}/profiles/{profile}/client.key")
     texts = [session.run(["cat", path]) for path in files]
-    published = session.run(["docker", "port", profile, _API_PORT])
+    published = session.run([*DOCKER, "port", profile, _API_PORT])
     lines = published.out.splitlines()
     address, _, port = lines[0].rpartition(":") if lines else ("", "", "")
     if any(done.rc for done in texts) or not port.isdecimal():

@@ -17,7 +17,7 @@ from bootstrap.minikube.connection import connected
 from bootstrap.minikube.contexts import forget
 from bootstrap.minikube.events import Step
 from bootstrap.minikube.failures import problem_of
-from bootstrap.minikube.look import LABEL, Seen, look
+from bootstrap.minikube.look import DOCKER, LABEL, Seen, look
 from bootstrap.minikube.model import DownResult, MinikubeRequest, StatusResult
 from bootstrap.minikube.process import run_minikube
 from bootstrap.minikube.seed import purge
@@ -182,7 +182,7 @@ def _left(session: Session, seen: Seen, profile: str) -> Iterator[str]:
     if seen.config is not None or seen.folder:
         yield f"its record in {seen.home}/.minikube/profiles"
     for kind in ("container", "volume", "network"):
-        argv = ["docker", kind, "ls", "--quiet", "--filter", f"label={LABEL}={profile}"]
+        argv = [*DOCKER, kind, "ls", "--quiet", "--filter", f"label={LABEL}={profile}"]
         found = session.run([*argv, "--all"] if kind == "container" else argv, timeout_s=30.0)
         if found.rc:
             yield f"perhaps a {kind}: Docker does not say"

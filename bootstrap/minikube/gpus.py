@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
-from bootstrap.minikube.look import Seen
+from bootstrap.minikube.look import DOCKER, Seen
 from bootstrap.probe.session import Session
 
 PULLING_S = 60.0  # the kubelet has tried three times by then
@@ -116,8 +116,25 @@ def _plugin(session: Session, profile: str, seen: Seen) -> str:
     return str(status.get("phase") or "Unknown")
 
 
+def holders(session: Session, profile: str, seen: Seen) -> str:
+    """The running pods that have GPUs, as "2 pods"; empty without any, "perhaps pods" where the API does not say."""
+    argv = [*kubectl(seen, profile), "get", "pods", "-A", "--field-selector=status.phase=Running", "-o", "json"]
+    done = session.run(argv, timeout_s=30.0)
+    try:
+        pods: list[Mapping[str, Any]] = json.loads(done.out)["items"]
+        count = sum(any(map(_has_gpus, (pod.get("spec") or {}).get("containers") or ())) for pod in pods)
+    except (ValueError, KeyError):
+        return "perhaps pods"
+    return f"{count} pod{'s' * (count > 1)}" if count else ""
+
+
+def _has_gpus(container: Mapping[str, Any]) -> bool:
+    limits: Mapping[str, Any] = (container.get("resources") or {}).get("limits") or {}
+    return str(limits.get("nvidia.com/gpu") or "0") != "0"
+
+
 def kubectl(seen: Seen, profile: str) -> list[str]:
     """Kubectl as the node itself has it: neither the host nor its user needs one."""
     version = str(((seen.config or {}).get("KubernetesConfig") or {}).get("KubernetesVersion") or "")
     program = f"/var/lib/minikube/binaries/{version}/kubectl"
-    return ["docker", "exec", profile, program, "--kubeconfig=/var/lib/minikube/kubeconfig", "--request-timeout=10s"]
+    return [*DOCKER, "exec", profile, program, "--kubeconfig=/var/lib/minikube/kubeconfig", "--request-timeout=10s"]

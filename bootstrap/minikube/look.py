@@ -21,7 +21,10 @@ from bootstrap.probe.ssh_errors import ConnectFailure
 BUNDLE = "/var/lib/gpuctl/minikube-bundle"
 _TIMEOUT_S = 60.0
 # Variables that would lead minikube and Docker elsewhere than where gpuctl looks.
-CLEARED = ("MINIKUBE_HOME", "KUBECONFIG", "DOCKER_HOST", "DOCKER_CONTEXT")
+CLEARED = ("MINIKUBE_HOME", "KUBECONFIG", "DOCKER_HOST")
+# The machine's Docker, which the roles set up: not a rootless one or Docker Desktop, which a user's context may name.
+DOCKER = ("docker", "--context", "default")
+USUAL = ("env", *(word for name in CLEARED for word in ("-u", name)), "DOCKER_CONTEXT=default")
 _PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NOT_THERE = re.compile(r"no such|not found", re.IGNORECASE)
 _KINDS = ("container", "volume", "network")  # what Docker has under a profile's name
@@ -32,8 +35,9 @@ LABEL = "name.minikube.sigs.k8s.io"
 _PROGRAM = r"""
 import concurrent.futures, glob, grp, json, os, pwd, subprocess, sys
 profile, bundle, access = sys.argv[1:4]
-for name in ("MINIKUBE_HOME", "KUBECONFIG", "DOCKER_HOST", "DOCKER_CONTEXT"):
+for name in ("MINIKUBE_HOME", "KUBECONFIG", "DOCKER_HOST"):
     os.environ.pop(name, None)  # what is looked at, and called, is at the usual places
+os.environ["DOCKER_CONTEXT"] = "default"
 home = os.path.expanduser("~")
 folder = os.path.join(home, ".minikube", "profiles", profile)
 def read(path, limit=1 << 20):
@@ -86,8 +90,16 @@ try:
 except (KeyError, OSError):
     joined = False
 gpus = sum(map(is_gpu, glob.glob("/sys/bus/pci/devices/*")))
+try:
+    others = sorted(name[:-5] for name in os.listdir(access) if name.endswith(".conf") and name[:-5] != profile)
+except OSError:
+    others = []
+def is_gone(name):  # what one of which Docker has no container left is nobody's
+    said = run("docker", "container", "inspect", "--format", "-", name)
+    return said["rc"] == 127 or "no such" in said["err"].lower()
+others = [name for name in others if not is_gone(name)]
 found.update(uid=os.getuid(), joined=joined, home=home, config=config, folder=os.path.isdir(folder), gpus=gpus,
-             served=os.path.exists(os.path.join(access, profile + ".conf")), profile=profile,
+             served=os.path.exists(os.path.join(access, profile + ".conf")), profile=profile, others=others,
              bundle=read(os.path.join(bundle, "bundle.json")), kubeconfig=read(os.path.join(home, ".kube", "config")))
 print(json.dumps(found))
 """
@@ -119,10 +131,11 @@ class Node:
 class Seen:
     """One look at a profile. `config` is minikube's own record of it; `node` is None while the API does not answer.
 
-    `served` is whether root has access to its API (bootstrap/minikube/access.py): an agent may live by it. `joined` is
-    whether the user is a member of the group docker. `kubeconfig` is the text of the user's file there; it holds
-    secrets, and is in no repr. `taken` is what bears the profile's name in Docker and is not minikube's, `remains`
-    what is, beside the container; of `unclear` Docker did not say whether it is there.
+    `served` is whether root has access to its API (bootstrap/minikube/access.py): an agent may live by it. `others` are
+    the profiles of the host that root has access to in place of this one. `joined` is whether the user is a member of
+    the group docker. `kubeconfig` is the text of the user's file there; it holds secrets, and is in no repr. `taken` is
+    what bears the profile's name in Docker and is not minikube's, `remains` what is, beside the container; of `unclear`
+    Docker did not say whether it is there.
     """
 
     root: bool
@@ -137,6 +150,7 @@ class Seen:
     pci_gpus: int = 0
     bundle: Bundle = field(default_factory=Bundle)
     served: bool = False
+    others: tuple[str, ...] = ()
     joined: bool = False
     taken: tuple[str, ...] = ()
     remains: tuple[str, ...] = ()
@@ -173,8 +187,7 @@ def look(session: Session, host: str, profile: str) -> Seen:
     seen = read_look(found)
     if seen.status == _RUNS or (seen.config is None and not seen.container and not seen.folder):
         return seen
-    cleared = [word for name in CLEARED for word in ("-u", name)]
-    argv = ["env", *cleared, f"PATH={_PATH}", "minikube", "status", "--profile", profile, "--output", "json"]
+    argv = [*USUAL, f"PATH={_PATH}", "minikube", "status", "--profile", profile, "--output", "json"]
     try:
         done = session.run(argv, timeout_s=_TIMEOUT_S)
     except ConnectFailure as failure:
@@ -224,6 +237,7 @@ def read_look(found: Mapping[str, Any]) -> Seen:
         pci_gpus=int(found.get("gpus") or 0),
         bundle=parse_bundle(BUNDLE, text) if text else Bundle(),
         served=found.get("served") is True,
+        others=tuple(map(str, found.get("others") or ())),
         joined=found.get("joined") is True,
         taken=tuple(kind for kind in named if kind not in own),
         unclear=tuple(unclear),

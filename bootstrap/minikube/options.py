@@ -13,7 +13,7 @@ from bootstrap.exit_codes import ExitCode
 
 DOCKER = "docker"
 RUNTIMES = (DOCKER, "containerd")
-AUTO = ""  # all GPUs where there are any
+AUTO = ""  # all GPUs where there are any; the runtime that a profile has, Docker for a new one
 GPUS = ("all", "nvidia.com", "none")
 DEFAULT_PROFILE = "gpuctl"
 # minikube's own rules (pkg/minikube/config/profile.go): the name is a container's and a host's, and none of its words.
@@ -44,13 +44,13 @@ class Bundle:
 class ProfileOptions:
     """Empty means minikube's own default, or the bundle's; `memory` and `disk_size` as minikube takes them (8g).
 
-    `gpus` is one of GPUS or AUTO.
+    `gpus` is one of GPUS or AUTO, `container_runtime` one of RUNTIMES or AUTO.
     """
 
     profile: str = DEFAULT_PROFILE
     gpus: str = AUTO
     kubernetes_version: str = ""
-    container_runtime: str = DOCKER
+    container_runtime: str = AUTO
     cpus: str = ""
     memory: str = ""
     disk_size: str = ""
@@ -76,9 +76,13 @@ def check_options(options: ProfileOptions) -> None:
         raise GpuctlError(ExitCode.USAGE, *problems)
 
 
-def with_gpus(options: ProfileOptions, *, present: bool) -> ProfileOptions:
-    """The options of a new profile: all GPUs where there are any, when nothing was said of them."""
-    return options if options.gpus != AUTO else replace(options, gpus="all" if present else "none")
+def with_defaults(options: ProfileOptions, *, gpus: bool) -> ProfileOptions:
+    """The options of a new profile: all GPUs where there are any, and Docker, where nothing was said of them."""
+    return replace(
+        options,
+        gpus=options.gpus or ("all" if gpus else "none"),
+        container_runtime=options.container_runtime or DOCKER,
+    )
 
 
 def with_bundle(options: ProfileOptions, bundle: Bundle) -> ProfileOptions:
@@ -118,10 +122,10 @@ def _problems(options: ProfileOptions) -> Iterator[Problem]:
         yield Problem("usage", f"--profile {options.profile!r} is a word of minikube's own", "give another name")
     if options.gpus not in {*GPUS, AUTO}:
         yield Problem("usage", f"--gpus {options.gpus!r} is none of {', '.join(GPUS)}", "give one of them")
-    if options.container_runtime not in RUNTIMES:
+    if options.container_runtime not in {*RUNTIMES, AUTO}:
         words = f"--container-runtime {options.container_runtime!r} is none of {', '.join(RUNTIMES)}"
         yield Problem("usage", words, "give one of them")
-    elif options.wants_gpus and options.container_runtime != DOCKER:
+    elif options.wants_gpus and options.container_runtime not in {DOCKER, AUTO}:
         words = f"minikube gives GPUs to nodes of the docker runtime only, not of {options.container_runtime}"
         yield Problem("minikube-gpus-runtime", words, "leave --container-runtime out, or give --gpus none")
     yield from _malformed(options)

@@ -22,8 +22,9 @@ _SAID_LENGTH = 20_000
 _PROGRAM = r"""
 import json, os, signal, subprocess, sys, threading, time
 environment = dict(os.environ, **json.loads(sys.argv[1]))
-for name in ("MINIKUBE_HOME", "KUBECONFIG", "DOCKER_HOST", "DOCKER_CONTEXT"):
+for name in ("MINIKUBE_HOME", "KUBECONFIG", "DOCKER_HOST"):
     environment.pop(name, None)
+environment["DOCKER_CONTEXT"] = "default"
 environment["PATH"] = "/usr/local/bin:" + environment.get("PATH", "/usr/bin:/bin")
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 try:

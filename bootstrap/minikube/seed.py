@@ -6,6 +6,7 @@ import json
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.minikube.look import USUAL
 from bootstrap.minikube.options import Bundle
 from bootstrap.probe.session import Session
 
@@ -37,6 +38,7 @@ for folder, _, names in os.walk(os.path.join(bundle, "cache")):
         shutil.copymode(source, target + ".part")
         os.replace(target + ".part", target)
         copied.append(name)
+os.environ["DOCKER_CONTEXT"] = "default"
 def run(*argv):
     return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 loaded = []
@@ -120,7 +122,7 @@ def load_addons(session: Session, bundle: Bundle, profile: str, minikube: str, h
     """
     listed = session.run(["find", f"{bundle.path}/addons", "-name", "*.tar", "-print0"])
     for archive in sorted(filter(None, listed.out.split("\0"))):
-        argv = [minikube, "--profile", profile, "image", "load", archive]
+        argv = [*USUAL, minikube, "--profile", profile, "image", "load", archive]
         done = session.run(argv, timeout_s=_TIMEOUT_S)
         if done.rc:
             words = f"{archive} cannot be loaded into the node"

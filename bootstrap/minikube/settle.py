@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bootstrap.minikube.look import Seen
-from bootstrap.minikube.options import AUTO, ProfileOptions, with_bundle, with_gpus
-from bootstrap.minikube.state import Phase, made_with, missing_addons, parts_of, phase_of
+from bootstrap.minikube.options import AUTO, ProfileOptions, with_bundle, with_defaults
+from bootstrap.minikube.state import Phase, made_with, parts_of, phase_of
 
 
 def settled(given: ProfileOptions, seen: Seen, on_host: int) -> tuple[ProfileOptions, list[str]]:
@@ -15,7 +15,7 @@ def settled(given: ProfileOptions, seen: Seen, on_host: int) -> tuple[ProfileOpt
     And what to say of it. `on_host` counts the machine's GPUs.
     """
     if seen.config is None:
-        found = with_gpus(with_bundle(given, seen.bundle), present=on_host > 0)
+        found = with_defaults(with_bundle(given, seen.bundle), gpus=on_host > 0)
         none = given.gpus == AUTO and not on_host
         return found, ["there is no NVIDIA GPU on the PCI bus: the node gets none"] if none else []
     notes = []
@@ -26,6 +26,7 @@ def settled(given: ProfileOptions, seen: Seen, on_host: int) -> tuple[ProfileOpt
     found = replace(
         given,
         gpus=given.gpus or before.gpus,
+        container_runtime=given.container_runtime or before.container_runtime,
         kubernetes_version=given.kubernetes_version or before.kubernetes_version,
         base_image=given.base_image or before.base_image,
         cni=given.cni or before.cni,
@@ -35,8 +36,10 @@ def settled(given: ProfileOptions, seen: Seen, on_host: int) -> tuple[ProfileOpt
     return found, notes
 
 
-def runs_as_asked(seen: Seen, options: ProfileOptions) -> bool:
-    """Whether a profile runs and can be used, its GPUs aside: its node, its addons and its context."""
-    ready = phase_of(seen) is Phase.RUNNING and seen.node is not None and seen.node.ready
-    reached = parts_of(seen).get("Kubeconfig") == "Configured"
-    return ready and reached and not missing_addons(seen, options)
+def takes_no_start(seen: Seen) -> bool:
+    """Whether a profile runs as far as a look can tell, or may in a moment: a start would end all its pods.
+
+    A busy machine may not answer for its API at once. A kubelet that is down stays so without a start.
+    """
+    phase = phase_of(seen)
+    return phase is Phase.RUNNING or (phase is Phase.IMPAIRED and parts_of(seen).get("Kubelet", "Running") == "Running")

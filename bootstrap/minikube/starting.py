@@ -69,7 +69,8 @@ def start_profile(run: Up, seen: Seen, phase: Phase) -> Problem | None:
         run.notes.append("minikube refuses root unless forced: --force was given for it")
     run.begun, run.bundled = True, bool(seen.bundle.path)
     keep = not run.request.use_context and bool(current_context(seen))
-    argv = [*start_command(run.options, seen.bundle, root=seen.root), *(["--keep-context"] if keep else [])]
+    # Said either way: minikube remembers what was said last.
+    argv = [*start_command(run.options, seen.bundle, root=seen.root), f"--keep-context={str(keep).lower()}"]
     try:
         _quiet(run)
         done = run_minikube(

@@ -11,6 +11,7 @@ from typing import Any
 from bootstrap.minikube.look import Seen
 from bootstrap.minikube.options import AMOUNT, ProfileOptions
 
+NO_LIMIT = "no-limit"
 _MB = 1 << 20
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
@@ -90,16 +91,18 @@ def _differences(config: Mapping[str, Any], options: ProfileOptions) -> Iterator
         "Kubernetes": (_version(kubernetes.get("KubernetesVersion")), _version(options.kubernetes_version)),
         "base image": (str(config.get("KicBaseImage") or ""), options.base_image),
         "CNI": (str(kubernetes.get("CNI") or ""), options.cni),
-        "CPUs": (str(config.get("CPUs") or ""), options.cpus if options.cpus.isdecimal() else ""),
+        "CPUs": (_limit(config.get("CPUs")), options.cpus if options.cpus != "max" else ""),
     }
     for setting, (now, wanted) in pairs.items():
         if wanted and now != wanted:
             yield Difference(setting, now, wanted)
+    if options.memory == NO_LIMIT and config.get("Memory"):
+        yield Difference("memory", f"{config['Memory']} MB", NO_LIMIT)
     for setting, name, given in (("memory", "Memory", options.memory), ("disk", "DiskSize", options.disk_size)):
         wanted_mb = megabytes(given)
         now_mb = config.get(name)
         if wanted_mb is not None and isinstance(now_mb, int) and now_mb != wanted_mb:
-            yield Difference(setting, f"{now_mb} MB", f"{wanted_mb} MB")
+            yield Difference(setting, f"{now_mb} MB" if now_mb else NO_LIMIT, f"{wanted_mb} MB")
     extra = kubernetes.get("ExtraOptions") or []
     made_with = {f"{item.get('Component')}.{item.get('Key')}={item.get('Value')}" for item in extra}
     for item in options.extra_config:
@@ -127,6 +130,11 @@ def megabytes(text: str) -> int | None:
 def _gpus(text: str) -> str:
     """Minikube keeps `all` and `nvidia` as they were given; both are the same."""
     return {"": "none", "nvidia": "all"}.get(text, text)
+
+
+def _limit(count: Any) -> str:
+    """A number of CPUs as it was asked for: minikube keeps 0 of a node without a limit."""
+    return NO_LIMIT if count == 0 else str(count or "")
 
 
 def _version(value: Any) -> str:

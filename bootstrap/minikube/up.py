@@ -14,14 +14,15 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import LAUNCH_AGENT
 from bootstrap.inventory.overlay import with_settings
 from bootstrap.minikube.access import give_access
-from bootstrap.minikube.checks import check_host, check_member, check_profile, check_size
+from bootstrap.minikube.checks import check_host, check_member, check_profile, check_services, check_size
 from bootstrap.minikube.connection import connected
 from bootstrap.minikube.contexts import HomeContext, bring_home, credentials
-from bootstrap.minikube.gpus import wait_for_gpus
+from bootstrap.minikube.gpus import holders, wait_for_gpus
 from bootstrap.minikube.look import Seen, look
+from bootstrap.minikube.mending import lacks, mend
 from bootstrap.minikube.model import MinikubeRequest, UpRequest, UpResult
 from bootstrap.minikube.options import AUTO, ProfileOptions, check_options
-from bootstrap.minikube.settle import runs_as_asked, settled
+from bootstrap.minikube.settle import settled, takes_no_start
 from bootstrap.minikube.starting import STEP, Up, current_context, start_profile
 from bootstrap.minikube.state import Phase, made_with, phase_of
 from bootstrap.plan.cluster_view import recorded_argument
@@ -92,16 +93,25 @@ def _made_ready(
         probing = pool.submit(probe_hosts, request.inventory, request.access)
         seen = look(session, host.name, given.profile)
         check_profile(seen, given, host.name, local=host.connection.local)
+        check_services(seen, host)
         probes = probing.result()
     if isinstance(facts := probes[host.name], HostFacts):  # else there is a better reason to refuse
         check_size(seen, given, facts)
-    request = _with_members(request, seen, session.user, facts)
+    request = _with_members(_with_gpus(request, given, seen), seen, session.user, facts)
     run = Up(request, request.inventory.hosts[0], session, view, given)
     if request.docker_group and not (seen.root or seen.joined):
         run.notes.append(f"{session.user} is in the group docker: other programs may use Docker from the next login on")
     if request.bare and isinstance(facts, HostFacts):
         return run, seen, Prepared(ExitCode.OK, facts, unchanged(request.inventory))
     return run, seen, prepare(request.inventory, request.run, request.access, view, probes)
+
+
+def _with_gpus(request: UpRequest, given: ProfileOptions, seen: Seen) -> UpRequest:
+    """The request for a host without driver and toolkit, where the profile has no GPUs and is not to get any."""
+    gpus = given.gpus or (made_with(seen, given.profile).gpus if seen.config is not None else "")
+    if gpus != "none":
+        return request
+    return replace(request, inventory=with_settings(request.inventory, (), {"cluster_gpu": "none"}))
 
 
 def _with_members(request: UpRequest, seen: Seen, user: str, probe: ProbeResult) -> UpRequest:
@@ -157,16 +167,17 @@ def _started(run: Up, seen: Seen, prepared: Prepared, begun: float) -> UpResult:
     run.notes += notes
     check_profile(seen, run.options, run.host.name, local=run.host.connection.local)
     run.expected = on_host if run.options.wants_gpus else 0
-    if runs_as_asked(seen, run.options):
-        if seen.node and seen.node.gpus >= run.expected:
-            return _result(run, seen, prepared, begun)
-        # A start restarts what runs in the profile: a device plugin that has just begun, or a lost card, is no reason.
-        run.view.started(run.host.name, STEP)
-        seen, problem = _wait(run, PATIENCE_S)
-        if problem is None or not _cured_by_start(problem, seen):
+    if takes_no_start(seen) and _serves(run, seen) and not lacks(run, seen):
+        return _result(run, seen, prepared, begun)
+    run.view.started(run.host.name, STEP)
+    if takes_no_start(seen):
+        # A start ends all that runs in the profile: a busy API, a device plugin that has just begun are no reason.
+        seen, problem = (seen, None) if _serves(run, seen) else _wait(run, PATIENCE_S)
+        if problem is None:
+            return _mended(run, seen, prepared, begun)
+        problem, curable = _judged(run, problem, seen)
+        if not curable:
             return _ended(run, seen, prepared, begun, problem, started=False)
-    else:
-        run.view.started(run.host.name, STEP)
     problem = start_profile(run, seen, phase_of(seen))
     if problem is not None:
         return _ended(run, run.look(), prepared, begun, problem, code=ExitCode.STEP_FAILED)
@@ -174,9 +185,29 @@ def _started(run: Up, seen: Seen, prepared: Prepared, begun: float) -> UpResult:
     return _ended(run, seen, prepared, begun, problem)
 
 
-def _cured_by_start(problem: Problem, seen: Seen) -> bool:
-    """Whether a start may help: it brings no card, and an addon's image only where the bundle has a name for it."""
-    return problem.code != "gpu-missing" and (problem.code != "minikube-addon-image" or bool(seen.bundle.addon_images))
+def _serves(run: Up, seen: Seen) -> bool:
+    return seen.node is not None and seen.node.ready and seen.node.gpus >= run.expected
+
+
+def _mended(run: Up, seen: Seen, prepared: Prepared, begun: float) -> UpResult:
+    """The profile serves: have what belongs to it beside."""
+    if not lacks(run, seen):
+        return _ended(run, seen, prepared, begun, None, started=False)
+    problem = mend(run, seen)
+    return _ended(run, run.look(), prepared, begun, problem, code=ExitCode.STEP_FAILED)
+
+
+def _judged(run: Up, problem: Problem, seen: Seen) -> tuple[Problem, bool]:
+    """What is wrong, and whether a start may help, which ends all pods.
+
+    It brings no card, and an addon's image only where the bundle has a name for it. Pods that compute are worth more
+    than the GPUs that are missing beside them.
+    """
+    if problem.code == "minikube-gpus-missing" and (pods := holders(run.session, run.options.profile, seen)):
+        words = f"{problem.message}; not started again, which would end what has GPUs ({pods})"
+        return replace(problem, message=words), False
+    bundled = problem.code != "minikube-addon-image" or bool(seen.bundle.addon_images)
+    return problem, problem.code != "gpu-missing" and bundled
 
 
 def _wait(run: Up, deadline_s: float) -> tuple[Seen, Problem | None]:

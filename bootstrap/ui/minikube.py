@@ -69,11 +69,12 @@ def _command(verb: str, profile: str, named: Sequence[str]) -> str:
 
 def down_screen(result: DownResult, verb: str, named: Sequence[str]) -> list[str]:
     """`stop` and `down`; `named` as for `up_screen`."""
+    notes = [f"  note: {note}" for note in result.notes]
     if result.exit_code is not ExitCode.OK:
-        return []
+        return notes
     took = f" ({brief(result.elapsed_s)})"
     more = [f"  {count(result.purged, 'file')} of the bundle taken out of minikube's cache"] if result.purged else []
-    more += [f"  note: {note}" for note in result.notes]
+    more += notes
     if result.was == "absent":
         return [f"there is no profile {result.profile} on {result.host}", *more]
     if verb == "down":

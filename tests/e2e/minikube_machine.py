@@ -61,9 +61,12 @@ class Machine:
     def objects(self) -> list[str]:
         """What Docker has under the profile's name."""
         found = []
-        for kind, every in (("container", ["--all"]), ("volume", []), ("network", [])):
-            listed = self.ssh("docker", kind, "ls", *every, "--format", "{{.Name}}{{.Names}}", expect=None)
-            listed = listed or self.ssh("docker", kind, "ls", *every, "--format", "{{.Name}}", expect=None)
+        for kind, words in (
+            ("container", ["--all", "--format={{.Names}}"]),
+            ("volume", ["--format={{.Name}}"]),
+            ("network", ["--format={{.Name}}"]),
+        ):
+            listed = self.ssh("docker", kind, "ls", *words)
             found += [f"{kind} {line}" for line in listed.split() if PROFILE in line]
         return found
 

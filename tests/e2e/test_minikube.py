@@ -74,6 +74,16 @@ def test_a_pod_sees_the_gpus_that_it_asks_for(machine: Machine) -> None:
     assert machine.seen_by_a_pod(2) == "2\n"
 
 
+def test_what_a_profile_lacks_is_had_without_a_start_of_it(machine: Machine) -> None:
+    """A start ends all that runs in it."""
+    before = machine.started()
+    machine.ssh("mv", "/root/.kube/config", "/root/.kube/gone")
+    assert machine.minikube("up", "--addons", "metrics-server")["data"]["gpus"] == 8
+    assert f"current-context: {PROFILE}" in machine.ssh("cat", "/root/.kube/config")
+    assert not machine.minikube("up", "--addons", "metrics-server")["data"]["started"]
+    assert machine.started() == before
+
+
 def test_a_profile_that_was_made_otherwise_is_named(machine: Machine) -> None:
     refused = machine.minikube("up", "--cpus", "1", expect=4)
     assert machine.codes(refused) == ["minikube-differs"]
@@ -153,11 +163,17 @@ def test_less_asked_for_takes_nothing_away(workstation: Workstation) -> None:
     assert [outcome["changed"] for outcome in done["outcomes"]] == [0]
     assert workstation.minikube("status")["data"]["gpus"] == 8
     assert workstation.agent() == "active"
+    refused = workstation.minikube("up", "--profile", "second", "--launch-agent", "-q", QUEUE, expect=4)
+    assert [error["code"] for error in refused["errors"]] == ["minikube-services-taken"]
 
 
 def test_the_agent_stops_and_starts_with_its_profile(workstation: Workstation) -> None:
+    """A boot starts no profile: the agent, which takes jobs as soon as it runs, waits for one."""
     workstation.minikube("stop")
     assert workstation.agent() == "inactive"
+    workstation.lab.gpuctl("testvm", "reboot", "mk1", "--name", workstation.lab.name)
+    assert workstation.lab.ssh("mk1", "systemctl", "is-enabled", UNIT).strip() == "enabled"
+    assert workstation.agent() == "activating"
     assert workstation.minikube("start")["data"]["gpus"] == 8
     assert workstation.agent() == "active"
     workstation.minikube("down", "--yes")

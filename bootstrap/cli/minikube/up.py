@@ -54,13 +54,14 @@ def up(
     memory: Annotated[str, _text("--memory", "Memory of the node.  [default: minikube's]", "SIZE")] = "",
     disk_size: Annotated[str, _text("--disk-size", "Disk of the node.  [default: minikube's]", "SIZE")] = "",
     container_runtime: Annotated[
-        Runtime,
+        Runtime | None,
         typer.Option(
             "--container-runtime",
             envvar="GPUCTL_MINIKUBE_CONTAINER_RUNTIME",
-            help="Container runtime of the node; GPUs need docker.",
+            help="Container runtime of the node; GPUs need docker.  [default: docker]",
+            show_default=False,
         ),
-    ] = Runtime.DOCKER,
+    ] = None,
     base_image: Annotated[
         str, _text("--base-image", "Image of the node.  [default: the bundle's, else minikube's]", "IMAGE")
     ] = "",
@@ -174,7 +175,7 @@ def up(
             profile=profile,
             gpus=str(gpus or AUTO),
             kubernetes_version=kubernetes_version,
-            container_runtime=str(container_runtime),
+            container_runtime=str(container_runtime or AUTO),
             cpus=cpus,
             memory=memory,
             disk_size=disk_size,

@@ -140,6 +140,7 @@ class Machine:
     kubeconfig: str = ""
     bundle: dict[str, Any] | None = None
     served: bool = False
+    others: tuple[str, ...] = ()
     joined: bool = True
     unclear: str = ""  # what Docker says where it can say nothing of a container
     named_as: str = "gpuctl"  # by Docker, which takes the beginning of an ID for a name
@@ -148,6 +149,7 @@ class Machine:
     )  # by kind: the labels of what Docker has
     archives: tuple[str, ...] = ()
     plugin: dict[str, Any] | None = None
+    pods: tuple[dict[str, Any], ...] = ()
     left: Mapping[str, str] = field(default_factory=dict)  # of what Docker still has, by kind
     fails: Mapping[str, tuple[int, tuple[str, ...], str]] = field(default_factory=dict)  # by verb
     purged: Completed = PURGED
@@ -200,21 +202,25 @@ class Machine:
         if words[0] == "env" and "status" in words:
             answer = self._status()
             return Completed(answer["rc"], answer["out"], answer["err"])
+        words = plain(words)
         self.commands.append(words)
         if words[0] == "cat":
             name = words[1].rpartition("/")[2]
             return Completed(0, f"{name} of {self.address}\n", "") if self.pki else Completed(1, "", "No such file")
-        if words[:2] == ["docker", "port"]:
-            return Completed(0 if self.published else 1, self.published, "")
         if words[0] == "find":
             return Completed(0, "".join(f"{name}\0" for name in self.archives), "")
-        if words[:2] == ["docker", "exec"]:
-            pods = [] if self.plugin is None else [self.plugin]
-            return Completed(0, json.dumps({"items": pods}), "")
         if words[0] == "docker":
-            return Completed(0 if self.docker else 1, self.left.get(words[1], ""), "")
+            return self._docker(words)
         rc, _lines, said = self.fails.get("image", (0, (), ""))
         return Completed(rc, "inactive\n" if words[0] == "systemctl" else "", said)
+
+    def _docker(self, words: list[str]) -> Completed:
+        if words[1] == "port":
+            return Completed(0 if self.published else 1, self.published, "")
+        if words[1] == "exec":
+            plugins = [] if self.plugin is None else [self.plugin]
+            return Completed(0, json.dumps({"items": self.pods if "-A" in words else plugins}), "")
+        return Completed(0 if self.docker else 1, self.left.get(words[1], ""), "")
 
     def open_exec(self, argv: Sequence[str], timeout_s: float) -> Channel:  # noqa: ARG002
         assert argv[3] == process._PROGRAM
@@ -240,6 +246,11 @@ class Machine:
             self.after_start(self)
         elif call.verb == "start":
             self.runs(self.pci_gpus if any(word.startswith("--gpus=") for word in call.argv) else 0)
+        elif call.verb == "update-context":
+            self.status = status_of("Running")
+            self.kubeconfig = f"current-context: {call.argv[-1]}"
+        elif call.verb == "addons" and self.config is not None:
+            self.config["Addons"][call.argv[3]] = True
         elif call.verb == "stop":
             self.stops()
         elif call.verb == "delete":
@@ -266,6 +277,7 @@ class Machine:
             "bundle": None if self.bundle is None else json.dumps(self.bundle),
             "kubeconfig": self.kubeconfig,
             "served": self.served,
+            "others": list(self.others),
             "joined": self.joined,
         }
         if self.unclear:
@@ -283,6 +295,14 @@ class Machine:
         parts = (self.status["Host"], self.status["Kubelet"], self.status["APIServer"])
         code = (parts[0] != "Running") | (parts[1:] != ("Running", "Running")) << 1
         return said(code | (self.status["Kubeconfig"] != "Configured") << 2, json.dumps(self.status) + "\n")
+
+
+def plain(words: list[str]) -> list[str]:
+    """A command without what leads it to the machine's own Docker and the user's usual folders."""
+    for given, kept in ((looking.DOCKER, ["docker"]), (looking.USUAL, [])):
+        if words[: len(given)] == list(given):
+            return [*kept, *words[len(given) :]]
+    return words
 
 
 def of_docker(kind: str, found: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube.command import MINIKUBE, start_command, start_environment
-from bootstrap.minikube.options import Bundle, ProfileOptions, check_options, parse_bundle, with_bundle, with_gpus
+from bootstrap.minikube.options import Bundle, ProfileOptions, check_options, parse_bundle, with_bundle, with_defaults
 
 BUNDLE = Bundle(
     "/var/lib/gpuctl/minikube-bundle",
@@ -88,7 +88,7 @@ def test_a_bundle_gives_what_nobody_gave() -> None:
     [("", True, "all"), ("", False, "none"), ("none", True, "none"), ("all", False, "all")],
 )
 def test_gpus_that_nobody_spoke_of_are_those_of_the_machine(asked: str, present: bool, gpus: str) -> None:
-    assert with_gpus(ProfileOptions(gpus=asked), present=present).gpus == gpus
+    assert with_defaults(ProfileOptions(gpus=asked), gpus=present).gpus == gpus
 
 
 def test_the_document_of_a_bundle() -> None:
@@ -107,8 +107,8 @@ def test_a_document_that_is_none(text: str) -> None:
 
 def test_the_command_of_a_start() -> None:
     options = ProfileOptions(
-        profile="g1", gpus="all", kubernetes_version="v1.35.1", cpus="8", memory="16g", disk_size="40g",
-        addons=("ingress", "registry"), extra_config=("kubelet.max-pods=200",),
+        profile="g1", gpus="all", container_runtime="docker", kubernetes_version="v1.35.1", cpus="8", memory="16g",
+        disk_size="40g", addons=("ingress", "registry"), extra_config=("kubelet.max-pods=200",),
     )  # fmt: skip
     assert start_command(options, Bundle(), root=False) == [
         MINIKUBE, "start", "--profile=g1", "--driver=docker", "--output=json", "--wait=all",
@@ -118,7 +118,7 @@ def test_the_command_of_a_start() -> None:
 
 
 def test_the_command_of_a_start_with_a_bundle() -> None:
-    options = with_bundle(ProfileOptions(gpus="nvidia.com"), BUNDLE)
+    options = with_bundle(ProfileOptions(gpus="nvidia.com", container_runtime="docker"), BUNDLE)
     assert start_command(options, BUNDLE, root=False) == [
         MINIKUBE, "start", "--profile=gpuctl", "--driver=docker", "--output=json", "--wait=all",
         "--container-runtime=docker", "--gpus=nvidia.com", "--kubernetes-version=v1.36.3",

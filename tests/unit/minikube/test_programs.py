@@ -65,7 +65,9 @@ def profile(home: Path, text: str) -> None:
     (folder / "config.json").write_text(text, encoding="utf-8")
 
 
-def test_a_look_at_a_profile_that_runs(home: Path, program: Write, session: LocalSession) -> None:
+def test_a_look_at_a_profile_that_runs(
+    home: Path, program: Write, session: LocalSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     profile(home, json.dumps(record()))
     (home / ".kube").mkdir()
     kubeconfig = (
@@ -78,9 +80,15 @@ def test_a_look_at_a_profile_that_runs(home: Path, program: Write, session: Loca
     nodes = json.dumps({"items": [node(3)]})
     labels = json.dumps(LABELS)
     state = f'"status": "running", "network": {{"Ports": {ports}}}'
+    (tmp_path / "access").mkdir()
+    for name in ("gpuctl", "other", "gone"):
+        (tmp_path / "access" / f"{name}.conf").touch()
+    monkeypatch.setattr(looking, "PROFILE_ACCESS", str(tmp_path / "access"))
     program(
         "docker",
-        f"""case $1 in
+        f"""test "$DOCKER_CONTEXT" = default || exit 9
+        test "$5" = gone && {{ echo "No such container: gone" >&2; exit 1; }}
+        case $1 in
         version) echo '{{"Version": "28.5.2"}}';;
         container) echo '{{"name": "/gpuctl", {state}, "labels": {labels}}}';;
         volume) echo '{{"name": "gpuctl", "labels": {labels}}}';;
@@ -95,6 +103,7 @@ def test_a_look_at_a_profile_that_runs(home: Path, program: Write, session: Loca
     assert seen.node is not None
     assert (seen.node.name, seen.node.ready, seen.node.gpus) == ("gpuctl", True, 3)
     assert (seen.remains, seen.taken) == (("volume",), ("network",))
+    assert (seen.served, seen.others) == (True, ("other",))
     assert seen.kubeconfig == kubeconfig
     assert "lab" not in repr(seen)
     assert seen.root == (os.getuid() == 0)

@@ -14,6 +14,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import LAUNCH_AGENT, NFS_SERVER
 from bootstrap.minikube import down, up
 from bootstrap.minikube.services import Services, with_services
+from bootstrap.ui.minikube import down_screen
 from tests.unit.minikube.conftest import Lane
 from tests.unit.minikube.machine import Machine
 
@@ -147,3 +148,28 @@ def test_access_to_a_profile_that_somebody_deleted_goes_too(lane: Lane, beside: 
     lane.machine = Machine(served=True)
     lane.down()
     assert beside.done == ["take"]
+
+
+@pytest.mark.parametrize("given", [Services(launch_agent=True, queues=("q",), entity="e"), Services(nfs_export="/srv")])
+def test_services_of_another_profile_are_not_taken_from_it(lane: Lane, beside: Beside, given: Services) -> None:
+    lane.inventory = with_services(lane.inventory, given)
+    lane.machine.others = ("lab",)
+    with pytest.raises(GpuctlError, match="profile lab has this host's Launch agent and volumes") as caught:
+        lane.up()
+    assert (caught.value.exit_code, caught.value.problems[0].code) == (ExitCode.PREFLIGHT, "minikube-services-taken")
+    assert "`gpuctl minikube down --profile lab`" in caught.value.problems[0].fix
+    assert (lane.roles_ran, beside.done) == (0, [])
+
+
+def test_a_second_profile_without_services_is_no_matter(lane: Lane, beside: Beside) -> None:
+    lane.machine.others = ("lab",)
+    assert lane.up().exit_code is ExitCode.OK
+    assert beside.done == []
+
+
+def test_an_agent_that_is_stopped_for_nothing_is_told_of(lane: Lane, beside: Beside) -> None:
+    lane.machine = Machine.running(served=True)
+    lane.machine.fails = {"stop": (80, (), "no")}
+    result = lane.stop()
+    assert (result.exit_code, beside.done) == (ExitCode.STEP_FAILED, ["halt"])
+    assert any("the Launch agent is stopped" in line for line in down_screen(result, "stop", ()))

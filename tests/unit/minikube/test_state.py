@@ -106,7 +106,8 @@ def test_a_record_that_is_no_object_is_none() -> None:
         ({"kubernetes_version": "1.36.3"}, []),
         ({"kubernetes_version": "v1.35.1"}, ["Kubernetes v1.36.3 → v1.35.1"]),
         ({"cpus": "2", "memory": "4g", "disk_size": "20000"}, []),
-        ({"cpus": "max", "memory": "no-limit"}, []),
+        ({"cpus": "max", "memory": "max"}, []),
+        ({"cpus": "no-limit", "memory": "no-limit"}, ["CPUs 2 → no-limit", "memory 4096 MB → no-limit"]),
         ({"cpus": "4", "memory": "8g"}, ["CPUs 2 → 4", "memory 4096 MB → 8192 MB"]),
         ({"disk_size": "40GiB"}, ["disk 20000 MB → 40960 MB"]),
         ({"cni": "calico"}, ["CNI unset → calico"]),
@@ -116,6 +117,19 @@ def test_a_record_that_is_no_object_is_none() -> None:
 )
 def test_in_what_a_profile_differs(asked: dict[str, Any], said: list[str]) -> None:
     assert [str(found) for found in differences(seen(Machine.running()), ProfileOptions(**asked))] == said
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, []),
+        ({"cpus": "no-limit", "memory": "no-limit"}, []),
+        ({"cpus": "2", "memory": "4g"}, ["CPUs no-limit → 2", "memory no-limit → 4096 MB"]),
+    ],
+)
+def test_in_what_a_profile_without_limits_differs(asked: dict[str, Any], said: list[str]) -> None:
+    machine = Machine.running(config=record(CPUs=0, Memory=0))
+    assert [str(found) for found in differences(seen(machine), ProfileOptions(**asked))] == said
 
 
 def test_a_driver_of_another_kind_differs() -> None:
@@ -132,8 +146,8 @@ def test_a_profile_is_asked_for_again_as_it_was_made() -> None:
     machine = Machine(config=record(GPUs="nvidia", KubernetesConfig={"ExtraOptions": options, "CNI": "bridge"}), uid=0)
     again = made_with(seen(machine), "gpuctl")
     assert again == ProfileOptions(
-        gpus="all", kubernetes_version="v1.36.3", base_image="local/kicbase:v0.0.50", cni="bridge", force=True,
-        extra_config=("kubelet.max-pods=200",),
+        gpus="all", container_runtime="docker", kubernetes_version="v1.36.3", base_image="local/kicbase:v0.0.50",
+        cni="bridge", force=True, extra_config=("kubelet.max-pods=200",),
     )  # fmt: skip
     assert differences(seen(machine), again) == ()
 

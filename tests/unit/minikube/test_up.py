@@ -11,7 +11,7 @@ from bootstrap.apply.minikube_host import Prepared
 from bootstrap.apply.results import HostOutcome, Outcome
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
-from bootstrap.minikube import gpus, up
+from bootstrap.minikube import gpus, mending, up
 from bootstrap.minikube.command import MINIKUBE
 from bootstrap.probe.ssh_errors import ConnectFailure
 from tests.unit.minikube.conftest import Lane
@@ -86,9 +86,9 @@ def test_a_profile_that_runs_as_asked_is_left_alone(lane: Lane) -> None:
         {"status": status_of("Running", "Stopped", "Stopped"), "node": None},
         {"node": node(5)},
         {"node": node(ready=False)},
-        {"status": status_of("Running", kubeconfig="Misconfigured")},
+        {"status": status_of("Running", "Running", "Stopped"), "node": None},
     ],
-    ids=["stopped", "paused", "kubelet down", "GPUs short", "not Ready", "no context"],
+    ids=["stopped", "paused", "kubelet down", "GPUs short", "not Ready", "no API"],
 )
 def test_a_profile_that_does_not_run_as_it_should_is_started_again(lane: Lane, change: dict[str, Any]) -> None:
     lane.machine = replace(Machine.running(), **change)
@@ -115,10 +115,88 @@ def test_a_newer_bundle_does_not_make_a_profile_differ(lane: Lane) -> None:
     assert not lane.up().started
 
 
-def test_an_addon_that_is_missing_is_switched_on(lane: Lane) -> None:
+def test_what_runs_gets_its_addons_and_its_context_without_a_start(lane: Lane) -> None:
+    """A start would end all its pods."""
     lane.machine = Machine.running()
-    assert lane.up(addons=("ingress",)).started
-    assert "--addons=ingress" in lane.machine.calls[-1].argv
+    result = lane.up(addons=("ingress",))
+    assert (result.exit_code, result.started) == (ExitCode.OK, True)
+    assert [call.argv[1:] for call in lane.machine.calls] == [["addons", "enable", "ingress", "--profile", "gpuctl"]]
+    assert not lane.up(addons=("ingress",)).started
+
+
+@pytest.mark.parametrize(
+    ("before", "use_context", "reached", "called", "kept"),
+    [
+        ("lab", False, False, True, ["lab"]),
+        ("lab", True, False, True, []),
+        ("lab", True, True, True, []),
+        ("lab", False, True, False, []),
+        ("gpuctl", True, True, False, []),
+        ("", False, False, True, []),
+    ],
+)
+def test_the_context_of_a_profile_that_runs(
+    lane: Lane, before: str, *, use_context: bool, reached: bool, called: bool, kept: list[str]
+) -> None:
+    """Minikube makes the context that it puts right the current one."""
+    lane.machine = Machine.running(kubeconfig=f"current-context: {before}")
+    lane.machine.status = status_of("Running", kubeconfig="Configured" if reached else "Misconfigured")
+    assert lane.up(use_context=use_context).exit_code is ExitCode.OK
+    assert lane.machine.verbs() == ["update-context"] * called
+    assert [words[4] for words in lane.machine.commands if words[3:4] == [mending._KEEP]] == kept
+
+
+def test_a_mend_that_fails_is_named(lane: Lane) -> None:
+    lane.machine = Machine.running()
+    lane.machine.fails = {"addons": (10, (), "X Exiting due to MK_ADDON_ENABLE: no-such is not a valid addon")}
+    result = lane.up(addons=("no-such",))
+    assert (result.exit_code, codes(result)) == (ExitCode.STEP_FAILED, ["minikube-failed"])
+    assert "no-such is not a valid addon" in result.problems[0].details
+
+
+def test_pods_that_compute_are_worth_more_than_a_gpu_that_is_missing(lane: Lane) -> None:
+    container = {"resources": {"limits": {"nvidia.com/gpu": "2"}}}
+    lane.machine = Machine.running(7, pods=({"spec": {"containers": [{}, container]}}, {"spec": {"containers": [{}]}}))
+    result = lane.up()
+    assert (result.exit_code, codes(result)) == (ExitCode.NOT_READY, ["minikube-gpus-missing"])
+    assert result.problems[0].message.endswith("; not started again, which would end what has GPUs (1 pod)")
+    assert lane.machine.calls == []
+
+
+def test_an_api_that_answers_a_little_later_is_waited_for_without_a_start(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane.machine = Machine.running()
+    lane.machine.status, lane.machine.node = status_of("Running", "Running", "Stopped"), None
+    monkeypatch.setattr(up, "PATIENCE_S", 10.0)
+    looks = []
+
+    def seen(machine: Machine) -> Any:
+        looks.append(1)
+        if len(looks) > 2:
+            machine.runs()
+        return run(machine)
+
+    run = Machine._seen
+    monkeypatch.setattr(Machine, "_seen", seen)
+    result = lane.up()
+    assert (result.exit_code, result.started, result.gpus) == (ExitCode.OK, False, 8)
+    assert lane.machine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("given", "before", "wanted"), [("none", None, "none"), ("", "", "none"), ("", "all", "auto"), ("", None, "auto")]
+)
+def test_a_node_without_gpus_needs_no_driver(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, given: str, before: str | None, wanted: str
+) -> None:
+    """Neither the driver nor the toolkit is put on its host, nor Docker restarted for them."""
+    prepared = []
+    monkeypatch.setattr(up, "prepare", lambda inventory, *_: (prepared.append(inventory), lane.prepared())[1])
+    if before is not None:
+        lane.machine = Machine.running(config=record(GPUs=before))
+    lane.up(gpus=given)
+    assert [inventory.hosts[0].settings["cluster_gpu"] for inventory in prepared] == [wanted]
 
 
 def test_settings_of_components_come_from_the_inventory_too(lane: Lane) -> None:
@@ -404,7 +482,7 @@ def test_warnings_of_minikubes_are_notes(lane: Lane) -> None:
 def test_the_current_context_stays(lane: Lane, kubeconfig: str, use_context: bool, keeps: bool) -> None:
     lane.machine.kubeconfig = kubeconfig
     lane.up(use_context=use_context)
-    assert ("--keep-context" in lane.machine.calls[-1].argv) is keeps
+    assert f"--keep-context={str(keeps).lower()}" in lane.machine.calls[-1].argv  # minikube remembers the last
 
 
 def test_a_connection_that_is_lost(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
