@@ -9,6 +9,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+# Where the environment has it, each start of gpuctl and of Ansible would compile all that it imports: half of its time.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 LAB ?= lab
@@ -49,7 +51,7 @@ packages:
 	$$as_root apt-get install -y -qq --no-install-recommends $$missing
 
 # Rebuilt when the lock or the metadata changes; without its stamp (first time, or interrupted) it is made anew.
-# Most of what Ansible brings is never imported here: what is gets compiled then.
+# Most of what is installed is never imported here: what is gets compiled then. gpuctl's runs of Ansible write no bytecode.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "setup: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 setup" >&2; exit 2; }
@@ -58,6 +60,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q -j 0 "$$($(BIN)/python -c 'import ansible; print(*ansible.__path__)')"
 	@touch $@
 
 define need_root
