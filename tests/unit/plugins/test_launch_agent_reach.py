@@ -2,40 +2,73 @@
 
 from __future__ import annotations
 
+import base64
 import socket
+import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from bootstrap.testvm import certificates
 from tests.unit.plugins_cluster.rendering import ROLES
 
 REACH = ROLES / "launch_agent_host" / "files" / "reach.py"
+HERE = "127.0.0.1"
 
 
-def asked(folder: Path, server: str) -> tuple[int, str]:
+def asked(folder: Path, server: str, authority: Path | None = None) -> tuple[int, str]:
     """Its exit status and its words for a kubeconfig with that server."""
+    encoded = base64.b64encode(authority.read_bytes()).decode() if authority else ""
     path = folder / "config"
-    path.write_text(f"apiVersion: v1\nclusters:\n- cluster:\n    server: {server}\n  name: mk\n", encoding="utf-8")
+    text = f"apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {encoded}\n    server: {server}\n"
+    path.write_text(f"{text}  name: mk\n", encoding="utf-8")
     done = subprocess.run([sys.executable, REACH, path], capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 
 
+@contextmanager
+def listening(folder: Path) -> Iterator[int]:
+    """A server with a certificate of its own authority, on a port of this machine."""
+    certificates.make(folder, "lab", HERE)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+
+    def serve(server: socket.socket) -> None:
+        with suppress(OSError):
+            context.wrap_socket(server.accept()[0], server_side=True).close()
+
+    with socket.create_server((HERE, 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,), daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+    thread.join(10)
+
+
 @pytest.mark.parametrize("quote", ["", '"'])
-def test_an_api_that_listens_lets_the_agent_start(tmp_path: Path, quote: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        assert asked(tmp_path, f"{quote}https://127.0.0.1:{port}{quote}") == (0, "")
+def test_an_api_that_answers_lets_the_agent_start(tmp_path: Path, quote: str) -> None:
+    with listening(tmp_path / "a") as port:
+        assert asked(tmp_path, f"{quote}https://{HERE}:{port}{quote}", tmp_path / "a" / "ca.pem") == (0, "")
 
 
-def test_one_that_does_not_keeps_it_from_taking_jobs(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    code, said = asked(tmp_path, f"https://127.0.0.1:{port}")
-    assert code == 1
-    assert said.startswith(f"the cluster's API at 127.0.0.1:{port} cannot be reached, and no job is taken")
-    assert len(said.splitlines()) == 1
+def test_what_accepts_a_connection_in_its_place_does_not(tmp_path: Path) -> None:
+    certificates.make(tmp_path / "b", "other", HERE)
+    with listening(tmp_path / "a") as port:
+        code, said = asked(tmp_path, f"https://{HERE}:{port}", tmp_path / "b" / "ca.pem")
+    assert (code, len(said.splitlines())) == (1, 1)
+    assert "certificate verify failed" in said
+
+
+def test_no_api_keeps_the_agent_from_taking_jobs(tmp_path: Path) -> None:
+    with socket.create_server((HERE, 0)) as server:
+        port = server.getsockname()[1]
+    code, said = asked(tmp_path, f"https://{HERE}:{port}")
+    assert (code, len(said.splitlines())) == (1, 1)
+    assert said.startswith(f"the cluster's API at {HERE}:{port} cannot be reached, and no job is taken")
 
 
 @pytest.mark.parametrize("server", ["", "https://127.0.0.1:port", "nonsense"])
