@@ -41,6 +41,7 @@ class UpRequest:
     """`gpuctl minikube up`. `use_context`: make the profile the current context, also if there is another.
 
     `docker_group`: have the user of the connection join the group docker. `kubeconfig`, `bare` as for MinikubeRequest.
+    `as_before`: no inventory was named, so that what an earlier run made of the host stays where no option says else.
     """
 
     inventory: Inventory
@@ -51,6 +52,7 @@ class UpRequest:
     docker_group: bool = False
     kubeconfig: Path | None = None
     bare: bool = False
+    as_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from bootstrap.minikube.gpus import wait_for_gpus
 from bootstrap.minikube.look import Seen, look
 from bootstrap.minikube.model import MinikubeRequest, UpRequest, UpResult
 from bootstrap.minikube.options import AUTO, ProfileOptions, check_options
+from bootstrap.minikube.recorded import as_recorded, with_extra_config
 from bootstrap.minikube.settle import runs_as_asked, settled
 from bootstrap.minikube.starting import STEP, Up, current_context, start_profile
 from bootstrap.minikube.state import Phase, made_with, phase_of
@@ -95,6 +96,9 @@ def _made_ready(
         probes = probing.result()
     if isinstance(facts := probes[host.name], HostFacts):  # else there is a better reason to refuse
         check_size(seen, given, facts)
+    if request.as_before and isinstance(facts, HostFacts):
+        request = replace(request, inventory=as_recorded(request.inventory, facts))
+        given = with_extra_config(given, seen, facts)
     request = _with_members(request, seen, session.user, facts)
     run = Up(request, request.inventory.hosts[0], session, view, given)
     if request.docker_group and not (seen.root or seen.joined):
