@@ -138,7 +138,8 @@ def kubeconfig_api(path: Path | None, context: str = "") -> Iterator[Cluster]:
         fix = "name a kubeconfig with --kubeconfig and one of its contexts with --context"
         if context and f"name {context} " in what:
             what = f"there is no context {context}"
-            fix = "name another with --context; a minikube profile has one while it runs: `gpuctl minikube start`"
+            start = f"`gpuctl minikube start --profile {context}`"
+            fix = f"name another with --context; a minikube profile has one of its name while it runs: {start}"
         raise GpuctlError(ExitCode.SETTINGS, Problem("kubeconfig-unusable", f"kubeconfig: {what}", fix)) from error
     yield Cluster(client)
 

@@ -85,7 +85,7 @@ def start_profile(run: Up, seen: Seen, phase: Phase) -> Problem | None:
         if not seen.bundle.path or phase in {Phase.STOPPED, Phase.PAUSED}:
             return None
         return load_addons(run.session, seen.bundle, run.options.profile, MINIKUBE, run.host.name)
-    problem = problem_of(done.rc, done.events, done.said, run.host.name)
+    problem = problem_of(done.rc, done.events, done.said, run.host.name, run.options.profile)
     if phase is Phase.ABSENT:
         _take_away(run)
     return problem

@@ -152,7 +152,7 @@ def test_a_profile_that_was_made_without_gpus_keeps_to_that_and_says_so(lane: La
     assert result.notes == (
         (
             "the profile was made without GPUs, and the machine has 8: "
-            "`gpuctl minikube down --profile gpuctl` and `up` give it them"
+            "`gpuctl minikube down --profile gpuctl` and `gpuctl minikube up --profile gpuctl` give it them"
         ),
     )
 
@@ -269,6 +269,7 @@ def test_gpus_that_do_not_come(lane: Lane, plugin: dict[str, Any] | None, words:
     result = lane.up()
     assert (codes(result), result.gpus) == (["minikube-gpus-missing"], 7)
     assert words in result.problems[0].message
+    assert "`minikube -p gpuctl kubectl -- logs -n kube-system" in result.problems[0].fix
 
 
 def test_a_node_that_is_not_ready_is_no_success(lane: Lane) -> None:
