@@ -20,6 +20,8 @@ FAMILIES = {
 }  # fmt: skip
 _REPORT_LENGTH = 2000
 _NO_PROGRAM = 127
+_TOOLKIT = "minikube-toolkit-missing"
+_OF_AN_IMAGE = re.compile(r"ldcache error|mount error")  # which may go well with the node's
 _BOX = "╭"
 
 
@@ -157,6 +159,15 @@ def problem_of(rc: int, events: Sequence[Event], said: str, host: str, profile: 
     words = f"minikube ended with status {rc}{where}: {_cause(failure.message or said) or 'it said nothing'}"
     fix = _first_line(failure.advice) or f"look at what it said, below, and at `minikube logs -p {profile}`"
     return Problem("minikube-failed", words, fix, host, details=details)
+
+
+def toolkit_problem(said: str, host: str, profile: str) -> Problem | None:
+    """What Docker says of a container that it should give GPUs, where the container toolkit is to blame for it."""
+    found = next((rule for rule in _RULES if rule.code == _TOOLKIT and re.search(rule.text, said)), None)
+    if found is None or _OF_AN_IMAGE.search(said):
+        return None
+    words = f"{found.words} (Docker: {_cause(said)})"
+    return Problem(found.code, words, found.fix.format(profile=profile), host, details=said)
 
 
 def _fatal(rc: int, events: Sequence[Event]) -> Failure:

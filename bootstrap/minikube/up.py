@@ -206,7 +206,7 @@ def _ended(
         run.view.done(run.host.name, STEP, time.monotonic() - begun)
         return _result(run, seen, prepared, begun, started=started)
     run.view.failed(run.host.name, STEP, problem.message)
-    return _result(run, seen, prepared, begun, started=started, problems=(problem,), code=code)
+    return _result(run, seen, prepared, begun, started=started and run.begun, problems=(problem,), code=code)
 
 
 def _result(

@@ -137,6 +137,7 @@ class Machine:
     docker_error: str = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is it running?"
     version: str = "v1.38.1"
     pci_gpus: int = GPUS
+    devices: int = GPUS  # in the node's container
     kubeconfig: str = ""
     bundle: dict[str, Any] | None = None
     served: bool = False
@@ -209,12 +210,16 @@ class Machine:
         if words[0] == "find":
             return Completed(0, "".join(f"{name}\0" for name in self.archives), "")
         if words[:2] == ["docker", "exec"]:
-            pods = [] if self.plugin is None else [self.plugin]
-            return Completed(0, json.dumps({"items": pods}), "")
+            return Completed(0, self._in_node(words[3]), "")
         if words[0] == "docker":
             return Completed(0 if self.docker else 1, self.left.get(words[1], ""), "")
         rc, _lines, said = self.fails.get("image", (0, (), ""))
         return Completed(rc, "inactive\n" if words[0] == "systemctl" else "", said)
+
+    def _in_node(self, program: str) -> str:
+        if program == "ls":
+            return "\n".join(("null", "nvidiactl", *(f"nvidia{number}" for number in range(self.devices))))
+        return json.dumps({"items": [] if self.plugin is None else [self.plugin]})
 
     def open_exec(self, argv: Sequence[str], timeout_s: float) -> Channel:  # noqa: ARG002
         assert argv[3] == process._PROGRAM
