@@ -15,6 +15,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_kube import PROFILE_ACCESS
 from bootstrap.minikube.options import Bundle, parse_bundle
+from bootstrap.minikube.surroundings import other_home
 from bootstrap.probe.session import Session
 from bootstrap.probe.ssh_errors import ConnectFailure
 
@@ -122,7 +123,8 @@ class Seen:
     `served` is whether root has access to its API (bootstrap/minikube/access.py): an agent may live by it. `joined` is
     whether the user is a member of the group docker. `kubeconfig` is the text of the user's file there; it holds
     secrets, and is in no repr. `taken` is what bears the profile's name in Docker and is not minikube's, `remains`
-    what is, beside the container; of `unclear` Docker did not say whether it is there.
+    what is, beside the container; of `unclear` Docker did not say whether it is there. `minikube_home` is the folder
+    to which the user's MINIKUBE_HOME leads minikube by hand, where that is another than gpuctl's.
     """
 
     root: bool
@@ -141,6 +143,7 @@ class Seen:
     taken: tuple[str, ...] = ()
     remains: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
+    minikube_home: str = ""
     kubeconfig: str = field(default="", repr=False)
 
     @property
@@ -170,7 +173,7 @@ def look(session: Session, host: str, profile: str) -> Seen:
         raise GpuctlError(
             ExitCode.PREFLIGHT, Problem("probe-failed", words, "run again; the log has the details", host)
         )
-    seen = read_look(found)
+    seen = replace(read_look(found), minikube_home=other_home(session, str(found["home"])))
     if seen.status == _RUNS or (seen.config is None and not seen.container and not seen.folder):
         return seen
     cleared = [word for name in CLEARED for word in ("-u", name)]

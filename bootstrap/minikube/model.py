@@ -60,7 +60,8 @@ class UpResult:
     """What `up` and `start` came to. `started` is whether minikube was called; `gpus` are allocatable ones.
 
     `context` is the profile's name where it is the current context there; `home` is the context here, for a host that
-    is another machine. `queues` of `entity` are those of the Launch agent that the inventory, or an option, asks for.
+    is another machine. `kubeconfig` is the file here that has the context, where kubectl by itself reads another.
+    `queues` of `entity` are those of the Launch agent that the inventory, or an option, asks for.
     """
 
     exit_code: ExitCode
@@ -77,6 +78,7 @@ class UpResult:
     queues: tuple[str, ...] = ()
     entity: str = ""
     home: HomeContext | None = None
+    kubeconfig: str = ""
     outcomes: tuple[HostOutcome, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()

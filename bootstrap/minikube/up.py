@@ -25,6 +25,7 @@ from bootstrap.minikube.recorded import as_recorded, with_extra_config
 from bootstrap.minikube.settle import runs_as_asked, settled
 from bootstrap.minikube.starting import STEP, Up, current_context, start_profile
 from bootstrap.minikube.state import Phase, made_with, phase_of
+from bootstrap.minikube.surroundings import home_note, unread
 from bootstrap.plan.cluster_view import recorded_argument
 from bootstrap.plan.survey import expected_gpus, probe_hosts
 from bootstrap.probe.facts import HostFacts, ProbeResult
@@ -221,6 +222,8 @@ def _result(
 ) -> UpResult:
     kubernetes = (seen.config or {}).get("KubernetesConfig") or {}
     home = _home(run, seen) if code is ExitCode.OK else None
+    here = home.path if home else f"{seen.home}/.kube/config" if run.host.connection.local else ""
+    notes = [*run.notes, *([home_note(seen.minikube_home, run.options.profile)] if seen.minikube_home else [])]
     agent = run.host.settings if LAUNCH_AGENT in run.host.groups else {}
     return UpResult(
         exit_code=code,
@@ -237,8 +240,9 @@ def _result(
         queues=tuple(agent.get("launch_agent_queues") or ()),
         entity=str(agent.get("launch_agent_entity") or ""),
         home=home,
+        kubeconfig=unread(here),
         outcomes=prepared.outcomes,
-        notes=tuple(dict.fromkeys(run.notes)),
+        notes=tuple(dict.fromkeys(notes)),
         problems=problems,
     )
 
