@@ -1,4 +1,4 @@
-"""Whether Docker can give a node GPUs, found out in a second or two: minikube begins one, and takes half a minute.
+"""Whether Docker can give a node GPUs, found out by one container: minikube begins a node, and takes half a minute.
 
 Only what the container toolkit is to blame for counts. What else goes wrong in the trial's empty container may go well
 in the node's, and is minikube's to find.

@@ -15,7 +15,7 @@ from bootstrap.probe.session import Session
 # As minikube calls Docker for a node with `--gpus` of that name (pkg/drivers/kic/oci).
 WAYS = {"all": ("--gpus", "all"), "nvidia.com": ("--device", "nvidia.com/gpu=all")}
 _FILES = ("gpuctl_hostio", "gpuctl_dockergpus")
-_TIMEOUT_S = 150.0  # one or two were measured; a busy Docker answers late
+_TIMEOUT_S = 150.0  # three calls of Docker, and a busy one answers late
 _REFUSED = 125  # Docker's own exit status, as against that of what ran in the container
 
 
