@@ -9,6 +9,7 @@ import typer
 
 from bootstrap.cli import options
 from bootstrap.cli.minikube import place
+from bootstrap.cli.minikube.advice import advising
 from bootstrap.cli.session import Answer, Output, Session
 from bootstrap.errors import usage_error
 
@@ -105,4 +106,6 @@ def verify_gpus(
                 result = run_verify(request, view)
         return Answer(result.exit_code, verify_screen(result), result.as_dict(), result.problems)
 
-    return options.session_of(context).execute("verify-gpus", output, body)
+    # Advice about a profile is given where the inventory is that of a minikube host, only.
+    told = advising(body, profile or "gpuctl", place.named(inventory, host))
+    return options.session_of(context).execute("verify-gpus", output, told)

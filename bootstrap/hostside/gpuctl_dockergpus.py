@@ -7,12 +7,14 @@ Standard library only, Python 3.8 and later: this code runs on the hosts.
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import struct
 import subprocess
+import sys
 import tarfile
-from typing import List
+from typing import Any, Dict, List
 
 from .gpuctl_hostio import HostError, Ran, run
 
@@ -84,12 +86,17 @@ def count(listing: str) -> int:
     return len(re.findall(r"^nvidia\d+$", listing, re.MULTILINE))
 
 
+def on_host() -> int:
+    """How many GPUs the host's driver has."""
+    return len(os.listdir(GPUS)) if os.path.isdir(GPUS) else count("\n".join(os.listdir("/dev")))
+
+
 def look() -> List[str]:
     """One sentence for each way of giving a container all GPUs.
 
     HostError docker-gpus-missing when one gives fewer than the driver has.
     """
-    have = len(os.listdir(GPUS)) if os.path.isdir(GPUS) else count("\n".join(os.listdir("/dev")))
+    have = on_host()
     have_image()
     try:
         return [_one(list(way), have) for way in WAYS]
@@ -98,8 +105,7 @@ def look() -> List[str]:
 
 
 def _one(way: List[str], have: int) -> str:
-    argv = ["docker", "run", "--rm", "--network=none", "--volume=/usr:/host:ro", *way, IMAGE, *command()]
-    done: Ran = run(argv, TIMEOUT_S)
+    done = _container(way)
     got = count(done.out)
     words = f"docker run {' '.join(way)}: "
     if done.rc != 0 or got < have:
@@ -111,3 +117,30 @@ def _one(way: List[str], have: int) -> str:
             done.tail(),
         )
     return words + f"{got} of {have} GPUs"
+
+
+def _container(way: List[str]) -> Ran:
+    argv = ["docker", "run", "--rm", "--network=none", "--volume=/usr:/host:ro", *way, IMAGE, *command()]
+    return run(argv, TIMEOUT_S)
+
+
+def tried(way: List[str]) -> Dict[str, Any]:
+    """How one way ended: how many GPUs the host has and a container got, Docker's exit status and last words.
+
+    Only `error` where it could not be tried at all.
+    """
+    try:
+        have = on_host()
+        have_image()
+        try:
+            done = _container(way)
+        finally:
+            run(["docker", "image", "rm", "--force", IMAGE], TIMEOUT_S)
+    except (HostError, OSError, struct.error, subprocess.TimeoutExpired) as error:
+        return {"error": str(error)}
+    return {"have": have, "got": count(done.out), "rc": done.rc, "said": done.tail()}
+
+
+def main(*way: str) -> None:
+    """Print that on one line of standard output."""
+    sys.stdout.write(json.dumps(tried(list(way))) + "\n")

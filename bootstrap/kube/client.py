@@ -5,12 +5,14 @@ The only importer of the kubernetes package, which takes most of a second to loa
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -126,19 +128,27 @@ def kubeconfig_api(path: Path | None, context: str = "") -> Iterator[Cluster]:
     Raises:
         GpuctlError: the file or the context cannot be used (exit 3).
     """
-    from kubernetes.config import new_client_from_config
+    from kubernetes.client import ApiClient, Configuration
+    from kubernetes.config import load_kube_config
     from kubernetes.config.config_exception import ConfigException
 
+    settings = Configuration()
+    settings.proxy = None  # one that the kubeconfig names comes in its place
     try:
-        client = new_client_from_config(  # type: ignore[no-untyped-call]
-            config_file=str(path) if path else None, context=context or None
+        load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=str(path) if path else None, context=context or None, client_configuration=settings
         )
+        proxy = Configuration(host=settings.host).proxy  # the environment's, for an address of that kind
+        if settings.proxy is None and proxy and not _answers_directly(settings.host):
+            settings.proxy = proxy
+        client = ApiClient(configuration=settings)
     except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         fix = "name a kubeconfig with --kubeconfig and one of its contexts with --context"
         if context and f"name {context} " in what:
             what = f"there is no context {context}"
-            fix = "name another with --context; a minikube profile has one while it runs: `gpuctl minikube start`"
+            start = f"`gpuctl minikube start --profile {context}`"
+            fix = f"name another with --context; a minikube profile has one of its name while it runs: {start}"
         raise GpuctlError(ExitCode.SETTINGS, Problem("kubeconfig-unusable", f"kubeconfig: {what}", fix)) from error
     yield Cluster(client)
 
@@ -174,10 +184,37 @@ def _reach(session: Session, seed: Host, endpoint: str, port: int) -> Iterator[t
 
 
 def client_of(config: dict[str, Any]) -> Cluster:
-    """The API that the only cluster of a kubeconfig names, as its only user."""
+    """The API that the only cluster of a kubeconfig names, as its only user.
+
+    It is reached without a proxy: its address is one that has answered here, or the near end of a tunnel.
+    """
+    from kubernetes.client import Configuration
     from kubernetes.config.kube_config import new_client_from_config_dict
 
-    return Cluster(new_client_from_config_dict(config))  # type: ignore[no-untyped-call]
+    settings = Configuration()
+    settings.proxy = None
+    return Cluster(new_client_from_config_dict(config, client_configuration=settings))  # type: ignore[no-untyped-call]
+
+
+def _answers_directly(server: str) -> bool:
+    """Whether a proxy of the environment has no part in the way to a server: this machine, or a network next to it.
+
+    A node of minikube's has an address that only its host knows, whatever NO_PROXY says.
+    """
+    url = urlsplit(server)
+    if url.hostname == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(url.hostname or "")
+    except ValueError:
+        return False
+    if address.is_loopback or not address.is_private:
+        return address.is_loopback
+    try:
+        socket.create_connection((str(address), url.port or 443), timeout=_DIRECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _server(config: Mapping[str, Any]) -> tuple[str, int]:

@@ -146,6 +146,9 @@ def _unrecorded(seen: Seen, profile: str) -> Problem | None:
         "if it is another user's, choose another --profile; "
         f"`gpuctl minikube down --orphan --profile {profile}` deletes it"
     )
+    if seen.minikube_home:
+        words += f" in ~/.minikube; MINIKUBE_HOME leads to {seen.minikube_home}, which gpuctl does not look at"
+        fix = f"if it is of a profile there, choose another --profile; {fix}"
     return Problem("minikube-profile-orphan", words, fix)
 
 

@@ -129,7 +129,8 @@ def _halted(request: MinikubeRequest, session: Session, verb: str) -> list[str]:
         halted = halt_agent(session, host, request.profile, request.access)
         return ["the Launch agent is stopped, and starts again with the profile"] if halted else []
     halted = take_access(session, host, request.profile, request.access)
-    return ["the Launch agent is stopped; `gpuctl minikube up --launch-agent` brings it back"] if halted else []
+    again = f"`gpuctl minikube up --launch-agent --profile {request.profile}`"
+    return [f"the Launch agent is stopped; {again} brings it back"] if halted else []
 
 
 def _ca(session: Session, seen: Seen) -> str:
@@ -170,7 +171,7 @@ def _run(session: Session, profile: str, host: str, verb: str, progress: Progres
     argv = [MINIKUBE, verb, "--profile", profile, "--output=json"]
     done = run_minikube(session, argv, timeout_s=_TIMEOUT_S, heard=tell)
     if done.rc:
-        problem = problem_of(done.rc, done.events, done.said, host)
+        problem = problem_of(done.rc, done.events, done.said, host, profile)
         progress.failed(host, _STEP, problem.message)
         return problem
     progress.done(host, _STEP, time.monotonic() - begun)

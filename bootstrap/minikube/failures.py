@@ -20,12 +20,14 @@ FAMILIES = {
 }  # fmt: skip
 _REPORT_LENGTH = 2000
 _NO_PROGRAM = 127
+_TOOLKIT = "minikube-toolkit-missing"
+_OF_AN_IMAGE = re.compile(r"ldcache error|mount error")  # which may go well with the node's
 _BOX = "╭"
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A failure is this one when its name or its words match."""
+    """A failure is this one when its name or its words match; its `fix` may name the {profile}."""
 
     code: str
     words: str
@@ -39,13 +41,14 @@ _RULES = (
     _Rule(
         "minikube-toolkit-missing",
         "Docker's runtime nvidia is gone, of which the NVIDIA container toolkit is a part",
-        "run there: apt-get install --reinstall nvidia-container-toolkit-base; then `gpuctl minikube up` again",
+        "run there: apt-get install --reinstall nvidia-container-toolkit-base; "
+        "then `gpuctl minikube up --profile {profile}` again",
         text=r"nvidia-container-runtime\W+(executable file not found|no such file)",
     ),
     _Rule(
         "minikube-toolkit-missing",
         "Docker cannot give a container GPUs: the NVIDIA container toolkit is not set up for it",
-        "run `gpuctl minikube up` again: it sets the toolkit up and restarts Docker",
+        "run `gpuctl minikube up --profile {profile}` again: it sets the toolkit up and restarts Docker",
         text=r"could not select device driver|unresolvable CDI devices|nvidia-container-cli: ",
     ),
     _Rule(
@@ -63,7 +66,7 @@ _RULES = (
     _Rule(
         "minikube-docker-denied",
         "this user may not use Docker",
-        "give `gpuctl minikube up --docker-group`; who is in that group is as good as root",
+        "give `gpuctl minikube up --docker-group --profile {profile}`; who is in that group is as good as root",
         name=r"PROVIDER_DOCKER_NEWGRP",
         text=r"permission denied while trying to connect to the Docker daemon",
     ),
@@ -120,14 +123,14 @@ _RULES = (
     _Rule(
         "minikube-profile-unknown",
         "there is no such profile",
-        "`gpuctl minikube up` makes it",
+        "`gpuctl minikube up --profile {profile}` makes it",
         name=r"MK_USAGE_NO_PROFILE",
         text=r'Profile "[^"]+" not found',
     ),
     _Rule(
         "minikube-profile-broken",
         "only a part of the profile is there",
-        "`gpuctl minikube down` takes the rest away",
+        "`gpuctl minikube down --profile {profile}` takes the rest away",
         name=r"GUEST_NOT_FOUND|GUEST_DOES_NOT_EXIST|GUEST_CONFIG_CORRUPT",
     ),
     _Rule(
@@ -140,22 +143,31 @@ _RULES = (
 )
 
 
-def problem_of(rc: int, events: Sequence[Event], said: str, host: str) -> Problem:
-    """What a call of minikube that ended with `rc` failed of; `said` is what else it printed."""
+def problem_of(rc: int, events: Sequence[Event], said: str, host: str, profile: str) -> Problem:
+    """What a call of minikube for a profile that ended with `rc` failed of; `said` is what else it printed."""
     failure = _fatal(rc, events)
     warned = [event.message for event in events if isinstance(event, Remark) and event.warning]
     details = _details(failure, warned, said)
     if rule := _rule(failure.name, failure.message) or _rule("", "\n".join([*warned, said])):
         words = f"{rule.words} (minikube: {_cause(failure.message) or f'exit status {rc}'})"
-        return Problem(rule.code, words, rule.fix, host, details=details)
+        return Problem(rule.code, words, rule.fix.format(profile=profile), host, details=details)
     if rc == _NO_PROGRAM and not events:
-        words, fix = "minikube is not there, or does not run", "run `gpuctl minikube up`"
+        words, fix = "minikube is not there, or does not run", f"run `gpuctl minikube up --profile {profile}`"
         return Problem("minikube-missing", words, fix, host, details=details)
     family = FAMILIES.get(rc // 10, "")
     where = f", which is about {family}" if family else ""
     words = f"minikube ended with status {rc}{where}: {_cause(failure.message or said) or 'it said nothing'}"
-    fix = _first_line(failure.advice) or "look at what it said, below, and at `minikube logs`"
+    fix = _first_line(failure.advice) or f"look at what it said, below, and at `minikube logs -p {profile}`"
     return Problem("minikube-failed", words, fix, host, details=details)
+
+
+def toolkit_problem(said: str, host: str, profile: str) -> Problem | None:
+    """What Docker says of a container that it should give GPUs, where the container toolkit is to blame for it."""
+    found = next((rule for rule in _RULES if rule.code == _TOOLKIT and re.search(rule.text, said)), None)
+    if found is None or _OF_AN_IMAGE.search(said):
+        return None
+    words = f"{found.words} (Docker: {_cause(said)})"
+    return Problem(found.code, words, found.fix.format(profile=profile), host, details=said)
 
 
 def _fatal(rc: int, events: Sequence[Event]) -> Failure:

@@ -47,7 +47,7 @@ def wait_for_gpus(
         if not (seen.node and seen.node.ready):
             said("the node is not Ready" if seen.node else "the node's API does not answer")
             if late:
-                return seen, _not_ready(seen, host, deadline_s)
+                return seen, _not_ready(seen, profile, host, deadline_s)
         elif gpus >= seen.pci_gpus:
             return seen, _lost(gpus, expected, host)
         else:
@@ -55,7 +55,7 @@ def wait_for_gpus(
             said(f"{gpus} of {expected} GPUs allocatable; device plugin: {plugin}")
             pulled = pulled if _pulling(plugin) else time.monotonic()
             if late or time.monotonic() - pulled > PULLING_S:
-                return seen, _short(gpus, expected, plugin, host, deadline_s)
+                return seen, _short(gpus, expected, plugin, profile, host, deadline_s)
         time.sleep(_PAUSE_S)
 
 
@@ -72,9 +72,9 @@ def _once(said: Callable[[str], None]) -> Callable[[str], None]:
     return say
 
 
-def _not_ready(seen: Seen, host: str, waited_s: float) -> Problem:
+def _not_ready(seen: Seen, profile: str, host: str, waited_s: float) -> Problem:
     what = f"node {seen.node.name} is not Ready" if seen.node else "the API of the node does not answer"
-    fix = "`minikube logs` and, in the node, `journalctl -u kubelet` say why"
+    fix = f"`minikube logs -p {profile}` and, in the node, `journalctl -u kubelet` say why"
     return Problem("node-not-ready", f"{what} after {waited_s:.0f} s", fix, host)
 
 
@@ -84,14 +84,15 @@ def _lost(gpus: int, expected: int, host: str) -> Problem:
     return Problem("gpu-missing", f"{gpus} of {expected} GPUs are on the bus", fix, host)
 
 
-def _short(gpus: int, expected: int, plugin: str, host: str, waited_s: float) -> Problem:
+def _short(gpus: int, expected: int, plugin: str, profile: str, host: str, waited_s: float) -> Problem:
     if _pulling(plugin):
         words = f"the device plugin's image cannot be pulled ({plugin}); minikube names it by its digest"
         fix = "reach its registry, or bring the image in a bundle with addon_images in bundle.json"
         return Problem("minikube-addon-image", words, fix, host)
     words = f"{gpus} of {expected} GPUs are allocatable after {waited_s:.0f} s; device plugin: {plugin}"
-    fix = "`gpuctl verify-gpus` names the first broken layer; `minikube kubectl -- logs -n kube-system -l " + _SELECTOR
-    return Problem("minikube-gpus-missing", words, fix + "` has the plugin's own words", host)
+    logs = f"`minikube -p {profile} kubectl -- logs -n kube-system -l {_SELECTOR}`"
+    fix = f"`gpuctl verify-gpus --profile {profile}` names the first broken layer; {logs} has the plugin's own words"
+    return Problem("minikube-gpus-missing", words, fix, host)
 
 
 def _pulling(plugin: str) -> bool:

@@ -15,6 +15,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_kube import PROFILE_ACCESS
 from bootstrap.minikube.options import Bundle, parse_bundle
+from bootstrap.minikube.surroundings import other_home
 from bootstrap.probe.session import Session
 from bootstrap.probe.ssh_errors import ConnectFailure
 
@@ -135,7 +136,8 @@ class Seen:
     the profiles of the host that root has access to in place of this one. `joined` is whether the user is a member of
     the group docker. `kubeconfig` is the text of the user's file there; it holds secrets, and is in no repr. `taken` is
     what bears the profile's name in Docker and is not minikube's, `remains` what is, beside the container; of `unclear`
-    Docker did not say whether it is there.
+    Docker did not say whether it is there. `minikube_home` is the folder to which the user's MINIKUBE_HOME leads
+    minikube by hand, where that is another than gpuctl's.
     """
 
     root: bool
@@ -155,6 +157,7 @@ class Seen:
     taken: tuple[str, ...] = ()
     remains: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
+    minikube_home: str = ""
     kubeconfig: str = field(default="", repr=False)
 
     @property
@@ -184,7 +187,7 @@ def look(session: Session, host: str, profile: str) -> Seen:
         raise GpuctlError(
             ExitCode.PREFLIGHT, Problem("probe-failed", words, "run again; the log has the details", host)
         )
-    seen = read_look(found)
+    seen = replace(read_look(found), minikube_home=other_home(session, str(found["home"])))
     if seen.status == _RUNS or (seen.config is None and not seen.container and not seen.folder):
         return seen
     argv = [*USUAL, f"PATH={_PATH}", "minikube", "status", "--profile", profile, "--output", "json"]

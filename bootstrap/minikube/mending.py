@@ -74,4 +74,4 @@ def _called(run: Up, words: list[str], environment: dict[str, str] | None = None
     run.begun = True
     argv = [MINIKUBE, *words, "--profile", run.options.profile]
     done = run_minikube(run.session, argv, timeout_s=_TIMEOUT_S, environment=environment)
-    return problem_of(done.rc, done.events, done.said, run.host.name) if done.rc else None
+    return problem_of(done.rc, done.events, done.said, run.host.name, run.options.profile) if done.rc else None

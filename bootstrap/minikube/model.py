@@ -41,6 +41,7 @@ class UpRequest:
     """`gpuctl minikube up`. `use_context`: make the profile the current context, also if there is another.
 
     `docker_group`: have the user of the connection join the group docker. `kubeconfig`, `bare` as for MinikubeRequest.
+    `as_before`: no inventory was named, so that what an earlier run made of the host stays where no option says else.
     """
 
     inventory: Inventory
@@ -51,6 +52,7 @@ class UpRequest:
     docker_group: bool = False
     kubeconfig: Path | None = None
     bare: bool = False
+    as_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class UpResult:
     """What `up` and `start` came to. `started` is whether minikube was called; `gpus` are allocatable ones.
 
     `context` is the profile's name where it is the current context there; `home` is the context here, for a host that
-    is another machine. `queues` of `entity` are those of the Launch agent that the inventory, or an option, asks for.
+    is another machine. `kubeconfig` is the file here that has the context, where kubectl by itself reads another.
+    `queues` of `entity` are those of the Launch agent that the inventory, or an option, asks for.
     """
 
     exit_code: ExitCode
@@ -75,6 +78,7 @@ class UpResult:
     queues: tuple[str, ...] = ()
     entity: str = ""
     home: HomeContext | None = None
+    kubeconfig: str = ""
     outcomes: tuple[HostOutcome, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()

@@ -85,10 +85,17 @@ def run_minikube(
     except TimeoutError as error:
         last = next((words_of(event) for event in reversed(events)), "none")
         words = f"{' '.join(argv[:2])} did not end within {timeout_s:.0f} s; its last words: {last}"
-        problem = Problem("minikube-failed", words, "look at the load of the host and at `minikube logs`")
+        fix = f"look at the load of the host and at `minikube logs{_of_profile(argv)}`"
+        problem = Problem("minikube-failed", words, fix)
         raise GpuctlError(ExitCode.STEP_FAILED, problem) from error
     finally:
         _end(channel)
+
+
+def _of_profile(argv: Sequence[str]) -> str:
+    """The option that names the profile which a call was for; empty for one that was for none."""
+    words = " ".join(argv).replace("--profile=", "--profile ").split()
+    return f" -p {words[words.index('--profile') + 1]}" if "--profile" in words else ""
 
 
 def _listen(channel: Channel, deadline: float, events: list[Event], heard: Callable[[Event], None]) -> str:

@@ -22,7 +22,8 @@ def settled(given: ProfileOptions, seen: Seen, on_host: int) -> tuple[ProfileOpt
     before = made_with(seen, given.profile)
     if given.gpus == AUTO and before.gpus == "none" and on_host:
         words = f"the profile was made without GPUs, and the machine has {on_host}"
-        notes.append(f"{words}: `gpuctl minikube down --profile {given.profile}` and `up` give it them")
+        again = " and ".join(f"`gpuctl minikube {verb} --profile {given.profile}`" for verb in ("down", "up"))
+        notes.append(f"{words}: {again} give it them")
     found = replace(
         given,
         gpus=given.gpus or before.gpus,

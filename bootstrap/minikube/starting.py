@@ -19,6 +19,7 @@ from bootstrap.minikube.options import ProfileOptions
 from bootstrap.minikube.process import run_minikube
 from bootstrap.minikube.seed import load_addons, seed
 from bootstrap.minikube.state import Phase
+from bootstrap.minikube.toolkit import toolkit_fault
 from bootstrap.probe.session import Session
 from bootstrap.probe.ssh_errors import ConnectFailure
 
@@ -58,10 +59,16 @@ class Up:
 def start_profile(run: Up, seen: Seen, phase: Phase) -> Problem | None:
     """Call minikube; what it failed of. A profile that this run began and that came to nothing is taken away again.
 
+    It is not called for a new profile whose GPUs Docker could not give it.
+
     Raises:
         ConnectFailure: the connection was lost.
         GpuctlError: the bundle cannot be put in place (exit 5).
     """
+    if phase is Phase.ABSENT and run.expected:
+        run.view.task(run.host.name, STEP, "Docker | Give a container all GPUs")
+        if problem := toolkit_fault(run.session, run.host, run.request.access, run.options):
+            return problem
     if seen.bundle.path:
         run.view.task(run.host.name, STEP, "Seed | Files and images of the bundle")
         seed(run.session, seen.bundle, run.host.name)
@@ -86,7 +93,7 @@ def start_profile(run: Up, seen: Seen, phase: Phase) -> Problem | None:
         if not seen.bundle.path or phase in {Phase.STOPPED, Phase.PAUSED}:
             return None
         return load_addons(run.session, seen.bundle, run.options.profile, MINIKUBE, run.host.name)
-    problem = problem_of(done.rc, done.events, done.said, run.host.name)
+    problem = problem_of(done.rc, done.events, done.said, run.host.name, run.options.profile)
     if phase is Phase.ABSENT:
         _take_away(run)
     return problem

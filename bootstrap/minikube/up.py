@@ -22,9 +22,11 @@ from bootstrap.minikube.look import Seen, look
 from bootstrap.minikube.mending import lacks, mend
 from bootstrap.minikube.model import MinikubeRequest, UpRequest, UpResult
 from bootstrap.minikube.options import AUTO, ProfileOptions, check_options
+from bootstrap.minikube.recorded import as_recorded, with_extra_config
 from bootstrap.minikube.settle import settled, takes_no_start
 from bootstrap.minikube.starting import STEP, Up, current_context, start_profile
 from bootstrap.minikube.state import Phase, made_with, phase_of
+from bootstrap.minikube.surroundings import home_note, unread
 from bootstrap.plan.cluster_view import recorded_argument
 from bootstrap.plan.survey import expected_gpus, probe_hosts
 from bootstrap.probe.facts import HostFacts, ProbeResult
@@ -97,6 +99,9 @@ def _made_ready(
         probes = probing.result()
     if isinstance(facts := probes[host.name], HostFacts):  # else there is a better reason to refuse
         check_size(seen, given, facts)
+    if request.as_before and isinstance(facts, HostFacts):
+        request = replace(request, inventory=as_recorded(request.inventory, facts))
+        given = with_extra_config(given, seen, facts)
     request = _with_members(_with_gpus(request, given, seen), seen, session.user, facts)
     run = Up(request, request.inventory.hosts[0], session, view, given)
     if request.docker_group and not (seen.root or seen.joined):
@@ -233,7 +238,7 @@ def _ended(
         run.view.done(run.host.name, STEP, time.monotonic() - begun)
         return _result(run, seen, prepared, begun, started=started)
     run.view.failed(run.host.name, STEP, problem.message)
-    return _result(run, seen, prepared, begun, started=started, problems=(problem,), code=code)
+    return _result(run, seen, prepared, begun, started=started and run.begun, problems=(problem,), code=code)
 
 
 def _result(
@@ -248,6 +253,8 @@ def _result(
 ) -> UpResult:
     kubernetes = (seen.config or {}).get("KubernetesConfig") or {}
     home = _home(run, seen) if code is ExitCode.OK else None
+    here = home.path if home else f"{seen.home}/.kube/config" if run.host.connection.local else ""
+    notes = [*run.notes, *([home_note(seen.minikube_home, run.options.profile)] if seen.minikube_home else [])]
     agent = run.host.settings if LAUNCH_AGENT in run.host.groups else {}
     return UpResult(
         exit_code=code,
@@ -264,8 +271,9 @@ def _result(
         queues=tuple(agent.get("launch_agent_queues") or ()),
         entity=str(agent.get("launch_agent_entity") or ""),
         home=home,
+        kubeconfig=unread(here),
         outcomes=prepared.outcomes,
-        notes=tuple(dict.fromkeys(run.notes)),
+        notes=tuple(dict.fromkeys(notes)),
         problems=problems,
     )
 

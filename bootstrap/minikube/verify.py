@@ -9,11 +9,13 @@ from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside.gpuctl_dockergpus import count
 from bootstrap.inventory.load import load_inventory
 from bootstrap.kube.client import ApiError, Cluster, client_of
 from bootstrap.minikube.contexts import Credentials, credentials
 from bootstrap.minikube.look import Seen, look
 from bootstrap.minikube.model import MinikubeRequest
+from bootstrap.minikube.state import made_with
 from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse
 from bootstrap.probe.facts import HostFacts, NodeFacts, Unreachable
 from bootstrap.probe.remote import reach
@@ -21,14 +23,16 @@ from bootstrap.probe.session import Session
 from bootstrap.probe.ssh_errors import ConnectFailure
 from bootstrap.progress import Progress
 from bootstrap.verify.compute import Computed, compute
-from bootstrap.verify.layers import Evidence, judge
+from bootstrap.verify.container import WAYS, container_gpus
+from bootstrap.verify.layers import Evidence, NodeContainer, Remedies, judge
 from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.results import VerifyResult
 from bootstrap.verify.run import pod_state, verify_nodes
 from bootstrap.verify.runtime import ask_docker
 
 _PLUGIN = "/api/v1/namespaces/kube-system/pods"
-_SELECTOR = {"labelSelector": "name=nvidia-device-plugin-ds"}
+_LABEL = "name=nvidia-device-plugin-ds"
+_SELECTOR = {"labelSelector": _LABEL}
 _RUNTIME = "nvidia"
 
 
@@ -67,6 +71,9 @@ def verify_profile(request: MinikubeRequest, timeout_s: float, view: Progress) -
     with reach(host, request.access) as session:
         try:
             seen = look(session, host.name, request.profile)
+            made = made_with(seen, request.profile)
+            docker = container_gpus(session, host, request.access, made.gpus if made.gpus in WAYS else "all")
+            container = _node_container(session, seen, request.profile, gpus=made.wants_gpus)
             plugin, computed, error = _ask_cluster(request, session, seen, timeout_s, view)
         except ConnectFailure as failure:
             problem = Problem(failure.code, str(failure), failure.fix, host.name)
@@ -80,7 +87,9 @@ def verify_profile(request: MinikubeRequest, timeout_s: float, view: Progress) -
         plugin_pod=plugin,
         computed=computed,
         runtime_class=_RUNTIME,
-        mended_by=f"gpuctl minikube up --profile {request.profile}",
+        cluster=_remedies(request.profile),
+        docker=docker,
+        container=container,
     )
     result, problems = judge(evidence)
     passed = not problems and result.passed
@@ -90,6 +99,28 @@ def verify_profile(request: MinikubeRequest, timeout_s: float, view: Progress) -
         nodes=(result,),
         elapsed_s=time.monotonic() - begun,
         problems=problems,
+    )
+
+
+def _node_container(session: Session, seen: Seen, profile: str, *, gpus: bool) -> NodeContainer | None:
+    """What the node's container has of devices; None while there is none that runs."""
+    if seen.container != "running":
+        return None
+    listed = session.run(["docker", "exec", profile, "ls", "-1", "/dev"], timeout_s=30.0)
+    return None if listed.rc else NodeContainer(count(listed.out), gpus)
+
+
+def _remedies(profile: str) -> Remedies:
+    def commands(*verbs: str) -> str:
+        return ", then ".join(f"`gpuctl minikube {verb} --profile {profile}`" for verb in verbs)
+
+    return Remedies(
+        mended_by=f"gpuctl minikube up --profile {profile}",
+        kubelet=f"`docker exec {profile} journalctl -u kubelet` on the host",
+        plugin=f"if it has nothing to do: `minikube -p {profile} addons enable nvidia-device-plugin` on the host",
+        plugin_log=f"`minikube -p {profile} kubectl -- logs -n kube-system -l {_LABEL}` on the host",
+        remade_by=commands("down", "up"),
+        restarted_by=commands("stop", "start"),
     )
 
 

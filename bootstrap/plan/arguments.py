@@ -277,7 +277,7 @@ def _cert_sans(values: Mapping[str, Any], facts: Mapping[str, HostFacts], invent
 def _read_ca(inventory: Inventory) -> str:
     files: Sequence[str] = sorted({str(h.settings.get("cluster_ca_file") or "") for h in inventory.hosts})
     if files == [""]:
-        return ""
+        return str(inventory.hosts[0].settings.get("cluster_ca_certificate") or "")  # where an earlier run's is kept
     path = Path(files[-1]).expanduser()
     if not path.is_absolute():
         path = inventory.path.parent / path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,7 +78,8 @@ def refuse_minikube(inventory: Inventory, command: str) -> None:
         words = (
             f"`gpuctl {command}` is about clusters of nodes, and {inventory.path} holds the minikube host {host.name}"
         )
-        raise settings_error(Problem("minikube-inventory", words, "run `gpuctl minikube up`"))
+        fix = f"run `gpuctl minikube up --inventory {shlex.quote(str(inventory.path))}`"
+        raise settings_error(Problem("minikube-inventory", words, fix))
 
 
 def require_minikube(inventory: Inventory) -> None:

@@ -1,10 +1,11 @@
-"""The one script that the probe sends: all host-side files it needs, packed, and a line that runs them."""
+"""What a host is sent to run: all host-side files that it needs, packed, and a line that runs the last of them."""
 
 from __future__ import annotations
 
 import base64
 import json
 import zlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -41,13 +42,18 @@ for name, text in json.loads(zlib.decompress(base64.b64decode("{packed}")).decod
     sys.modules[full] = module
     setattr(sys.modules["bootstrap.hostside"], name, module)
     exec(compile(text, full, "exec", dont_inherit=True), module.__dict__)
-module.main()
+module.main(*{arguments!r})
 """
 
 
 @cache
 def script() -> str:
     """The probe as one Python program for standard input; about 28 KB."""
-    files = [(name, (HOSTSIDE / f"{name}.py").read_text(encoding="utf-8")) for name in FILES]
-    packed = base64.b64encode(zlib.compress(json.dumps(files).encode(), 9)).decode()
-    return _LOADER.format(oldest=OLDEST_PYTHON, packed=packed)
+    return packed(FILES)
+
+
+def packed(names: Sequence[str], arguments: Sequence[str] = ()) -> str:
+    """Host-side modules, in the order in which they import each other, as a program that runs the last one's main()."""
+    files = [(name, (HOSTSIDE / f"{name}.py").read_text(encoding="utf-8")) for name in names]
+    text = base64.b64encode(zlib.compress(json.dumps(files).encode(), 9)).decode()
+    return _LOADER.format(oldest=OLDEST_PYTHON, packed=text, arguments=tuple(arguments))

@@ -26,15 +26,18 @@ def up_screen(result: UpResult, named: Sequence[str]) -> list[str]:
     gpus = f", {count(result.gpus, 'GPU')} allocatable{kind}" if result.gpus_expected or result.gpus else ""
     lines.insert(0, f"{verb}: node {result.node} Ready, Kubernetes {result.kubernetes_version}{gpus}")
     use = result.profile
-    command = f"kubectl config use-context {use}"
+    unread = ["--kubeconfig", result.kubeconfig] if result.kubeconfig else []
+    command = shlex.join(["kubectl", *([] if result.home else unread), "config", "use-context", use])
     which = "is the current context" if result.context else f"(current context left as it was: use `{command}`)"
     where = f" of {result.host}" if named else ""
+    where += f" {result.kubeconfig}, which kubectl here does not read by itself" if unread and not result.home else ""
     lines.append(f"  kubeconfig{where}: context {result.profile} {which}")
     if result.home:
         lines.append(_home_line(result.home))
     if result.queues:
         lines.append(f"  Launch agent: takes jobs from {', '.join(result.queues)} of {result.entity}")
         place = list(named) if "--inventory" in named else ["--context", result.home.context if result.home else use]
+        place += [] if "--inventory" in named else unread
         trial = ["gpuctl", "launch", "test", "-q", result.queues[0], "-e", result.entity, *place]
         return [*lines, f"next: {shlex.join(trial)}"]
     return [*lines, f"next: {_command('status', result.profile, named)}"]

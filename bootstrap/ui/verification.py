@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bootstrap.ui.layout import brief, columns, count
 from bootstrap.verify.collective import Collective
-from bootstrap.verify.results import LAYERS, GpuResult, LayerResult, LayerState, NodeResult, VerifyResult
+from bootstrap.verify.results import ALL_LAYERS, LAYERS, GpuResult, LayerResult, LayerState, NodeResult, VerifyResult
 
 _SIGNS = {LayerState.OK: "✓", LayerState.FAILED: "✗", LayerState.NOT_RUN: "·", LayerState.UNKNOWN: "?"}
 _LARGE = 1e10  # bytes per second, from which on they are told in GB
@@ -14,9 +14,10 @@ _LARGE = 1e10  # bytes per second, from which on they are told in GB
 
 def verify_screen(result: VerifyResult) -> list[str]:
     """One row per node and one column per layer; cells of layers that count GPUs say how many."""
-    rows: list[Sequence[str]] = [("", *LAYERS)]
-    rows += [(node.host, *(_cell(node.layers.get(layer)) for layer in LAYERS)) for node in result.nodes]
-    lines = columns(rows, gap=2, right=range(1, len(LAYERS) + 1))
+    layers = [name for name in ALL_LAYERS if name in LAYERS or any(name in node.layers for node in result.nodes)]
+    rows: list[Sequence[str]] = [("", *layers)]
+    rows += [(node.host, *(_cell(node.layers.get(layer)) for layer in layers)) for node in result.nodes]
+    lines = columns(rows, gap=2, right=range(1, len(layers) + 1))
     lines += [line for node in result.nodes for line in _shortcomings(node)]
     return [*lines, *_collective(result), summary(result)]
 
@@ -40,7 +41,7 @@ def _gpu(gpu: GpuResult) -> str:
 
 def _failing(node: NodeResult) -> list[tuple[str, LayerResult]]:
     bad = (LayerState.FAILED, LayerState.UNKNOWN)
-    return [(name, node.layers[name]) for name in LAYERS if name in node.layers and node.layers[name].state in bad]
+    return [(name, node.layers[name]) for name in ALL_LAYERS if name in node.layers and node.layers[name].state in bad]
 
 
 def summary(result: VerifyResult) -> str:

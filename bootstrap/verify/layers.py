@@ -9,13 +9,37 @@ from bootstrap.errors import Problem
 from bootstrap.plan.cluster_view import node_name
 from bootstrap.probe.facts import HostFacts, NodeFacts
 from bootstrap.verify.compute import Computed
-from bootstrap.verify.results import LAYERS, GpuResult, LayerResult, LayerState, NodeResult
+from bootstrap.verify.container import ContainerGpus
+from bootstrap.verify.results import ALL_LAYERS, CONTAINER_LAYERS, GpuResult, LayerResult, LayerState, NodeResult
 from bootstrap.verify.runtime import RuntimeFacts
 
 
 @dataclass(frozen=True, slots=True)
+class Remedies:
+    """What differs between kinds of clusters in what to do. `mended_by` makes the host what it should be."""
+
+    mended_by: str = "gpuctl bootstrap"
+    kubelet: str = "`journalctl -u kubelet` on the host"
+    plugin: str = "is the node labelled nvidia.com/gpu.present=true?"
+    plugin_log: str = "`kubectl -n kube-system logs -l app.kubernetes.io/name=nvidia-device-plugin`"
+    remade_by: str = ""  # makes a node with GPUs of one that was made without
+    restarted_by: str = ""  # makes a node see devices that came after it
+
+
+@dataclass(frozen=True, slots=True)
+class NodeContainer:
+    """A node that is a container. `devices` counts the /dev/nvidia<N> in it; `gpus`: it was made to have them."""
+
+    devices: int
+    gpus: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known about one GPU host. `expected` are PCI addresses that it should offer."""
+    """All that is known about one GPU host. `expected` are PCI addresses that it should offer.
+
+    `docker` and `container` are of a minikube host: what Docker gives a container, and the one that is the node.
+    """
 
     facts: HostFacts
     expected: frozenset[str]
@@ -25,7 +49,9 @@ class Evidence:
     plugin_pod: str  # phase of the device plugin's pod on the node: Running, a reason, or empty for none
     computed: Computed | None
     runtime_class: str
-    mended_by: str = "gpuctl bootstrap"  # the command that makes the host what it should be
+    cluster: Remedies = Remedies()
+    docker: ContainerGpus | None = None
+    container: NodeContainer | None = None
 
 
 Judgement = tuple[LayerResult, Problem | None]
@@ -36,9 +62,9 @@ def judge(evidence: Evidence) -> tuple[NodeResult, tuple[Problem, ...]]:
     layers: dict[str, LayerResult] = {}
     problems: list[Problem] = []
     broken = False
-    for layer in LAYERS:
+    for layer in layers_of(evidence):
         # Node, plugin and compute speak for themselves also when a single GPU is short further down.
-        if broken and layer in {"runtime", "cdi"}:
+        if broken and layer in {"runtime", "cdi", *CONTAINER_LAYERS}:
             layers[layer] = LayerResult(LayerState.NOT_RUN)
             continue
         result, problem = _JUDGES[layer](evidence)
@@ -48,6 +74,12 @@ def judge(evidence: Evidence) -> tuple[NodeResult, tuple[Problem, ...]]:
         broken = broken or result.state is LayerState.FAILED
     simulated = evidence.facts.driver.simulated
     return NodeResult(evidence.facts.host, simulated, layers, _gpus(evidence)), tuple(problems)
+
+
+def layers_of(evidence: Evidence) -> tuple[str, ...]:
+    """The layers that there are to judge, from the bus up."""
+    there = {"docker": evidence.docker is not None and evidence.docker.tells, "container": evidence.container}
+    return tuple(layer for layer in ALL_LAYERS if there.get(layer, True))
 
 
 def _gpus(evidence: Evidence) -> tuple[GpuResult, ...]:
@@ -94,7 +126,7 @@ def _pci(evidence: Evidence) -> Judgement:
 def _driver(evidence: Evidence) -> Judgement:
     driver = evidence.facts.driver
     if driver.loaded_version is None:
-        fix = f"run `{evidence.mended_by}`; if it has nothing to do, reboot the host and look at `dmesg`"
+        fix = f"run `{evidence.cluster.mended_by}`; if it has nothing to do, reboot the host and look at `dmesg`"
         return _failed(evidence, "driver-not-loaded", "the NVIDIA kernel module is not loaded", fix)
     if driver.library_version and driver.library_version != driver.loaded_version:
         words = f"the loaded module is {driver.loaded_version}, the libraries are {driver.library_version}"
@@ -133,13 +165,15 @@ def _runtime(evidence: Evidence) -> Judgement:
         fix = f"`systemctl status {runtime.engine}` on the host"
         return _failed(evidence, f"{runtime.engine}-down", runtime.error, fix)
     if runtime.cri_disabled:
-        return _failed(evidence, "cri-disabled", "containerd's CRI plugin is disabled", f"run `{evidence.mended_by}`")
+        return _failed(
+            evidence, "cri-disabled", "containerd's CRI plugin is disabled", f"run `{evidence.cluster.mended_by}`"
+        )
     if evidence.runtime_class not in runtime.handlers:
         words = f"{runtime.engine} has no runtime `{evidence.runtime_class}` (it has: {', '.join(runtime.handlers)})"
-        return _failed(evidence, "nvidia-runtime-missing", words, f"run `{evidence.mended_by}`")
+        return _failed(evidence, "nvidia-runtime-missing", words, f"run `{evidence.cluster.mended_by}`")
     if runtime.systemd_cgroup is False:
         words = "containerd's runtime does not use the systemd cgroup driver that the kubelet uses"
-        return _failed(evidence, "cgroup-driver-mismatch", words, f"run `{evidence.mended_by}`")
+        return _failed(evidence, "cgroup-driver-mismatch", words, f"run `{evidence.cluster.mended_by}`")
     return LayerResult(LayerState.OK), None
 
 
@@ -160,13 +194,35 @@ def _cdi(evidence: Evidence) -> Judgement:
     return LayerResult(LayerState.OK), None
 
 
+def _docker(evidence: Evidence) -> Judgement:
+    found = evidence.docker
+    if found is None or not found.fault:
+        return LayerResult(LayerState.OK, found.got if found else None), None
+    fix = f"run `{evidence.cluster.mended_by}`; if it has nothing to do: `journalctl -u docker` on the host"
+    return _failed(evidence, "docker-gpus-missing", found.fault, fix, found.got)
+
+
+def _container(evidence: Evidence) -> Judgement:
+    found = evidence.container
+    if found is None:
+        return LayerResult(LayerState.NOT_RUN), None
+    if not found.gpus:
+        words, fix = "the node was made without GPUs", f"{evidence.cluster.remade_by}: what runs in it goes with it"
+        return _failed(evidence, "minikube-gpus-missing", words, fix, 0)
+    if found.devices < len(evidence.facts.gpus):
+        words = f"the node's container has {found.devices} of {len(evidence.facts.gpus)} device nodes /dev/nvidia<N>"
+        fix = f"{evidence.cluster.restarted_by}: what runs in it begins anew"
+        return _failed(evidence, "minikube-gpus-missing", words, fix, found.devices)
+    return LayerResult(LayerState.OK, found.devices), None
+
+
 def _node(evidence: Evidence) -> Judgement:
     if evidence.node is None:
         words = evidence.api_error or f"{node_name(evidence.facts)} is not a node of the cluster"
-        return _failed(evidence, "node-not-ready", words, f"run `{evidence.mended_by}`")
+        return _failed(evidence, "node-not-ready", words, f"run `{evidence.cluster.mended_by}`")
     if not evidence.node.ready:
-        fix = "`journalctl -u kubelet` on the host"
-        return _failed(evidence, "node-not-ready", f"node is not Ready: {evidence.node.reason}", fix)
+        words = f"node is not Ready: {evidence.node.reason}"
+        return _failed(evidence, "node-not-ready", words, evidence.cluster.kubelet)
     return LayerResult(LayerState.OK), None
 
 
@@ -179,11 +235,11 @@ def _plugin(evidence: Evidence) -> Judgement:
             evidence,
             "plugin-absent",
             words,
-            f"run `{evidence.mended_by}`; is the node labelled nvidia.com/gpu.present=true?",
+            f"run `{evidence.cluster.mended_by}`; {evidence.cluster.plugin}",
         )
     code = "image-pull-failed" if "Pull" in evidence.plugin_pod else "plugin-crashing"
-    fix = "`kubectl -n kube-system logs -l app.kubernetes.io/name=nvidia-device-plugin`"
-    return _failed(evidence, code, f"the device plugin is not running: {evidence.plugin_pod}", fix)
+    words = f"the device plugin is not running: {evidence.plugin_pod}"
+    return _failed(evidence, code, words, evidence.cluster.plugin_log)
 
 
 def _allocatable(evidence: Evidence) -> Judgement:
@@ -233,6 +289,8 @@ _JUDGES: Mapping[str, Callable[[Evidence], Judgement]] = {
     "nvml": _nvml,
     "runtime": _runtime,
     "cdi": _cdi,
+    "docker": _docker,
+    "container": _container,
     "node": _node,
     "plugin": _plugin,
     "allocatable": _allocatable,

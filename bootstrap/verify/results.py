@@ -13,7 +13,12 @@ from bootstrap.jsonform import plain
 from bootstrap.verify.collective import Collective
 
 # From the bus up; a layer is only judged while the ones below it hold (else NOT_RUN).
-LAYERS = ("pci", "driver", "device", "nvml", "runtime", "cdi", "node", "plugin", "allocatable", "compute")
+_HOST = ("pci", "driver", "device", "nvml", "runtime", "cdi")
+# Of a node that is a container: what Docker gives a container, and what is in the node's.
+CONTAINER_LAYERS = ("docker", "container")
+_CLUSTER = ("node", "plugin", "allocatable", "compute")
+LAYERS = (*_HOST, *_CLUSTER)
+ALL_LAYERS = (*_HOST, *CONTAINER_LAYERS, *_CLUSTER)
 
 
 class LayerState(StrEnum):
@@ -50,7 +55,7 @@ class GpuResult:
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """One node with its layers (keys: LAYERS, all of them) and its GPUs."""
+    """One node with its layers (keys: LAYERS, all of them; CONTAINER_LAYERS as well in minikube) and its GPUs."""
 
     host: str
     simulated: bool

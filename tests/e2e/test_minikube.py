@@ -68,6 +68,7 @@ def test_the_second_run_does_nothing(machine: Machine) -> None:
 def test_pods_compute_on_every_gpu(machine: Machine) -> None:
     found = machine.lab.json("verify-gpus", "--profile", PROFILE, *machine.lab.named)["data"]
     assert found["gpus_passed"] == 8
+    assert [found["nodes"][0]["layers"][name]["count"] for name in ("docker", "container")] == [8, 8]
 
 
 def test_a_pod_sees_the_gpus_that_it_asks_for(machine: Machine) -> None:
@@ -157,10 +158,10 @@ def test_from_a_queue_to_two_of_eight_gpus_as_cdi_devices(workstation: Workstati
 
 
 def test_less_asked_for_takes_nothing_away(workstation: Workstation) -> None:
-    """Neither the person out of the group docker nor the agent from its queues."""
-    done = workstation.minikube("up")["data"]
-    assert not done["started"]
-    assert [outcome["changed"] for outcome in done["outcomes"]] == [0]
+    """Neither the person out of the group docker, nor the agent from its queues, nor what the inventory has set up."""
+    for done in (workstation.minikube("up")["data"], workstation.gpuctl("minikube", "up")["data"]):
+        assert not done["started"]
+        assert [outcome["changed"] for outcome in done["outcomes"]] == [0]
     assert workstation.minikube("status")["data"]["gpus"] == 8
     assert workstation.agent() == "active"
     refused = workstation.minikube("up", "--profile", "second", "--launch-agent", "-q", QUEUE, expect=4)

@@ -9,6 +9,7 @@ import typer
 
 from bootstrap.cli import options
 from bootstrap.cli.minikube import place
+from bootstrap.cli.minikube.advice import advising
 from bootstrap.cli.session import Answer, Output, Session
 
 if TYPE_CHECKING:
@@ -36,11 +37,10 @@ def status(
 
         access = options.access(session, accept_keys=accept_new_host_keys, ask=False, password_file=None)
         result = ask(_request(session, inventory, host, profile, access))
-        return Answer(
-            result.exit_code, status_screen(result, place.named(inventory, host)), result.as_dict(), result.problems
-        )
+        return Answer(result.exit_code, status_screen(result, named), result.as_dict(), result.problems)
 
-    return options.session_of(context).execute("minikube status", output, body)
+    named = place.named(inventory, host)
+    return options.session_of(context).execute("minikube status", output, advising(body, profile, named))
 
 
 def stop(
@@ -62,10 +62,11 @@ def stop(
             session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
         )
         request = _request(session, inventory, host, profile, access)
-        again = [*place.named(inventory, host), *(["-K"] if ask_become_pass else [])]
+        again = [*named, *(["-K"] if ask_become_pass else [])]
         return _ended(session, output, request, halt, again)
 
-    return options.session_of(context).execute("minikube stop", output, body)
+    named = place.named(inventory, host)
+    return options.session_of(context).execute("minikube stop", output, advising(body, profile, named))
 
 
 def down(
@@ -113,7 +114,9 @@ def down(
             purge=purge,
             orphan=orphan,
         )
-        question = f"Delete profile {profile} and all that runs in it. Continue?"
+        machine = request.inventory.hosts[0]
+        where = "" if machine.connection.local else f" on {machine.name}"
+        question = f"Delete profile {profile}{where} and all that runs in it. Continue?"
         if not yes:
             if output is Output.JSON:
                 agreed = JsonView().confirm(question)
@@ -123,9 +126,10 @@ def down(
             if not agreed:
                 problem = Problem("not-confirmed", "not confirmed; nothing was changed", "answer yes, or give --yes")
                 return Answer(ExitCode.USAGE, problems=(problem,))
-        return _ended(session, output, request, delete, place.named(inventory, host))
+        return _ended(session, output, request, delete, named)
 
-    return options.session_of(context).execute("minikube down", output, body)
+    named = place.named(inventory, host)
+    return options.session_of(context).execute("minikube down", output, advising(body, profile, named))
 
 
 def _ended(

@@ -10,6 +10,7 @@ import typer
 
 from bootstrap.cli import options
 from bootstrap.cli.minikube import place
+from bootstrap.cli.minikube.advice import advising
 from bootstrap.cli.session import Answer, Output, Session
 
 
@@ -206,16 +207,18 @@ def up(
             use_context=use_context,
             docker_group=docker_group,
             kubeconfig=options.kubeconfig_path(kubeconfig),
+            as_before=inventory is None,
         )
         if output is Output.JSON:
             result = run_up(request, JsonView())
         else:
             with view_for(session.console) as view:
                 result = run_up(request, view)
-        named = place.named(inventory, host)
         return Answer(result.exit_code, up_screen(result, named), result.as_dict(), result.problems)
 
-    return options.session_of(context).execute("minikube up", output, body, refuses_unchanged=True)
+    named = place.named(inventory, host)
+    told = advising(body, profile, named)
+    return options.session_of(context).execute("minikube up", output, told, refuses_unchanged=True)
 
 
 def start(
@@ -250,7 +253,8 @@ def start(
         else:
             with view_for(session.console) as view:
                 result = run_start(request, view)
-        named = place.named(inventory, host)
         return Answer(result.exit_code, up_screen(result, named), result.as_dict(), result.problems)
 
-    return options.session_of(context).execute("minikube start", output, body, refuses_unchanged=True)
+    named = place.named(inventory, host)
+    told = advising(body, profile, named)
+    return options.session_of(context).execute("minikube start", output, told, refuses_unchanged=True)

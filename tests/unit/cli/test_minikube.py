@@ -23,7 +23,7 @@ INVENTORY_OF = place.inventory_of
 KEYS = {
     "up": {
         "profile", "host", "started", "elapsed_s", "node", "kubernetes_version", "gpus", "gpus_expected", "simulated",
-        "context", "queues", "entity", "home", "outcomes", "notes",
+        "context", "queues", "entity", "home", "kubeconfig", "outcomes", "notes",
     },
     "status": {
         "profile", "host", "phase", "parts", "elapsed_s", "node", "ready", "kubernetes_version", "gpus",

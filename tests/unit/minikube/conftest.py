@@ -15,10 +15,11 @@ from bootstrap.apply.outcomes import unchanged
 from bootstrap.apply.view import SilentView
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
-from bootstrap.minikube import connection, down, gpus, up
+from bootstrap.minikube import connection, down, gpus, toolkit, up
 from bootstrap.minikube.model import MinikubeRequest, UpRequest
 from bootstrap.minikube.options import ProfileOptions
 from bootstrap.rundir import RunDirectory
+from bootstrap.verify.container import ContainerGpus
 from tests.unit.factories import host_facts, loaded_driver, minikube_inventory, pci_address
 from tests.unit.minikube.machine import Machine
 
@@ -53,6 +54,8 @@ class Lane:
         self.prepared: Callable[[], Prepared] = self.ready
         self.roles_ran = 0
         self.kubeconfig: Path | None = None
+        self.container = ContainerGpus(have=8, got=8)  # what Docker gives a container
+        self.tried: list[str] = []  # in which ways
         self.known_gpus = 0  # to the driver's receipt, if more than there are
 
     def ready(self) -> Prepared:
@@ -65,6 +68,10 @@ class Lane:
     def prepare(self, *_: object) -> Prepared:
         self.roles_ran += 1
         return self.prepared()
+
+    def give_a_container(self, *given: Any) -> ContainerGpus:
+        self.tried.append(given[-1])
+        return self.container
 
     def is_local(self) -> None:
         host = self.inventory.hosts[0]
@@ -106,6 +113,7 @@ def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lane:
 
     monkeypatch.setattr(connection, "reach", reach)
     monkeypatch.setattr(up, "prepare", found.prepare)
+    monkeypatch.setattr(toolkit, "container_gpus", found.give_a_container)
     monkeypatch.setattr(up, "probe_hosts", lambda *_: {"box": found.ready().facts})
     monkeypatch.setattr(gpus, "_PAUSE_S", 0.0)
     monkeypatch.setattr(up, "GPUS_S", 0.05)

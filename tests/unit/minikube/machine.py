@@ -137,6 +137,7 @@ class Machine:
     docker_error: str = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is it running?"
     version: str = "v1.38.1"
     pci_gpus: int = GPUS
+    devices: int = GPUS  # in the node's container
     kubeconfig: str = ""
     bundle: dict[str, Any] | None = None
     served: bool = False
@@ -218,9 +219,14 @@ class Machine:
         if words[1] == "port":
             return Completed(0 if self.published else 1, self.published, "")
         if words[1] == "exec":
-            plugins = [] if self.plugin is None else [self.plugin]
-            return Completed(0, json.dumps({"items": self.pods if "-A" in words else plugins}), "")
+            return Completed(0, self._in_node(words), "")
         return Completed(0 if self.docker else 1, self.left.get(words[1], ""), "")
+
+    def _in_node(self, words: list[str]) -> str:
+        if words[3] == "ls":
+            return "\n".join(("null", "nvidiactl", *(f"nvidia{number}" for number in range(self.devices))))
+        plugins = [] if self.plugin is None else [self.plugin]
+        return json.dumps({"items": self.pods if "-A" in words else plugins})
 
     def open_exec(self, argv: Sequence[str], timeout_s: float) -> Channel:  # noqa: ARG002
         assert argv[3] == process._PROGRAM

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.minikube.events import Event, Failure, Remark, Step, parse_event
-from bootstrap.minikube.failures import FAMILIES, problem_of
+from bootstrap.minikube.failures import _RULES, FAMILIES, problem_of
 
 TABLE = Path(__file__).with_name("reasons.tsv")
 REASONS = [tuple(line.split()) for line in TABLE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
@@ -17,7 +17,7 @@ ADVICE = "Look at the journal\nand then again"
 @pytest.mark.parametrize(("name", "status", "code"), REASONS)
 def test_each_name_of_minikubes(name: str, status: str, code: str) -> None:
     failed = Failure("it failed", name, int(status), ADVICE)
-    problem = problem_of(int(status), [Step(1, 19, "begin"), failed], "", "box")
+    problem = problem_of(int(status), [Step(1, 19, "begin"), failed], "", "box", "g1")
     assert problem.code == code
     assert problem.host == "box"
     assert problem.fix
@@ -56,51 +56,51 @@ def test_every_family_of_statuses_has_a_name() -> None:
     ],
 )  # fmt: skip
 def test_words_tell_more_than_a_name(name: str, status: int, text: str, code: str) -> None:
-    assert problem_of(status, [Failure(text, name, status)], "", "box").code == code
+    assert problem_of(status, [Failure(text, name, status)], "", "box", "g1").code == code
 
 
 def test_words_that_came_beside_the_error_count_when_it_says_nothing() -> None:
     said = "permission denied while trying to connect to the Docker daemon socket"
-    assert problem_of(1, [], said, "box").code == "minikube-docker-denied"
+    assert problem_of(1, [], said, "box", "g1").code == "minikube-docker-denied"
     warned: list[Event] = [Remark("manifest unknown", warning=True), Failure("failed", "GUEST_START", 80)]
-    assert problem_of(80, warned, "", "box").code == "minikube-image-pull"
+    assert problem_of(80, warned, "", "box", "g1").code == "minikube-image-pull"
 
 
 def test_a_name_is_worth_more_than_what_came_beside_it() -> None:
     events = [Remark("failed to pull the preload", warning=True), Failure("few", "RSRC_INSUFFICIENT_CORES", 29)]
-    assert problem_of(29, events, "", "box").code == "minikube-resources"
+    assert problem_of(29, events, "", "box", "g1").code == "minikube-resources"
 
 
 def test_an_error_that_force_passed_over_is_not_what_it_failed_of() -> None:
     events = [Failure("not as root", "DRV_AS_ROOT", 57), Failure("no kubelet", "K8S_KUBELET_NOT_RUNNING", 109)]
-    assert "no kubelet" in problem_of(109, events, "", "box").message
-    ended = problem_of(143, events[:1], "", "box")
+    assert "no kubelet" in problem_of(109, events, "", "box", "g1").message
+    ended = problem_of(143, events[:1], "", "box", "g1")
     assert ended.code == "minikube-failed"
     assert ended.message == "minikube ended with status 143: it said nothing"
 
 
 def test_a_failure_without_a_name_says_what_it_is_about() -> None:
-    problem = problem_of(90, [Failure("cannot restart docker", "RUNTIME_ENABLE", 90, ADVICE)], "", "box")
+    problem = problem_of(90, [Failure("cannot restart docker", "RUNTIME_ENABLE", 90, ADVICE)], "", "box", "g1")
     assert problem.code == "minikube-failed"
     assert problem.message == (
         "minikube ended with status 90, which is about the container runtime: cannot restart docker"
     )
     assert problem.fix == "Look at the journal"
-    assert problem_of(90, [], "", "box").fix == "look at what it said, below, and at `minikube logs`"
+    assert problem_of(90, [], "", "box", "g1").fix == ("look at what it said, below, and at `minikube logs -p g1`")
 
 
 def test_dockers_own_words_are_told_before_minikubes() -> None:
     text = (
         "Failed to start host: docker run --name gpuctl: exit status 125\nstderr:\ndocker: Error response from daemon: "
     )
-    assert problem_of(80, [Failure(f"{text}the words\nmore", "GUEST_PROVISION", 80)], "", "box").message == (
+    assert problem_of(80, [Failure(f"{text}the words\nmore", "GUEST_PROVISION", 80)], "", "box", "g1").message == (
         "minikube ended with status 80, which is about the node: the words"
     )
 
 
 def test_a_program_that_is_not_there() -> None:
     said = "[Errno 2] No such file or directory: '/usr/local/bin/minikube'"
-    assert problem_of(127, [], said, "box").code == "minikube-missing"
+    assert problem_of(127, [], said, "box", "g1").code == "minikube-missing"
 
 
 def recorded(name: str) -> list[Event]:
@@ -110,35 +110,44 @@ def recorded(name: str) -> list[Event]:
 
 
 def test_the_box_that_asks_for_a_report_is_not_what_it_failed_of() -> None:
-    problem = problem_of(40, recorded("unknown-version"), "", "box")
+    problem = problem_of(40, recorded("unknown-version"), "", "box", "g1")
     assert problem.code == "minikube-version"
     assert "(minikube: error fetching Kubernetes version list" in problem.message
 
 
 def test_a_docker_that_is_down_is_named_with_force_too() -> None:
-    problem = problem_of(14, recorded("docker-down-forced"), "", "box")
+    problem = problem_of(14, recorded("docker-down-forced"), "", "box", "g1")
     assert problem.code == "minikube-docker-away"
     assert "Ensure your Docker is running and is healthy." in problem.message
 
 
 def test_an_error_without_a_name_is_taken_when_there_is_no_other() -> None:
     events = [*recorded("delete-nothing"), Failure("╭─ a box")]
-    assert '"gpuctl" profile does not exist' in problem_of(1, events, "", "box").message
+    assert '"gpuctl" profile does not exist' in problem_of(1, events, "", "box", "g1").message
 
 
 def test_a_profile_that_minikube_does_not_know() -> None:
     events = recorded("status-unknown")
     said = "\n".join(event.message for event in events if isinstance(event, Remark))
-    assert problem_of(85, events, said, "box").code == "minikube-profile-unknown"
+    assert problem_of(85, events, said, "box", "g1").code == "minikube-profile-unknown"
 
 
 def test_flags_that_it_does_not_know() -> None:
     said = "Error: unknown flag: --nonsense\nSee 'minikube start --help' for usage."
-    assert problem_of(14, [], said, "box").code == "minikube-usage"
+    assert problem_of(14, [], said, "box", "g1").code == "minikube-usage"
 
 
 def test_long_reports_keep_their_end() -> None:
     said = "\n".join(f"line {number}" for number in range(2000))
-    details = problem_of(80, [Failure("failed", "GUEST_START", 80)], said, "box").details
+    details = problem_of(80, [Failure("failed", "GUEST_START", 80)], said, "box", "g1").details
     assert len(details) <= 2000
     assert details.endswith("line 1999")
+
+
+def test_every_advice_is_about_the_profile() -> None:
+    for rule in _RULES:
+        fix = rule.fix.format(profile="g1")
+        assert "gpuctl minikube" not in fix or "--profile g1" in fix
+        assert "{" not in fix
+    broken = Failure("the record is gone", "GUEST_NOT_FOUND", 85)
+    assert problem_of(85, [broken], "", "box", "g1").fix == "`gpuctl minikube down --profile g1` takes the rest away"

@@ -197,8 +197,10 @@ def test_ctrl_c_ends_it_with_all_that_it_started(tmp_path: Path, program: Write,
 def test_a_call_that_takes_too_long_is_ended_and_named(tmp_path: Path, program: Write, session: LocalSession) -> None:
     name = sleeping(program, tmp_path / "ended")
     with pytest.raises(GpuctlError, match=r"did not end within 1 s; its last words: begin$") as caught:
-        run_minikube(session, [name, "start"], timeout_s=1)
-    assert caught.value.problems[0].code == "minikube-failed"
+        run_minikube(session, [name, "start", "--profile=g1"], timeout_s=1)
+    [problem] = caught.value.problems
+    assert problem.code == "minikube-failed"
+    assert "`minikube logs -p g1`" in problem.fix
     until((tmp_path / "ended").exists)
 
 

@@ -140,7 +140,7 @@ def test_the_agent_stops_before_its_profile_and_starts_after_it(lane: Lane, besi
 
 def test_the_agent_goes_before_its_profile(lane: Lane, beside: Beside) -> None:
     lane.machine = Machine.running(served=True)
-    assert "`gpuctl minikube up --launch-agent` brings it back" in lane.down().notes[0]
+    assert "`gpuctl minikube up --launch-agent --profile gpuctl` brings it back" in lane.down().notes[0]
     assert beside.done == ["take"]
 
 

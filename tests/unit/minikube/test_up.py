@@ -14,6 +14,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube import gpus, mending, up
 from bootstrap.minikube.command import MINIKUBE
 from bootstrap.probe.ssh_errors import ConnectFailure
+from bootstrap.verify.container import ContainerGpus
 from tests.unit.minikube.conftest import Lane
 from tests.unit.minikube.machine import STARTING, Machine, error, event, node, record, status_of
 
@@ -60,6 +61,7 @@ def test_what_a_person_sees_of_it(lane: Lane) -> None:
     lane.up()
     assert lane.view.lines == [
         "box minikube started",
+        "Docker | Give a container all GPUs",
         "Start 0 of 19 | minikube v1.38.1 on Debian 12",
         "Start 1 of 19 | Using the docker driver based on user configuration",
         "Download | kicbase.tar",
@@ -230,7 +232,7 @@ def test_a_profile_that_was_made_without_gpus_keeps_to_that_and_says_so(lane: La
     assert result.notes == (
         (
             "the profile was made without GPUs, and the machine has 8: "
-            "`gpuctl minikube down --profile gpuctl` and `up` give it them"
+            "`gpuctl minikube down --profile gpuctl` and `gpuctl minikube up --profile gpuctl` give it them"
         ),
     )
 
@@ -298,6 +300,49 @@ def test_a_new_profile_that_comes_to_nothing_is_taken_away(lane: Lane) -> None:
     assert lane.view.lines[-1].startswith("box minikube failed: Docker cannot give a container GPUs")
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"rc": 125, "said": 'docker: Error response from daemon: could not select device driver "" with capabilities'},
+        {"rc": 127, "said": 'exec: "nvidia-container-runtime": executable file not found in $PATH'},
+        {"rc": 125, "said": "Auto-detected mode as 'legacy'\nnvidia-container-cli: initialization error: nvml error"},
+        {"rc": 0, "said": ""},
+    ],
+)
+def test_a_toolkit_that_does_not_work_is_named_before_minikube_is_called(lane: Lane, found: dict[str, Any]) -> None:
+    lane.container = ContainerGpus(have=8, **found)
+    result = lane.up()
+    assert (result.exit_code, codes(result)) == (ExitCode.STEP_FAILED, ["minikube-toolkit-missing"])
+    assert "--profile gpuctl" in result.problems[0].fix
+    assert (lane.machine.verbs(), result.started) == ([], False)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"error": "docker import failed"},
+        {"have": 8, "got": 7},
+        {"have": 8, "rc": 125, "said": "nvidia-container-cli: ldcache error: process /sbin/ldconfig failed"},
+        {"have": 8, "rc": 1, "said": "ls: cannot access"},
+    ],
+)
+def test_what_a_node_may_do_well_with_stops_nothing(lane: Lane, found: dict[str, Any]) -> None:
+    lane.container = ContainerGpus(**found)
+    assert lane.up(gpus="nvidia.com").exit_code is ExitCode.OK
+    assert (lane.machine.verbs(), lane.tried) == (["start"], ["nvidia.com"])
+
+
+@pytest.mark.parametrize("there", ["runs", "stopped", "without"])
+def test_only_a_new_profile_with_gpus_is_tried_for(lane: Lane, there: str) -> None:
+    lane.container = ContainerGpus(have=8)
+    if there != "without":
+        lane.machine = Machine.running()
+    if there == "stopped":
+        lane.machine.stops()
+    assert lane.up(**({"gpus": "none"} if there == "without" else {})).exit_code is ExitCode.OK
+    assert lane.tried == []
+
+
 def test_a_profile_that_was_there_is_never_taken_away(lane: Lane) -> None:
     lane.machine = Machine.running()
     lane.machine.stops()
@@ -347,6 +392,7 @@ def test_gpus_that_do_not_come(lane: Lane, plugin: dict[str, Any] | None, words:
     result = lane.up()
     assert (codes(result), result.gpus) == (["minikube-gpus-missing"], 7)
     assert words in result.problems[0].message
+    assert "`minikube -p gpuctl kubectl -- logs -n kube-system" in result.problems[0].fix
 
 
 def test_a_node_that_is_not_ready_is_no_success(lane: Lane) -> None:

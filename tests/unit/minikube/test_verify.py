@@ -20,11 +20,13 @@ from bootstrap.minikube.verify import profile_api, verify_profile
 from bootstrap.probe.facts import HostFacts, Unreachable
 from bootstrap.progress import Silent
 from bootstrap.rundir import RunDirectory
+from bootstrap.ui.verification import verify_screen
 from bootstrap.verify.compute import Computed
+from bootstrap.verify.container import ContainerGpus
 from bootstrap.verify.results import LayerState, VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts
 from tests.unit.factories import host_facts, loaded_driver, minikube_inventory
-from tests.unit.minikube.machine import Machine, node
+from tests.unit.minikube.machine import Machine, node, record
 
 GPUS = 2
 PLUGIN = {"items": [{"metadata": {"name": "plugin"}, "status": {"phase": "Running"}}]}
@@ -50,13 +52,19 @@ class Bench:
 
     def __init__(self, tmp_path: Path) -> None:
         self.run = RunDirectory.create("verify", root=tmp_path)
-        self.machine = Machine.running(GPUS, pci_gpus=GPUS)
+        self.machine = Machine.running(GPUS, pci_gpus=GPUS, devices=GPUS)
         self.facts: HostFacts | Unreachable = host_facts("box", gpus=GPUS, driver=loaded_driver(GPUS, "box"))
         self.api = Api()
         self.asked: dict[str, int] = {}
+        self.container = ContainerGpus(have=GPUS, got=GPUS)
+        self.tried: list[str] = []
 
     def verify(self) -> VerifyResult:
         return verify_profile(MinikubeRequest(minikube_inventory(), self.run), 5.0, Silent())
+
+    def give_a_container(self, *given: Any) -> ContainerGpus:
+        self.tried.append(given[-1])
+        return self.container
 
     def client_of(self, config: dict[str, Any]) -> Api:
         self.api.config = config
@@ -81,6 +89,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(verify, "reach", reach)
     monkeypatch.setattr(verify, "probe_hosts", lambda *_: {"box": found.facts})
     monkeypatch.setattr(verify, "ask_docker", lambda *_: runtime)
+    monkeypatch.setattr(verify, "container_gpus", found.give_a_container)
     monkeypatch.setattr(verify, "client_of", found.client_of)
     monkeypatch.setattr(verify, "compute", found.compute)
     return found
@@ -97,6 +106,69 @@ def test_every_gpu_of_a_profile_that_runs_passes(bench: Bench) -> None:
     assert mine.passed
     assert all(layer.state is LayerState.OK for layer in mine.layers.values())
     assert bench.asked == {"gpuctl": GPUS}
+    assert (mine.layers["docker"].count, mine.layers["container"].count, bench.tried) == (GPUS, GPUS, ["all"])
+    assert verify_screen(result)[0].split()[4:8] == ["runtime", "cdi", "docker", "container"]
+
+
+@pytest.mark.parametrize(
+    ("rc", "said", "got", "words"),
+    [
+        (
+            125,
+            "docker: Error\ncould not select device driver",
+            0,
+            "docker run --gpus all: could not select device driver",
+        ),
+        (127, 'exec: "nvidia-container-runtime": executable file not found', 0, "nvidia-container-runtime"),
+        (0, "", GPUS - 1, f"the container sees {GPUS - 1} of {GPUS} GPUs"),
+    ],
+)
+def test_a_docker_that_gives_no_gpus_is_named(bench: Bench, rc: int, said: str, got: int, words: str) -> None:
+    bench.container = ContainerGpus(have=GPUS, got=got, rc=rc, said=said)
+    result = bench.verify()
+    assert codes(result) == ["docker-gpus-missing"]
+    assert words in result.problems[0].message
+    assert result.nodes[0].layers["container"].state is LayerState.NOT_RUN
+
+
+@pytest.mark.parametrize("found", [{"error": "/usr/bin/ls is no 64-bit program"}, {"rc": 127, "said": "ls: not found"}])
+def test_what_cannot_be_tried_is_no_layer(bench: Bench, found: dict[str, Any]) -> None:
+    bench.container = ContainerGpus(**found)
+    result = bench.verify()
+    assert result.exit_code is ExitCode.OK
+    assert "docker" not in result.nodes[0].layers
+
+
+def test_a_profile_of_cdi_is_tried_by_cdi(bench: Bench) -> None:
+    bench.machine.config = record(GPUs="nvidia.com")
+    bench.verify()
+    assert bench.tried == ["nvidia.com"]
+
+
+def test_devices_that_came_after_the_node_are_named(bench: Bench) -> None:
+    bench.machine.devices = 1
+    [problem] = bench.verify().problems
+    assert (problem.code, f"1 of {GPUS} device nodes" in problem.message) == ("minikube-gpus-missing", True)
+    assert "`gpuctl minikube stop --profile gpuctl`, then `gpuctl minikube start --profile gpuctl`" in problem.fix
+
+
+def test_a_node_that_was_made_without_gpus_is_not_told_to_go_up(bench: Bench) -> None:
+    bench.machine.config = record(GPUs="")
+    bench.machine.node = node(0)
+    problem = bench.verify().problems[0]
+    assert (problem.code, problem.message) == ("minikube-gpus-missing", "the node was made without GPUs")
+    assert problem.fix.startswith("`gpuctl minikube down --profile gpuctl`, then `gpuctl minikube up --profile gpuctl`")
+
+
+def test_the_device_plugin_is_minikubes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PLUGIN, "items", [])
+    absent = bench.verify().problems[0]
+    assert absent.code == "plugin-absent"
+    assert "`minikube -p gpuctl addons enable nvidia-device-plugin`" in absent.fix
+    monkeypatch.setitem(PLUGIN, "items", [{"status": {"phase": "Pending"}}])
+    crashing = bench.verify().problems[0]
+    assert crashing.code == "plugin-crashing"
+    assert "-l name=nvidia-device-plugin-ds`" in crashing.fix
 
 
 def test_the_api_is_asked_with_the_users_own_credentials(bench: Bench) -> None:
@@ -133,8 +205,10 @@ def test_a_profile_that_does_not_run_fails_at_the_node(bench: Bench) -> None:
 
 def test_a_node_that_is_not_ready_is_given_no_pods(bench: Bench) -> None:
     bench.machine.node = node(GPUS, ready=False)
-    assert bench.verify().exit_code is ExitCode.NOT_READY
+    result = bench.verify()
+    assert result.exit_code is ExitCode.NOT_READY
     assert bench.asked == {}
+    assert result.problems[0].fix == "`docker exec gpuctl journalctl -u kubelet` on the host"
 
 
 @pytest.mark.parametrize("change", ["api", "pki"])

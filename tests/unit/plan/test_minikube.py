@@ -177,7 +177,9 @@ def test_commands_of_node_clusters_refuse_it(monkeypatch: pytest.MonkeyPatch, tm
         with pytest.raises(GpuctlError) as caught:
             command()
         assert caught.value.exit_code is ExitCode.SETTINGS
-        assert [(p.code, p.fix) for p in caught.value.problems] == [("minikube-inventory", "run `gpuctl minikube up`")]
+        [problem] = caught.value.problems
+        assert problem.code == "minikube-inventory"
+        assert problem.fix == "run `gpuctl minikube up --inventory minikube.ini`"
 
 
 def with_services(*groups: str, **settings: Any) -> Inventory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import io
+import json
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,6 +52,26 @@ def test_a_container_that_lacks_one_is_a_failure(listed: dict[str, Ran], ran: Ra
     with pytest.raises(HostError, match=words) as caught:
         gpus.look()
     assert caught.value.code == "docker-gpus-missing"
+
+
+def test_one_way_is_told_as_it_ended(listed: dict[str, Ran], capsys: pytest.CaptureFixture[str]) -> None:
+    listed["--device"] = Ran(125, "", "docker: Error\nunresolvable CDI devices")
+    gpus.main("--gpus", "all")
+    gpus.main("--device", "nvidia.com/gpu=all")
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told == [
+        {"have": 2, "got": 2, "rc": 0, "said": LISTING.strip()},
+        {"have": 2, "got": 0, "rc": 125, "said": "docker: Error\nunresolvable CDI devices"},
+    ]
+
+
+@pytest.mark.usefixtures("listed")
+def test_what_keeps_it_from_being_tried_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def have_image() -> None:
+        raise FileNotFoundError("docker")
+
+    monkeypatch.setattr(gpus, "have_image", have_image)
+    assert gpus.tried(["--gpus", "all"]) == {"error": "docker"}
 
 
 def test_the_image_holds_folders_only() -> None:

@@ -67,6 +67,12 @@ SCREENS = {
     ),
     "up-elsewhere": up_screen(replace(UP, notes=(), home=HOME), THERE),
     "up-elsewhere-current": up_screen(replace(UP, notes=(), home=replace(HOME, current=True, tunnel="")), THERE),
+    "up-unread-kubeconfig": up_screen(
+        replace(UP, notes=(), kubeconfig="/home/ada/.kube/config", queues=("gpus",), entity="vision"), []
+    ),
+    "up-elsewhere-unread": up_screen(
+        replace(UP, notes=(), home=HOME, kubeconfig=HOME.path, queues=("gpus",), entity="vision"), ["--host", "ws2"]
+    ),
     "up-without-gpus": up_screen(replace(UP, gpus=0, gpus_expected=0), []),
     "up-failed": [
         *up_screen(replace(UP, exit_code=ExitCode.NOT_READY, gpus=0, problems=(SHORT,)), THERE),
