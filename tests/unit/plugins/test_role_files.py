@@ -253,8 +253,10 @@ def test_a_minikube_host_is_left_alone_but_for_what_its_node_needs() -> None:
     assert plain(value("kube_host", "__kube_host_sysctls_exact", kube_host_bpf_jit_harden_off=True, **quiet)) == {
         "net.core.bpf_jit_harden": "0"
     }
-    assert value("kube_host", "__kube_host_bpf_refused", **quiet) is True
-    assert value("kube_host", "__kube_host_bpf_refused") is False
+    gpus = {"kube_host_bpf_jit_for_gpus": True, **quiet}
+    assert value("kube_host", "__kube_host_bpf_refused", **gpus) is True
+    assert value("kube_host", "__kube_host_bpf_refused", kube_host_bpf_jit_harden_off=True, **gpus) is False
+    assert value("kube_host", "__kube_host_bpf_refused", **quiet) is False
     found = value("kube_host", "__kube_host_all_files", cluster_ca_certificate=CA, **quiet)
     assert [entry["dest"] for entry in found] == [
         "/etc/sysctl.d/99-zz-gpuctl.conf",
