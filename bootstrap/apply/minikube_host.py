@@ -10,14 +10,14 @@ from bootstrap.access import Access
 from bootstrap.apply.execute import sweep_private_directories
 from bootstrap.apply.launch_check import check_launch_server, launch_secrets
 from bootstrap.apply.lock import hold_locks
-from bootstrap.apply.outcomes import exit_code_of, outcomes_of, unchanged
+from bootstrap.apply.outcomes import REBOOT_REQUIRED, exit_code_of, outcomes_of, unchanged
 from bootstrap.apply.results import HostOutcome, Outcome
 from bootstrap.apply.steps import file_plan, refuse_unallowed, run_steps
 from bootstrap.apply.view import ApplyView
 from bootstrap.apply.waiting import wait_for_leftovers
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
-from bootstrap.inventory.model import Inventory
+from bootstrap.inventory.model import Host, Inventory
 from bootstrap.inventory.schema import component_named
 from bootstrap.plan.launch_arguments import check_launch_settings
 from bootstrap.plan.minikube_plan import needs_profile
@@ -122,7 +122,16 @@ def _applied(
         done = run_steps(playbook, inventory, decision, list(decision.plan.steps), run, access, view, {})
     outcomes = outcomes_of(inventory, decision, [done])
     code = exit_code_of(outcomes, [done], None, stopped=done.stopped)
-    return Prepared(code, survey.facts[host], outcomes, done.problems)
+    problems = tuple(_without_flag(problem, inventory.hosts[0]) for problem in done.problems)
+    return Prepared(code, survey.facts[host], outcomes, problems)
+
+
+def _without_flag(problem: Problem, host: Host) -> Problem:
+    """The way on where no flag allows a reboot: the host is often the machine that gpuctl runs on."""
+    if problem.code != REBOOT_REQUIRED:
+        return problem
+    which = "this machine" if host.connection.local else host.name
+    return replace(problem, fix=f"reboot {which}, then run the same command again")
 
 
 def _half(decision: Decision, playbook: str) -> Decision:

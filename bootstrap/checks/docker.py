@@ -17,11 +17,18 @@ ENGINE_PACKAGES = ("docker-ce", "docker.io", "moby-engine")
 # minikube's node image, images of Kubernetes and of one framework for GPUs.
 ROOM_BYTES = 20 * 2**30
 DATA = "/var/lib/docker"
+UNIT = "docker.service"
+_RUNTIMES = ("containerd", "runc")
 
 
 def engine(facts: HostFacts) -> tuple[str, str]:
     """Name and version of the package that holds Docker's engine; empty without one."""
     return next(((name, facts.packages[name]) for name in ENGINE_PACKAGES if name in facts.packages), ("", ""))
+
+
+def has_engine(facts: HostFacts) -> bool:
+    """Whether Docker is there: one of the packages, or a unit without any of them."""
+    return bool(engine(facts)[0]) or UNIT in facts.units
 
 
 def major(version: str) -> int:
@@ -51,9 +58,28 @@ def rivals(host: Host, facts: HostFacts) -> Iterator[Finding]:
         yield say.refuse("its command docker is podman's", "run there: apt-get remove podman-docker")
 
 
+def thrown_out(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """The distribution's containerd or runc, which Docker's own packages replace, and with it what runs on them."""
+    there = [name for name in _RUNTIMES if name in facts.packages]
+    if there and not has_engine(facts) and host.settings["docker_source"] == "docker":
+        yield Say(host.name, "runtime-conflict").refuse(
+            f"containerd.io, which Docker's own packages need, would replace the {' and '.join(there)} that is there",
+            f"set docker_source=distribution, which keeps it, or run there: apt-get remove {' '.join(there)}",
+        )
+
+
+def kubelet(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """A node of a cluster: Docker would change its containerd, and two schedulers would give the same GPUs away."""
+    if facts.cluster.kubelet_conf or facts.cluster.admin_conf:
+        yield Say(host.name, "leftover-cluster").refuse(
+            f"it is a node of a Kubernetes cluster ({facts.cluster.server or 'unknown server'})",
+            "use another machine; if nobody needs that cluster, run there: kubeadm reset",
+        )
+
+
 def masked(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """Somebody wants it not to run, which is not for gpuctl to undo."""
-    if "masked" in facts.units.get("docker.service", ""):
+    if "masked" in facts.units.get(UNIT, ""):
         yield Say(host.name, "minikube-docker-away").refuse(
             "docker.service is masked, so Docker cannot run", "run there: systemctl unmask docker.service docker.socket"
         )
@@ -61,9 +87,11 @@ def masked(host: Host, facts: HostFacts) -> Iterator[Finding]:
 
 def hardened(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """The kernel hardens what BPF programs are compiled to; a minikube node with GPUs cannot work with that."""
+    if not facts.gpus or host.settings["cluster_gpu"] == "none":
+        return
     if facts.bpf_jit_harden and not host.settings["kube_host_bpf_jit_harden_off"]:
         yield Say(host.name, "minikube-bpf-jit-harden").refuse(
-            f"net.core.bpf_jit_harden is {facts.bpf_jit_harden} on the host, and a minikube node fails with that",
+            f"net.core.bpf_jit_harden is {facts.bpf_jit_harden}, and a minikube node with GPUs fails with that",
             "set kube_host_bpf_jit_harden_off=true, or run there: sysctl -w net.core.bpf_jit_harden=0",
         )
 

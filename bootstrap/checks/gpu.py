@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
     from bootstrap.probe.facts import HostFacts
 
+# Packages of what draws the login screen.
+DISPLAY_MANAGERS = ("gdm3", "lightdm", "sddm")
 DATA = Path(__file__).with_name("gpu_architectures.yml")
 
 
@@ -93,9 +95,25 @@ def unsupported(host: Host, facts: HostFacts) -> Iterator[Finding]:
 def nouveau(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """The free driver holds the cards."""
     if facts.driver.nouveau and wants_driver(host, facts):
+        way_on = "reboot it then, and run the same command again" if host.is_minikube else "--reboot"
         yield Say(host.name, "nouveau-loaded").repair(
-            "nouveau holds the GPUs", "kept from loading; the host has to be rebooted once (--reboot)"
+            "nouveau holds the GPUs", f"kept from loading; the host has to be rebooted once ({way_on})"
         )
+
+
+def display(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """A desktop that nouveau draws: with the driver that gpuctl installs it would be dark from the next boot on."""
+    managers = [name for name in DISPLAY_MANAGERS if name in facts.packages]
+    if facts.units.get("display-manager.service", "").startswith("active"):
+        managers.append("a display manager")
+    wanted = wants_driver(host, facts) and not begun(facts, "nvidia_driver")
+    if not managers or not wanted or not facts.driver.nouveau or host.settings["nvidia_driver_headless_ok"]:
+        return
+    install = "ubuntu-drivers install" if facts.os.id == "ubuntu" else "apt-get install nvidia-driver (of non-free)"
+    yield Say(host.name, "driver-without-display").refuse(
+        f"nouveau drives its display ({managers[0]} is there), and the driver that gpuctl installs would not",
+        f"run there: {install}, and reboot: that driver is kept; or set nvidia_driver_headless_ok=true",
+    )
 
 
 def foreign(host: Host, facts: HostFacts) -> Iterator[Finding]:

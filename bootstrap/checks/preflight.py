@@ -52,9 +52,12 @@ NODE_CHECKS: tuple[HostCheck, ...] = (
 MINIKUBE_CHECKS: tuple[HostCheck, ...] = (
     docker.too_old,
     docker.rivals,
+    docker.thrown_out,
+    docker.kubelet,
     docker.masked,
     docker.hardened,
     docker.room,
+    gpu.display,
     *GPU_CHECKS,
 )
 CLUSTER_CHECKS: tuple[ClusterCheck, ...] = (

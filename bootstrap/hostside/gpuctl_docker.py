@@ -41,12 +41,12 @@ SHORT_FLAGS = {
     "-p": "pidfile",
     "-s": "storage-driver",
 }
-_TOOL_S = 60
+ASKED_S = 60
 
 
 def engine_version() -> Optional[str]:
     """The version of the engine that is installed; None when there is none."""
-    done = run(["dockerd", "--version"], _TOOL_S)
+    done = run(["dockerd", "--version"], ASKED_S)
     found = re.search(r"\bversion (\d[^\s,]*)", done.out)
     return found.group(1) if done.rc == 0 and found else None
 
@@ -65,7 +65,7 @@ def refuse_old(at_least: int) -> Optional[str]:
 
 def info() -> Dict[str, Any]:
     """What the running daemon says of itself; HostError service-failed when it does not answer."""
-    done = run(["docker", "info", "--format", "{{json .}}"], _TOOL_S)
+    done = run(["docker", "info", "--format", "{{json .}}"], ASKED_S)
     try:
         found: Dict[str, Any] = json.loads(done.out)
     except ValueError as error:
@@ -100,12 +100,12 @@ def plan(component: str, keys: Mapping[str, Any], defaults: Sequence[Mapping[str
                 f"remove the flag from the unit (`systemctl cat {UNIT}`), or from /etc/default/docker",
             )
     possible = [group for group in defaults if not any(flag_for(key, words) for key in group)]
-    if _in_swarm():
+    if in_swarm():
         possible = [group for group in possible if "live-restore" not in group]
     return Plan(component, CONFIG, keys, possible, PREFIX)
 
 
-def _in_swarm() -> bool:
+def in_swarm() -> bool:
     """Whether the daemon is a node of a swarm, in which it refuses live-restore."""
     tree = read(CONFIG, PREFIX + "-invalid")[1]
     return os.path.exists(os.path.join(str(tree.get("data-root") or DATA), "swarm", "docker-state.json"))
@@ -137,7 +137,7 @@ def _validate(text: str) -> None:
     with tempfile.NamedTemporaryFile("w", prefix="gpuctl-", suffix=".json", encoding="utf-8") as trial:
         trial.write(text)
         trial.flush()
-        done = run(["dockerd", "--validate", f"--config-file={trial.name}"], _TOOL_S)
+        done = run(["dockerd", "--validate", f"--config-file={trial.name}"], ASKED_S)
     if done.rc not in (0, 127):  # 127: none is installed, when its configuration is taken out
         raise HostError(
             PREFIX + "-invalid",
@@ -147,7 +147,12 @@ def _validate(text: str) -> None:
         )
 
 
-def _pending() -> List[str]:
+def pending(since: Optional[float]) -> List[str]:
+    """Keys that were written and that a daemon, which became active then, does not follow yet."""
+    return _noted() if (since or 0.0) < systemd.newest_change([PENDING]) else []
+
+
+def _noted() -> List[str]:
     try:
         return [str(key) for key in json.loads(read_text(PENDING, "[]"))]
     except ValueError:
@@ -156,7 +161,7 @@ def _pending() -> List[str]:
 
 def _add_pending(changed: Sequence[KeyPath]) -> None:
     """Before the file: a run that is killed after it must leave word of what the daemon does not follow."""
-    names = sorted({*_pending(), *(path[0] for path in changed)})
+    names = sorted({*_noted(), *(path[0] for path in changed)})
     os.makedirs(os.path.dirname(PENDING), mode=0o700, exist_ok=True)
     write_atomic(PENDING, json.dumps(names).encode(), 0o600)
 
@@ -172,9 +177,9 @@ def actions(newer_than: Sequence[str], enabled: bool = True) -> List[str]:
     since = unit.since or 0.0
     if since < systemd.newest_change(newer_than):
         return [*found, f"restart {UNIT}"]
-    pending = _pending() if since < systemd.newest_change([PENDING]) else []
-    if pending:
-        found.append(f"{'reload' if set(pending) <= RELOADABLE else 'restart'} {UNIT}")
+    keys = pending(since)
+    if keys:
+        found.append(f"{'reload' if RELOADABLE.issuperset(keys) else 'restart'} {UNIT}")
     return found
 
 
@@ -219,7 +224,7 @@ def _keep_containers() -> None:
 
 def stop_containers(runtime: str, check: bool) -> List[str]:
     """End the running containers of a runtime, which nothing can end once its program is gone; what was done."""
-    listed = run(["docker", "ps", "--quiet", "--no-trunc"], _TOOL_S)
+    listed = run(["docker", "ps", "--quiet", "--no-trunc"], ASKED_S)
     if listed.rc != 0 or not listed.out.split():
         return []
     form = "{{.Id}} {{.HostConfig.Runtime}} {{.Name}}"

@@ -69,6 +69,11 @@ class Plan:
             ) from clash
 
     @property
+    def tree(self) -> Mapping[str, Any]:
+        """What the file shall say."""
+        return self.merged.tree
+
+    @property
     def changed(self) -> List[KeyPath]:
         """The keys whose value changes."""
         return self.merged.changed

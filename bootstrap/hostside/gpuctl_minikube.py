@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 import tempfile
 from typing import List, Mapping
@@ -18,6 +19,7 @@ from .gpuctl_hostio import HostError, Ran, run
 
 PROGRAM = "/usr/local/bin/minikube"
 BUNDLE = "/var/lib/gpuctl/minikube-bundle"
+_KNOWN = re.compile(r"v1\.(3[2-9]|[4-9]\d)\.\d+")  # what minikube_version may be: --gpus came with 1.32
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -40,9 +42,12 @@ def sum_for(version: str, sha256: str, sums: Mapping[str, str]) -> str:
 
 
 def have_program(component: str, url: str, version: str, sha256: str, ca_path: str, check: bool) -> List[str]:
-    """Have the program, by its sum; what was done."""
-    if sha256_of(PROGRAM) == sha256 and os.access(PROGRAM, os.X_OK):
+    """Have the program, by its sum; what was done. HostError minikube-foreign: another one is somebody else's."""
+    there = sha256_of(PROGRAM)
+    if there == sha256 and os.access(PROGRAM, os.X_OK):
         return []
+    if there and there != sha256 and PROGRAM not in receipts.read_before(component)["files"]:
+        raise _foreign(there, version)
     if not check:
         address = url.replace("{version}", version).replace("{arch}", architecture())
         folder = os.path.dirname(PROGRAM)
@@ -56,6 +61,23 @@ def have_program(component: str, url: str, version: str, sha256: str, ca_path: s
             if os.path.exists(arrived):
                 os.unlink(arrived)
     return [f"minikube {version}"]
+
+
+def _foreign(sha256: str, wanted: str) -> HostError:
+    """Why another program stays, with the settings that keep it where it is new enough."""
+    try:
+        version = version_of_program()
+    except HostError:
+        version = "which does not run"
+    keep = ""
+    if _KNOWN.fullmatch(version):
+        settings = f"minikube_version={version[1:]} and minikube_sha256={sha256}"
+        keep = f"to work with it set {settings} in the inventory; or "
+    return HostError(
+        "minikube-foreign",
+        f"gpuctl did not install {PROGRAM} ({version}), so it does not replace it by {wanted}",
+        f"{keep}move it away, and gpuctl installs its own",
+    )
 
 
 def have_bundle(url: str, sha256: str, ca_path: str, check: bool) -> List[str]:

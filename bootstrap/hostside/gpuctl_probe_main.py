@@ -22,6 +22,7 @@ FAILURES = (OSError, ValueError, LookupError, TypeError, AttributeError, KubeErr
 UNITS = (
     "containerd.service",
     "docker.service",
+    "display-manager.service",
     "kubelet.service",
     "firewalld.service",
     "ufw.service",

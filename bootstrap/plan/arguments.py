@@ -56,7 +56,7 @@ def resolve_arguments(
         values.update(_derived(host, values, facts, view, inventory))
         values.update(nfs_arguments(host, values, facts, view, inventory))
         values.update(addon_arguments(values))
-        values.update(minikube_arguments(host, facts[host.name]))
+        values.update(minikube_arguments(host, values, facts[host.name]))
         values.update(launch_arguments(host, facts[host.name], inventory, launch or LaunchFiles()))
         values["cluster_ca_certificate"] = ca_text
         by_host[host.name] = values

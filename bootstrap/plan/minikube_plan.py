@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from bootstrap.checks.docker import AT_LEAST, engine, major
+from bootstrap.checks.docker import AT_LEAST, UNIT, engine, has_engine, major
 from bootstrap.errors import Problem, settings_error
 from bootstrap.inventory.model import MINIKUBE, SERVICE_GROUPS, Host, Inventory
 from bootstrap.inventory.schema import Component
@@ -14,7 +14,6 @@ from bootstrap.plan.addons import SETTING, known_addons
 from bootstrap.plan.cluster_view import recorded_argument
 from bootstrap.probe.facts import HostFacts
 
-_DOCKER_UNIT = "docker.service"
 # Of the components that nodes have, those that this host has as well; the GPU's only where there is one.
 _SHARED = frozenset({"kube_host"})
 _SHARED_GPU = frozenset({"nvidia_driver", "nvidia_container_toolkit"})
@@ -37,10 +36,11 @@ def belongs_on_minikube(component: Component, host: Host, values: Mapping[str, A
     )
 
 
-def minikube_arguments(host: Host, facts: HostFacts) -> dict[str, Any]:
+def minikube_arguments(host: Host, values: Mapping[str, Any], facts: HostFacts) -> dict[str, Any]:
     """Derived arguments of the roles for one host, as a minikube host or as none."""
     found: dict[str, Any] = {
         "kube_host_minimal": host.is_minikube,
+        "kube_host_bpf_jit_for_gpus": host.is_minikube and bool(values["cluster_gpu_host"]),
         "nvidia_container_toolkit_engine": "docker" if host.is_minikube else "containerd",
         "docker_adopt": adopts_docker(facts),
     }
@@ -60,16 +60,16 @@ def restarts_docker(component: Component, values: Mapping[str, Any], facts: Host
     """Whether installing the component restarts a Docker that runs already, with containers of others perhaps."""
     concerned = component.name in {"docker", "nvidia_container_toolkit"}
     on_docker = values["nvidia_container_toolkit_engine"] == "docker"
-    return concerned and on_docker and facts.units.get(_DOCKER_UNIT, "").startswith("active")
+    return concerned and on_docker and facts.units.get(UNIT, "").startswith("active")
 
 
 def adopts_docker(facts: HostFacts) -> bool:
     """Whether a Docker that gpuctl did not install stays: packages that are new enough, or a unit without packages."""
     before = recorded_argument(facts, "docker", "docker_adopt")
-    if before is not None:
-        return bool(before)
-    version = engine(facts)[1]
-    return major(version) >= AT_LEAST if version else _DOCKER_UNIT in facts.units
+    if before is False or not has_engine(facts):  # one that was kept, and that its owner has removed since
+        return False
+    name, version = engine(facts)
+    return bool(before) or not name or major(version) >= AT_LEAST
 
 
 def refuse_minikube(inventory: Inventory, command: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bootstrap.hostside import gpuctl_docker as docker
+from bootstrap.hostside import gpuctl_dockerlive as live
 from bootstrap.hostside import gpuctl_group as group
 from bootstrap.hostside.gpuctl_module import HostModule
 
@@ -22,7 +23,8 @@ options:
     required: true
   state:
     description:
-      - V(checked) refuses an engine that is too old and keys that contradict the file's, and changes nothing.
+      - V(checked) refuses an engine that is too old, keys that contradict the file's, and a restart that would end
+        running containers. It changes nothing.
       - V(configured) writes the keys. V(restored) takes them out.
       - V(running) has the daemon running, enabled at boot, and following its file.
       - V(followed) does the same without enabling it, and passes over a host without Docker.
@@ -57,6 +59,17 @@ options:
     type: list
     elements: str
     default: []
+  packages:
+    description:
+      - With O(state=checked), packages whose installation takes a restart of the daemon, as far as they are not there.
+      - Each has C(name), and perhaps C(version), a glob.
+    type: list
+    elements: dict
+    default: []
+  end_containers:
+    description: With O(state=checked), whether running containers may end with a restart of the daemon.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -87,7 +100,9 @@ def main(module: HostModule) -> dict[str, Any]:
     actions: list[str] = []
     if state == "checked":
         version = docker.refuse_old(given["at_least"]) or ""
-        docker.plan(component, given["keys"], given["defaults"])
+        plan = docker.plan(component, given["keys"], given["defaults"])
+        if not given["end_containers"]:
+            live.refuse_end(plan, given["newer_than"], given["packages"])
         group.refuse_unknown(given["users"])
     elif state == "configured":
         actions = docker.names(docker.configure(component, given["keys"], given["defaults"], check))

@@ -19,7 +19,8 @@ options:
     required: true
   state:
     description:
-      - V(checked) refuses settings that lack a sum. V(present) has program and bundle.
+      - V(checked) refuses settings that lack a sum, and a program of somebody else's.
+      - V(present) has program and bundle.
       - V(tried) starts the program once. V(absent) removes the bundle; M(gpuctl_files) brings the program back.
     type: str
     choices: [checked, present, tried, absent]
@@ -88,9 +89,9 @@ def main(module: HostModule) -> dict[str, Any]:
         wanted = minikube.sum_for(given["version"], given["sha256"], given["sums"])
         bundle = (given["bundle_url"], given["bundle_sha256"], given["ca_path"])
         checked = minikube.have_bundle(*bundle, check=True)
+        program = (given["component"], given["url"], given["version"], wanted, given["ca_path"])
+        found = minikube.have_program(*program, check=check or state == "checked")
         if state == "present":
-            program = (given["url"], given["version"], wanted, given["ca_path"])
-            actions = minikube.have_program(given["component"], *program, check=check)
-            actions += checked if check else minikube.have_bundle(*bundle, check=False)
+            actions = found + (checked if check else minikube.have_bundle(*bundle, check=False))
     version = minikube.version_of_program() if state == "tried" else ""
     return {"changed": bool(actions), "actions": actions, "version": version}

@@ -259,3 +259,17 @@ def test_modules_are_told_their_own_component(role: str) -> None:
         if isinstance(args, dict) and "component" in args
     }
     assert told <= {role}
+
+
+def test_a_minikube_host_is_checked_before_it_is_changed() -> None:
+    """Roles refuse what they do not want to do to somebody's Docker or minikube before packages of others are there."""
+    tasks = load(playbooks_path() / "minikube.yml")[1]["tasks"]
+    first = next(position for position, task in enumerate(tasks) if "gpuctl_packages" in task)
+    checks = [task["ansible.builtin.include_role"] for task in tasks[:first]]
+    assert [(role["name"], role["tasks_from"]) for role in checks] == [
+        ("docker", "check.yml"),
+        ("minikube", "check.yml"),
+    ]
+    for role in checks:
+        for task in load(roles_path() / role["name"] / "tasks" / "check.yml"):
+            assert task[f"gpuctl_{role['name']}"]["state"] == "checked"

@@ -143,7 +143,9 @@ def test_a_password_in_an_address_is_not_said() -> None:
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(minikube, "PROGRAM", str(tmp_path / "bin" / "minikube"))
     monkeypatch.setattr(minikube, "BUNDLE", str(tmp_path / "gpuctl" / "bundle"))
-    monkeypatch.setattr(receipts, "remember_file", lambda *_: True)
+    before: dict[str, Any] = {"files": {}}
+    monkeypatch.setattr(receipts, "remember_file", lambda _, path: before["files"].setdefault(path, {}))
+    monkeypatch.setattr(receipts, "read_before", lambda _: before)
     monkeypatch.setattr(minikube, "architecture", lambda: "amd64")
     return tmp_path
 
@@ -165,6 +167,37 @@ def test_the_program_is_fetched_once_and_replaced_when_it_is_another(host: Path)
     assert names_in(host / "bin") == ["minikube"], "what a killed run left is swept"
     with pytest.raises(HostError, match="does not run"):
         minikube.version_of_program()
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "fix"),
+    [
+        (
+            "#!/bin/sh\necho v1.37.0\n",
+            "(v1.37.0)",
+            "minikube_version=1.37.0 and minikube_sha256={sum} in the inventory; or",
+        ),
+        ("#!/bin/sh\necho v1.31.2\n", "(v1.31.2)", "move it away"),  # older than --gpus
+        ("#!/bin/sh\nexit 1\n", "(which does not run)", "move it away"),
+    ],
+)
+def test_a_program_of_somebody_else_s_is_neither_replaced_nor_taken_unasked(
+    host: Path, text: str, said: str, fix: str
+) -> None:
+    program = host / "bin" / "minikube"
+    program.parent.mkdir()
+    program.write_text(text)
+    program.chmod(0o755)
+    theirs = hashlib.sha256(text.encode()).hexdigest()
+    for check in (True, False):
+        with pytest.raises(HostError) as caught:
+            minikube.have_program("minikube", "file:///nowhere", "1.38.1", SUM, "", check=check)
+        assert caught.value.code == "minikube-foreign"
+        assert said in caught.value.message
+        assert fix.format(sum=theirs) in caught.value.fix
+        assert ("minikube_sha256" in caught.value.fix) == ("minikube_sha256" in fix)
+    assert program.read_text() == text
+    assert minikube.have_program("minikube", "file:///nowhere", "1.37.0", theirs, "", check=False) == []
 
 
 def test_a_bundle_is_fetched_once_and_goes_with_its_address(host: Path) -> None:

@@ -30,6 +30,7 @@ from tests.unit.factories import host_facts, inventory, minikube_inventory
 
 ALL = ["kube_host", "nvidia_driver", "docker", "nvidia_container_toolkit", "minikube"]
 DOCKER = {"docker.service": "active,enabled"}
+KEPT = {"docker": {"arguments": {"docker_adopt": {"value": True}}}}
 
 
 def decision(facts: HostFacts, **explicit: Any) -> Decision:
@@ -100,11 +101,28 @@ def test_a_docker_that_runs_is_restarted_and_the_plan_says_so() -> None:
         ({"packages": {"docker.io": "20.10.24+dfsg1-1"}}, False),
         ({"units": DOCKER}, True),  # of a package that is none of these, or of no package
         ({"receipts": {"docker": {"arguments": {"docker_adopt": {"value": False}}}}, "units": DOCKER}, False),
-        ({"receipts": {"docker": {"arguments": {"docker_adopt": {"value": True}}}}}, True),
+        ({"receipts": KEPT, "packages": {"docker.io": "20.10.24+dfsg1-1"}}, True),
+        ({"receipts": KEPT, "units": DOCKER}, True),
+        ({"receipts": KEPT}, False),  # its owner has removed it since
     ],
 )
 def test_which_docker_is_kept(changes: dict[str, Any], kept: bool) -> None:
     assert adopts_docker(host_facts("box", **changes)) is kept
+
+
+def test_a_docker_that_was_kept_and_has_gone_is_installed() -> None:
+    facts = host_facts("box", units=DOCKER, packages={"docker.io": "26.1.5+dfsg1-9"})
+    again = replace(installed(decision(facts), facts), units={}, packages={})
+    assert components(decision(again)) == ["docker"]
+    assert decision(again).arguments.by_host["box"]["docker_adopt"] is False
+
+
+@pytest.mark.parametrize(
+    ("gpus", "explicit", "refused"), [(2, {}, True), (0, {}, False), (2, {"cluster_gpu": "none"}, False)]
+)
+def test_a_hardened_kernel_matters_to_gpus_alone(gpus: int, explicit: dict[str, Any], refused: bool) -> None:
+    values = decision(host_facts("box", gpus=gpus), **explicit).arguments.by_host["box"]
+    assert values["kube_host_bpf_jit_for_gpus"] is refused
 
 
 def test_nodes_get_nothing_of_it() -> None:
@@ -112,7 +130,7 @@ def test_nodes_get_nothing_of_it() -> None:
     found = decide(lab, {"cp1": host_facts("cp1", gpus=1, address="198.51.100.1")})
     assert not {"docker", "minikube"} & set(components(found))
     values = found.arguments.by_host["cp1"]
-    assert values["kube_host_minimal"] is False
+    assert values["kube_host_minimal"] is values["kube_host_bpf_jit_for_gpus"] is False
     assert values["nvidia_container_toolkit_engine"] == "containerd"
 
 

@@ -13,13 +13,17 @@ from typing import Any
 
 import pytest
 
+from bootstrap.content import playbooks_path
+from bootstrap.hostside import gpuctl_apt as apt
 from bootstrap.hostside import gpuctl_docker as docker
+from bootstrap.hostside import gpuctl_dockerlive as live
 from bootstrap.hostside import gpuctl_evidence as evidence
 from bootstrap.hostside import gpuctl_filesync as filesync
 from bootstrap.hostside import gpuctl_jsonfile as jsonfile
 from bootstrap.hostside import gpuctl_receipts as receipts
 from bootstrap.hostside import gpuctl_systemd as systemd
 from bootstrap.hostside.gpuctl_hostio import HostError, Ran
+from bootstrap.hostside.gpuctl_module import HostModule, answer
 
 LOGS = {"log-driver": "json-file", "log-opts": {"max-size": "100m"}}
 DEFAULTS = [{"live-restore": True}, LOGS]
@@ -37,6 +41,8 @@ class Daemon:
         self.told: list[str] = []
         self.info: dict[str, Any] = {"ContainersRunning": 0, "LiveRestoreEnabled": False}
         self.accepts = True
+        self.containers: list[str] = []
+        self.asked = 0
 
     def show(self, names: list[str]) -> dict[str, systemd.Unit]:
         unit = systemd.Unit(
@@ -56,7 +62,10 @@ class Daemon:
             return Ran(0 if self.version else 127, f"Docker version {self.version}+dfsg4, build 89c5e8f", "")
         if argv[0] == "dockerd":
             return Ran(0 if self.accepts else 1, "", "" if self.accepts else "unknown key")
-        return Ran(0, json.dumps(self.info), "")
+        if argv[:2] == ["docker", "ps"]:
+            return Ran(0, "".join(f"{name}\n" for name in self.containers), "")
+        self.asked += 1
+        return Ran(0, json.dumps({**self.info, "ContainersRunning": len(self.containers)}), "")
 
     def content(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.config.read_text())
@@ -79,7 +88,9 @@ def daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Daemon:
     monkeypatch.setattr(docker, "PENDING", str(tmp_path / "run" / "pending.json"))
     monkeypatch.setattr(docker, "DATA", str(tmp_path / "data"))
     monkeypatch.setattr(docker, "flags", lambda: made.flags)
-    monkeypatch.setattr(docker, "run", made.run)
+    for module in (docker, live):
+        monkeypatch.setattr(module, "run", made.run)
+    monkeypatch.setattr(apt, "installed", lambda: {"toolkit": apt.Package("1.20.1-1", held=True)})
     for name in ("show", "control"):
         monkeypatch.setattr(systemd, name, getattr(made, name))
     monkeypatch.setattr(systemd, "wait_active", lambda *_: None)
@@ -221,7 +232,7 @@ def test_keys_that_can_be_read_anew_take_a_reload(daemon: Daemon) -> None:
 
 
 def test_other_keys_take_a_restart_that_containers_survive(daemon: Daemon) -> None:
-    daemon.info["ContainersRunning"] = 2
+    daemon.containers = ["a", "b"]
     configure(daemon)
     assert docker.follow([], check=False) == ["restart docker.service"]
     assert daemon.told == ["reload", "restart"], "live-restore is in force first"
@@ -278,3 +289,77 @@ def test_the_mode_stat_sees_another_file_of_the_same_name(tmp_path: Path) -> Non
     assert first.startswith("stat:10:5,0")
     path.write_bytes(b"b" * 10)
     assert evidence.file_state(str(path), evidence.STAT) != first
+
+
+def check(newer_than: tuple[str, ...] = (), packages: tuple[dict[str, Any], ...] = (), **keys: Any) -> None:
+    """What the role's check looks at, without the log driver that takes a restart by itself."""
+    live.refuse_end(docker.plan("docker", keys, [{"live-restore": True}]), newer_than, packages)
+
+
+def refused(*given: Any, **keys: Any) -> HostError:
+    with pytest.raises(HostError) as caught:
+        check(*given, **keys)
+    assert caught.value.code == "docker-containers-end"
+    return caught.value
+
+
+def test_containers_that_would_end_are_named_before_anything_is_changed(daemon: Daemon) -> None:
+    daemon.write(**{"live-restore": False})
+    daemon.containers = ["train", "web", "db", "mail", "wiki"]
+    error = refused(**LOGS)
+    assert error.message.endswith("would end with it: train, web, db and 2 more")
+    assert f'set "live-restore": true in {daemon.config}, stop them, or' in error.fix
+    assert "docker_end_containers=true" in error.fix
+    assert daemon.content() == {"live-restore": False}
+    assert daemon.told == []
+    daemon.write(**{"live-restore": True})  # the way on
+    check(**LOGS)
+
+
+def test_containers_that_live_on_and_hosts_without_any_are_no_reason(daemon: Daemon) -> None:
+    daemon.containers = ["train"]
+    check(**LOGS)  # live-restore is among the new keys
+    daemon.flags, daemon.info["LiveRestoreEnabled"] = ["--live-restore"], True
+    check(**LOGS)
+    daemon.flags, daemon.containers = ["--live-restore=false"], []
+    check(**LOGS)
+    daemon.active, daemon.containers = "inactive", ["train"]
+    check(**LOGS)
+
+
+def test_the_way_on_fits_what_keeps_live_restore_off(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.containers = ["train"]
+    daemon.flags = ["--live-restore=false"]
+    assert refused(**LOGS).fix.startswith("remove the flag --live-restore=false")
+    daemon.flags = []
+    (tmp_path / "data" / "swarm").mkdir(parents=True)
+    (tmp_path / "data" / "swarm" / "docker-state.json").touch()
+    assert refused(**LOGS).fix.startswith("stop them")
+
+
+def test_docker_is_asked_only_where_a_restart_is_due(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.write(**{"live-restore": False})
+    daemon.containers = ["train"]
+    toolkit = {"name": "toolkit", "version": "1.20.1-*"}
+    check((str(tmp_path / "hook"),), (toolkit, {"name": "toolkit", "version": None}), **NVIDIA)
+    assert daemon.asked == 0
+    refused((), ({**toolkit, "version": "1.21.0-*"},))
+    refused((), ({"name": "nothing"},))
+    (tmp_path / "hook").touch()
+    refused((str(tmp_path / "hook"),))
+    (tmp_path / "hook").unlink()
+    docker.configure("docker", {**LOGS}, [], check=False)
+    refused(**LOGS)  # written by a run that was killed: the daemon does not follow it yet
+
+
+@pytest.mark.parametrize(("allowed", "code"), [(False, "docker-containers-end"), (True, None)])
+def test_the_consent_of_the_machine_s_owner(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, allowed: bool, code: str | None
+) -> None:
+    monkeypatch.syspath_prepend(str(playbooks_path()))
+    daemon.write(**{"live-restore": False})
+    daemon.containers = ["train"]
+    given = {"component": "docker", "state": "checked", "at_least": 25, "keys": LOGS, "defaults": [], "users": []}
+    given |= {"newer_than": [], "packages": [], "end_containers": allowed}
+    assert answer("gpuctl_docker", HostModule(given)).get("code") == code
+    assert daemon.content() == {"live-restore": False}

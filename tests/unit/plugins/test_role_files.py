@@ -229,6 +229,20 @@ def test_docker_is_told_of_the_runtime_and_of_our_defaults() -> None:
     assert plain(value("docker", "__docker_defaults", docker_live_restore=False, docker_log_max_size="")) == []
 
 
+def test_what_takes_a_restart_of_docker() -> None:
+    """The engine where it is gpuctl's, and the toolkit where the play says that it comes."""
+    toolkit = {"name": "nvidia-container-toolkit", "version": "1.20.1-*"}
+    coming = {"__docker_toolkit_version": "1.20.1", "docker_adopt": True}
+    assert plain(value("docker", "__docker_restarting_packages", **coming)) == [toolkit]
+    assert len(value("docker", "__docker_restarting_programs", **coming)) == 2
+    assert plain(value("docker", "__docker_restarting_packages", docker_adopt=True)) == []
+    assert plain(value("docker", "__docker_restarting_programs")) == []
+    engine = {"name": "docker-ce", "version": None}
+    assert plain(value("docker", "__docker_restarting_packages")) == [engine]
+    chosen = value("docker", "__docker_restarting_packages", docker_version="28.5.2", docker_source="distribution")
+    assert plain(chosen) == [{"name": "docker.io", "version": "28.5.2[-+]*"}]
+
+
 @pytest.mark.parametrize(
     ("adopted", "purge", "goes"), [(False, True, True), (False, False, False), (True, True, False)]
 )
@@ -253,8 +267,10 @@ def test_a_minikube_host_is_left_alone_but_for_what_its_node_needs() -> None:
     assert plain(value("kube_host", "__kube_host_sysctls_exact", kube_host_bpf_jit_harden_off=True, **quiet)) == {
         "net.core.bpf_jit_harden": "0"
     }
-    assert value("kube_host", "__kube_host_bpf_refused", **quiet) is True
-    assert value("kube_host", "__kube_host_bpf_refused") is False
+    gpus = {"kube_host_bpf_jit_for_gpus": True, **quiet}
+    assert value("kube_host", "__kube_host_bpf_refused", **gpus) is True
+    assert value("kube_host", "__kube_host_bpf_refused", kube_host_bpf_jit_harden_off=True, **gpus) is False
+    assert value("kube_host", "__kube_host_bpf_refused", **quiet) is False
     found = value("kube_host", "__kube_host_all_files", cluster_ca_certificate=CA, **quiet)
     assert [entry["dest"] for entry in found] == [
         "/etc/sysctl.d/99-zz-gpuctl.conf",
