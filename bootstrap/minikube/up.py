@@ -11,22 +11,20 @@ from bootstrap.apply.outcomes import unchanged
 from bootstrap.apply.view import ApplyView
 from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
-from bootstrap.inventory.model import LAUNCH_AGENT
 from bootstrap.inventory.overlay import with_settings
 from bootstrap.minikube.access import give_access
 from bootstrap.minikube.checks import check_host, check_member, check_profile, check_services, check_size
 from bootstrap.minikube.connection import connected
-from bootstrap.minikube.contexts import HomeContext, bring_home, credentials
 from bootstrap.minikube.gpus import holders, wait_for_gpus
 from bootstrap.minikube.look import Seen, look
 from bootstrap.minikube.mending import lacks, mend
 from bootstrap.minikube.model import MinikubeRequest, UpRequest, UpResult
 from bootstrap.minikube.options import AUTO, ProfileOptions, check_options
 from bootstrap.minikube.recorded import as_recorded, with_extra_config
+from bootstrap.minikube.result import result_of
 from bootstrap.minikube.settle import settled, takes_no_start
-from bootstrap.minikube.starting import STEP, Up, current_context, start_profile
+from bootstrap.minikube.starting import STEP, Up, start_profile
 from bootstrap.minikube.state import Phase, made_with, phase_of
-from bootstrap.minikube.surroundings import home_note, unread
 from bootstrap.plan.cluster_view import recorded_argument
 from bootstrap.plan.survey import expected_gpus, probe_hosts
 from bootstrap.probe.facts import HostFacts, ProbeResult
@@ -68,7 +66,7 @@ def _brought_up(request: UpRequest, given: ProfileOptions, view: ApplyView) -> U
             ready.append(_made_ready(request, given, session, view))
             run, seen, prepared = ready[0]
             if prepared.exit_code is not ExitCode.OK:
-                return _result(run, seen, prepared, begun, problems=prepared.problems, code=prepared.exit_code)
+                return result_of(run, seen, prepared, begun, problems=prepared.problems, code=prepared.exit_code)
             if prepared.unchanged:
                 return _completed(run, seen, prepared, begun)
         # A login of before has not the groups that the roles have given.
@@ -83,7 +81,7 @@ def _brought_up(request: UpRequest, given: ProfileOptions, view: ApplyView) -> U
             raise
         run, seen, prepared = ready[0]  # no refusal: something was changed before
         code = ExitCode.STEP_FAILED
-        return _result(run, seen, prepared, begun, started=run.begun, problems=error.problems, code=code)
+        return result_of(run, seen, prepared, begun, started=run.begun, problems=error.problems, code=code)
 
 
 def _made_ready(
@@ -173,7 +171,7 @@ def _started(run: Up, seen: Seen, prepared: Prepared, begun: float) -> UpResult:
     check_profile(seen, run.options, run.host.name, local=run.host.connection.local)
     run.expected = on_host if run.options.wants_gpus else 0
     if takes_no_start(seen) and _serves(run, seen) and not lacks(run, seen):
-        return _result(run, seen, prepared, begun)
+        return result_of(run, seen, prepared, begun)
     run.view.started(run.host.name, STEP)
     if takes_no_start(seen):
         # A start ends all that runs in the profile: a busy API, a device plugin that has just begun are no reason.
@@ -236,60 +234,9 @@ def _ended(
 ) -> UpResult:
     if problem is None:
         run.view.done(run.host.name, STEP, time.monotonic() - begun)
-        return _result(run, seen, prepared, begun, started=started)
+        return result_of(run, seen, prepared, begun, started=started)
     run.view.failed(run.host.name, STEP, problem.message)
-    return _result(run, seen, prepared, begun, started=started and run.begun, problems=(problem,), code=code)
-
-
-def _result(
-    run: Up,
-    seen: Seen,
-    prepared: Prepared,
-    begun: float,
-    *,
-    started: bool = False,
-    problems: tuple[Problem, ...] = (),
-    code: ExitCode = ExitCode.OK,
-) -> UpResult:
-    kubernetes = (seen.config or {}).get("KubernetesConfig") or {}
-    home = _home(run, seen) if code is ExitCode.OK else None
-    here = home.path if home else f"{seen.home}/.kube/config" if run.host.connection.local else ""
-    notes = [*run.notes, *([home_note(seen.minikube_home, run.options.profile)] if seen.minikube_home else [])]
-    agent = run.host.settings if LAUNCH_AGENT in run.host.groups else {}
-    return UpResult(
-        exit_code=code,
-        profile=run.options.profile,
-        host=run.host.name,
-        started=started,
-        elapsed_s=time.monotonic() - begun,
-        node=seen.node.name if seen.node else "",
-        kubernetes_version=str(kubernetes.get("KubernetesVersion") or ""),
-        gpus=seen.node.gpus if seen.node else 0,
-        gpus_expected=run.expected,
-        simulated=prepared.facts.driver.simulated,
-        context=run.options.profile if current_context(seen) == run.options.profile else "",
-        queues=tuple(agent.get("launch_agent_queues") or ()),
-        entity=str(agent.get("launch_agent_entity") or ""),
-        home=home,
-        kubeconfig=unread(here),
-        outcomes=prepared.outcomes,
-        notes=tuple(dict.fromkeys(notes)),
-        problems=problems,
-    )
-
-
-def _home(run: Up, seen: Seen) -> HomeContext | None:
-    """The context here, where the host is another machine. The profile runs without it: what is wrong is a note."""
-    path = run.request.kubeconfig
-    if path is None or run.host.connection.local:
-        return None
-    name = run.options.profile
-    try:
-        found = credentials(run.session, seen, name)
-        return bring_home(found, run.host, name, path, use_context=run.request.use_context)
-    except GpuctlError as error:
-        run.notes += [f"no context here: {problem.message} ({problem.fix})" for problem in error.problems]
-        return None
+    return result_of(run, seen, prepared, begun, started=started and run.begun, problems=(problem,), code=code)
 
 
 def start(request: MinikubeRequest, view: ApplyView) -> UpResult:
