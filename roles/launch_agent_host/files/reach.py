@@ -1,4 +1,4 @@
-"""Say whether the API of a kubeconfig's cluster can be reached: the agent's unit asks before it starts the agent.
+"""Say whether the API of the agent's cluster can be reached: the agent's unit asks before it starts the agent.
 
 That a connection is accepted proves nothing: while the network of a minikube node is down, a gateway may answer for it.
 """
@@ -6,7 +6,7 @@ That a connection is accepted proves nothing: while the network of a minikube no
 from __future__ import annotations
 
 import base64
-import re
+import json
 import socket
 import ssl
 import sys
@@ -14,29 +14,29 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 _TIMEOUT_S = 5.0
+_UNAVAILABLE = 69  # sysexits.h; 1 is what a client that was told to end exits with, and no failure to the unit
 
 
-def main() -> None:
-    """Shake hands with it; exit 1 with a line for the journal where that cannot be done."""
-    text = Path(sys.argv[1]).read_text(encoding="utf-8")
-    end = urlsplit(_value(text, "server"))
+def main() -> int:
+    """Shake hands with the server of the kubeconfig, which the role writes as JSON; a line for the journal if not."""
+    server = ""
     try:
+        cluster = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["clusters"][0]["cluster"]
+        server = str(cluster["server"])
+        end = urlsplit(server)
         host = end.hostname or ""
-        authority = base64.b64decode(_value(text, "certificate-authority-data")).decode("ascii")
+        authority = base64.b64decode(cluster.get("certificate-authority-data", "")).decode("ascii")
         context = ssl.create_default_context(cadata=authority or None)
         with (
             socket.create_connection((host, end.port or 443), _TIMEOUT_S) as connection,
             context.wrap_socket(connection, server_hostname=host),
         ):
-            pass
-    except (OSError, ValueError) as error:
-        sys.exit(f"the cluster's API at {end.netloc} cannot be reached, and no job is taken until it can: {error}")
-
-
-def _value(text: str, key: str) -> str:
-    found = re.search(rf"^\s*{key}:\s*(\S+)", text, re.MULTILINE)
-    return found.group(1).strip("'\"") if found else ""
+            return 0
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        words = f"the cluster's API ({server or sys.argv[1]}) cannot be reached, and no job is taken until it can"
+        sys.stderr.write(f"{words}: {error}\n")
+        return _UNAVAILABLE
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

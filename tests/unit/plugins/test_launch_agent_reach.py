@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import socket
 import ssl
 import subprocess
@@ -19,14 +20,18 @@ from tests.unit.plugins_cluster.rendering import ROLES
 
 REACH = ROLES / "launch_agent_host" / "files" / "reach.py"
 HERE = "127.0.0.1"
+REFUSED = 69
 
 
 def asked(folder: Path, server: str, authority: Path | None = None) -> tuple[int, str]:
     """Its exit status and its words for a kubeconfig with that server."""
-    encoded = base64.b64encode(authority.read_bytes()).decode() if authority else ""
+    ca = {"certificate-authority-data": base64.b64encode(authority.read_bytes()).decode()} if authority else {}
     path = folder / "config"
-    text = f"apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {encoded}\n    server: {server}\n"
-    path.write_text(f"{text}  name: mk\n", encoding="utf-8")
+    path.write_text(json.dumps({"clusters": [{"name": "lab", "cluster": {"server": server, **ca}}]}), encoding="utf-8")
+    return run(path)
+
+
+def run(path: Path) -> tuple[int, str]:
     done = subprocess.run([sys.executable, REACH, path], capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 
@@ -49,17 +54,16 @@ def listening(folder: Path) -> Iterator[int]:
     thread.join(10)
 
 
-@pytest.mark.parametrize("quote", ["", '"'])
-def test_an_api_that_answers_lets_the_agent_start(tmp_path: Path, quote: str) -> None:
+def test_an_api_that_answers_lets_the_agent_start(tmp_path: Path) -> None:
     with listening(tmp_path / "a") as port:
-        assert asked(tmp_path, f"{quote}https://{HERE}:{port}{quote}", tmp_path / "a" / "ca.pem") == (0, "")
+        assert asked(tmp_path, f"https://{HERE}:{port}", tmp_path / "a" / "ca.pem") == (0, "")
 
 
 def test_what_accepts_a_connection_in_its_place_does_not(tmp_path: Path) -> None:
     certificates.make(tmp_path / "b", "other", HERE)
     with listening(tmp_path / "a") as port:
         code, said = asked(tmp_path, f"https://{HERE}:{port}", tmp_path / "b" / "ca.pem")
-    assert (code, len(said.splitlines())) == (1, 1)
+    assert (code, len(said.splitlines())) == (REFUSED, 1)
     assert "certificate verify failed" in said
 
 
@@ -67,11 +71,26 @@ def test_no_api_keeps_the_agent_from_taking_jobs(tmp_path: Path) -> None:
     with socket.create_server((HERE, 0)) as server:
         port = server.getsockname()[1]
     code, said = asked(tmp_path, f"https://{HERE}:{port}")
-    assert (code, len(said.splitlines())) == (1, 1)
-    assert said.startswith(f"the cluster's API at {HERE}:{port} cannot be reached, and no job is taken")
+    assert (code, len(said.splitlines())) == (REFUSED, 1)
+    assert said.startswith(f"the cluster's API (https://{HERE}:{port}) cannot be reached, and no job is taken")
 
 
 @pytest.mark.parametrize("server", ["", "https://127.0.0.1:port", "nonsense"])
 def test_what_is_no_address_is_told_in_a_line(tmp_path: Path, server: str) -> None:
     code, said = asked(tmp_path, server)
-    assert (code, len(said.splitlines())) == (1, 1)
+    assert (code, len(said.splitlines())) == (REFUSED, 1)
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", '{"clusters": []}', '{"clusters": [{"cluster": null}]}'])
+def test_a_kubeconfig_that_is_none_is_told_in_a_line(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "config").write_text(text)
+    code, said = run(tmp_path / "config")
+    assert (code, len(said.splitlines())) == (REFUSED, 1)
+    assert str(tmp_path / "config") in said
+
+
+def test_the_unit_does_not_take_the_refusal_for_success() -> None:
+    unit = (ROLES / "launch_agent_host" / "templates" / "gpuctl-launch-agent.service.j2").read_text(encoding="utf-8")
+    (fine,) = [line for line in unit.splitlines() if line.startswith("SuccessExitStatus=")]
+    assert str(REFUSED) not in fine.partition("=")[2].split()
