@@ -57,7 +57,7 @@ def prepare(
 
     Raises:
         GpuctlError: a setting (3), a refusal or a host that cannot be read (4), a flag that is missing (8): nothing was
-            changed.
+            changed. A refusal may be a role's, which looks at what only root can see.
     """
     begun = time.monotonic()
     sweep_private_directories()
@@ -123,7 +123,14 @@ def _applied(
     outcomes = outcomes_of(inventory, decision, [done])
     code = exit_code_of(outcomes, [done], None, stopped=done.stopped)
     problems = tuple(_without_flag(problem, inventory.hosts[0]) for problem in done.problems)
+    if problems and all(map(_refuses, problems)) and not any(one.completed or one.changed for one in outcomes):
+        raise GpuctlError(ExitCode.PREFLIGHT, *problems)
     return Prepared(code, survey.facts[host], outcomes, problems)
+
+
+def _refuses(problem: Problem) -> bool:
+    """Whether it is a role's check that found this, before anything was changed."""
+    return problem.code in {"docker-containers-end", "minikube-foreign"}
 
 
 def _without_flag(problem: Problem, host: Host) -> Problem:

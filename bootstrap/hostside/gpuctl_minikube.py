@@ -41,13 +41,21 @@ def sum_for(version: str, sha256: str, sums: Mapping[str, str]) -> str:
     return found.lower()
 
 
-def have_program(component: str, url: str, version: str, sha256: str, ca_path: str, check: bool) -> List[str]:
-    """Have the program, by its sum; what was done. HostError minikube-foreign: another one is somebody else's."""
+def have_program(
+    component: str, url: str, version: str, sha256: str, ca_path: str, *, adopt: bool, check: bool
+) -> List[str]:
+    """Have the program, by its sum; what was done. With `adopt` another one stays, if it is new enough.
+
+    HostError minikube-foreign where it is somebody else's and may not, or is not.
+    """
     there = sha256_of(PROGRAM)
     if there == sha256 and os.access(PROGRAM, os.X_OK):
         return []
     if there and there != sha256 and PROGRAM not in receipts.read_before(component)["files"]:
-        raise _foreign(there, version)
+        theirs = _version_if_it_runs()
+        if adopt and _KNOWN.fullmatch(theirs):
+            return []
+        raise _foreign(there, theirs, version)
     if not check:
         address = url.replace("{version}", version).replace("{arch}", architecture())
         folder = os.path.dirname(PROGRAM)
@@ -63,12 +71,15 @@ def have_program(component: str, url: str, version: str, sha256: str, ca_path: s
     return [f"minikube {version}"]
 
 
-def _foreign(sha256: str, wanted: str) -> HostError:
-    """Why another program stays, with the settings that keep it where it is new enough."""
+def _version_if_it_runs() -> str:
     try:
-        version = version_of_program()
+        return version_of_program()
     except HostError:
-        version = "which does not run"
+        return "which does not run"
+
+
+def _foreign(sha256: str, version: str, wanted: str) -> HostError:
+    """Why another program stays, with the settings that keep it where it is new enough."""
     keep = ""
     if _KNOWN.fullmatch(version):
         settings = f"minikube_version={version[1:]} and minikube_sha256={sha256}"
@@ -76,7 +87,7 @@ def _foreign(sha256: str, wanted: str) -> HostError:
     return HostError(
         "minikube-foreign",
         f"gpuctl did not install {PROGRAM} ({version}), so it does not replace it by {wanted}",
-        f"{keep}move it away, and gpuctl installs its own",
+        f"{keep}move it away (mv {PROGRAM} {PROGRAM}.mine), and gpuctl installs its own",
     )
 
 

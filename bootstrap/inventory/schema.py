@@ -62,8 +62,10 @@ class Component:
 
     `immutable` includes the shared variables that the component uses and that their owner calls immutable: they
     are in its receipt, so it is there that a change shows. `ranges` bound numbers; `formats` name a parser. `wanted`
-    names a boolean argument without which the component belongs nowhere; empty where it always does. `purpose` is the
-    role's short description; `in_use` says which objects of users need it, so that it is not taken away under them.
+    names a boolean argument without which the component belongs nowhere; empty where it always does. `transient` are
+    arguments of one run, which say what it may do or has to mind: how the host is to be does not depend on them, so
+    that another value in the receipt is no change, and no later run takes them from there. `purpose` is the role's
+    short description; `in_use` says which objects of users need it, so that it is not taken away under them.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Component:
     evidence: Mapping[str, Any]
     variables: tuple[Variable, ...] = ()
     wanted: str = ""
+    transient: frozenset[str] = frozenset()
     purpose: str = ""
     in_use: tuple[ObjectsInUse, ...] = ()
 
@@ -178,6 +181,7 @@ def parse_role(role: str, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> C
         evidence=MappingProxyType(dict(meta.get("evidence") or {})),
         variables=own,
         wanted=str(meta.get("wanted", "")),
+        transient=frozenset(meta.get("transient") or ()),
         purpose=str(spec["argument_specs"]["main"].get("short_description") or ""),
         in_use=tuple(_in_use(entry) for entry in meta.get("objects_in_use") or ()),
     )

@@ -110,7 +110,8 @@ def check_services(seen: Seen, host: Host) -> None:
     other = seen.others[0]
     words = f"profile {other} has this host's Launch agent and volumes, and only one profile can"
     fix = (
-        f"leave {' and '.join(asked)} out, or take profile {other} away first: `gpuctl minikube down --profile {other}`"
+        f"leave {' and '.join(asked)} out (with --host in place of an inventory that has them), "
+        f"or take profile {other} away first: `gpuctl minikube down --profile {other}`"
     )
     raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-services-taken", words, fix, host.name))
 

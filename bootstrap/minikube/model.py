@@ -40,8 +40,9 @@ class MinikubeRequest:
 class UpRequest:
     """`gpuctl minikube up`. `use_context`: make the profile the current context, also if there is another.
 
-    `docker_group`: have the user of the connection join the group docker. `kubeconfig`, `bare` as for MinikubeRequest.
-    `as_before`: no inventory was named, so that what an earlier run made of the host stays where no option says else.
+    `again`: it is `start`, of a profile as it was made, which takes no other profile's services. `docker_group`: have
+    the user of the connection join the group docker. `kubeconfig`, `bare` as for MinikubeRequest. `as_before`: no
+    inventory was named, so that what an earlier run made of the host stays where no option says else.
     """
 
     inventory: Inventory
@@ -50,6 +51,7 @@ class UpRequest:
     access: Access = field(default_factory=Access)
     use_context: bool = False
     docker_group: bool = False
+    again: bool = False
     kubeconfig: Path | None = None
     bare: bool = False
     as_before: bool = False

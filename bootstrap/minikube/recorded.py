@@ -29,6 +29,7 @@ def as_recorded(inventory: Inventory, facts: HostFacts) -> Inventory:
     """The inventory with the settings of the host that its receipts have and that nobody gave.
 
     Pinned versions are the planner's to keep, and what gpuctl works out is worked out anew; secrets are in no receipt.
+    A consent holds for the run that it was given to.
     """
     host = inventory.hosts[0]
     settings = {**host.settings, **dict(_recorded(host, facts))}
@@ -40,9 +41,10 @@ def _recorded(host: Host, facts: HostFacts) -> Iterator[tuple[str, Any]]:
         receipt = facts.receipts.get(name)
         if receipt is None or receipt_trouble(receipt, facts.machine_id):
             continue
-        pinned = component_named(name).pinned
+        component = component_named(name)
         for option in options_of(name):
-            free = option.name == _CA or not (option.derived or option.name in pinned or option.name in host.explicit)
+            kept = option.derived or option.name in component.pinned or option.name in component.transient
+            free = option.name == _CA or not (kept or option.name in host.explicit)
             value = recorded_argument(facts, name, option.name)
             if free and value is not None:
                 yield option.name, value

@@ -11,6 +11,7 @@ from bootstrap.apply.outcomes import unchanged
 from bootstrap.apply.view import ApplyView
 from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
+from bootstrap.inventory.model import SERVICE_GROUPS
 from bootstrap.inventory.overlay import with_settings
 from bootstrap.minikube.access import give_access
 from bootstrap.minikube.checks import check_host, check_member, check_profile, check_services, check_size
@@ -93,7 +94,9 @@ def _made_ready(
         probing = pool.submit(probe_hosts, request.inventory, request.access)
         seen = look(session, host.name, given.profile)
         check_profile(seen, given, host.name, local=host.connection.local)
-        check_services(seen, host)
+        if request.again:
+            request = _without_services(request, seen)
+        check_services(seen, request.inventory.hosts[0])
         probes = probing.result()
     if isinstance(facts := probes[host.name], HostFacts):  # else there is a better reason to refuse
         check_size(seen, given, facts)
@@ -107,6 +110,16 @@ def _made_ready(
     if request.bare and isinstance(facts, HostFacts):
         return run, seen, Prepared(ExitCode.OK, facts, unchanged(request.inventory))
     return run, seen, prepare(request.inventory, request.run, request.access, view, probes)
+
+
+def _without_services(request: UpRequest, seen: Seen) -> UpRequest:
+    """The request of a start for a profile beside which another one has the host's services: they stay with that."""
+    if not seen.others:
+        return request
+    host = request.inventory.hosts[0]
+    settings = {**host.settings, "cluster_addons": []}
+    alone = replace(host, groups=host.groups - set(SERVICE_GROUPS), settings=settings)
+    return replace(request, inventory=replace(request.inventory, hosts=(alone, *request.inventory.hosts[1:])))
 
 
 def _with_gpus(request: UpRequest, given: ProfileOptions, seen: Seen) -> UpRequest:
@@ -206,7 +219,8 @@ def _judged(run: Up, problem: Problem, seen: Seen) -> tuple[Problem, bool]:
     It brings no card, and an addon's image only where the bundle has a name for it. Pods that compute are worth more
     than the GPUs that are missing beside them.
     """
-    if problem.code == "minikube-gpus-missing" and (pods := holders(run.session, run.options.profile, seen)):
+    ready = seen.node is not None and seen.node.ready
+    if ready and problem.code != "gpu-missing" and (pods := holders(run.session, run.options.profile, seen)):
         words = f"{problem.message}; not started again, which would end what has GPUs ({pods})"
         return replace(problem, message=words), False
     bundled = problem.code != "minikube-addon-image" or bool(seen.bundle.addon_images)
@@ -256,6 +270,7 @@ def start(request: MinikubeRequest, view: ApplyView) -> UpResult:
         raise GpuctlError(ExitCode.NOT_READY, Problem("minikube-profile-unknown", words, fix, host.name))
     as_made = made_with(seen, request.profile)
     again = UpRequest(
-        request.inventory, request.run, as_made, request.access, kubeconfig=request.kubeconfig, bare=request.bare
-    )
+        request.inventory, request.run, as_made, request.access, kubeconfig=request.kubeconfig, bare=request.bare,
+        again=True,
+    )  # fmt: skip
     return _brought_up(again, as_made, view)

@@ -32,7 +32,7 @@ def changed_arguments(component: Component, receipt: Mapping[str, Any], values: 
     recorded = receipt.get("arguments", {})
     changed = []
     for option in options_of(component.name):
-        if option.name not in values:
+        if option.name not in values or option.name in component.transient:
             continue
         entry = recorded.get(option.name)
         if entry is None and plain(values[option.name]) == plain(option.default):

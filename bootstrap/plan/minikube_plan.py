@@ -43,6 +43,7 @@ def minikube_arguments(host: Host, values: Mapping[str, Any], facts: HostFacts) 
         "kube_host_bpf_jit_for_gpus": host.is_minikube and bool(values["cluster_gpu_host"]),
         "nvidia_container_toolkit_engine": "docker" if host.is_minikube else "containerd",
         "docker_adopt": adopts_docker(facts),
+        "minikube_adopt": "minikube_version" not in host.explicit,
     }
     if host.is_minikube:
         # The cluster has an endpoint of its own; an address that a lease may change must not make a receipt differ.

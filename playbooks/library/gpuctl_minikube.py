@@ -53,6 +53,10 @@ options:
     description: PEM file on the host to trust besides the system's CAs.
     type: str
     default: ""
+  adopt:
+    description: Whether a program of somebody else's stays, if it is new enough; else it is refused.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -90,7 +94,7 @@ def main(module: HostModule) -> dict[str, Any]:
         bundle = (given["bundle_url"], given["bundle_sha256"], given["ca_path"])
         checked = minikube.have_bundle(*bundle, check=True)
         program = (given["component"], given["url"], given["version"], wanted, given["ca_path"])
-        found = minikube.have_program(*program, check=check or state == "checked")
+        found = minikube.have_program(*program, adopt=given["adopt"], check=check or state == "checked")
         if state == "present":
             actions = found + (checked if check else minikube.have_bundle(*bundle, check=False))
     version = minikube.version_of_program() if state == "tried" else ""

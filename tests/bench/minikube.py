@@ -17,7 +17,7 @@ from pathlib import Path
 from bootstrap.inventory.load import load_inventory
 from bootstrap.minikube.command import start_command, start_environment
 from bootstrap.minikube.look import BUNDLE
-from bootstrap.minikube.options import ProfileOptions, parse_bundle, with_bundle
+from bootstrap.minikube.options import ProfileOptions, parse_bundle, with_bundle, with_defaults
 from tests.bench.measure import GPUCTL, Figure, timed
 from tests.e2e.researcher import Researcher
 from tests.e2e.tool import Lab
@@ -82,9 +82,10 @@ def _bare_command(lab: Lab) -> str:
     """What gpuctl calls minikube with, for people to type; the bundle's files are in its cache already."""
     bundle = parse_bundle(BUNDLE, lab.ssh("mk1", "cat", f"{BUNDLE}/bundle.json"))
     extra = tuple(str(item) for item in load_inventory(lab.inventory).hosts[0].settings["minikube_extra_config"])
-    options = ProfileOptions(profile=_PROFILE, gpus="all", cpus="2", memory="4g", extra_config=extra)
+    asked = ProfileOptions(profile=_PROFILE, cpus="2", memory="4g", extra_config=extra)
+    options = with_defaults(with_bundle(asked, bundle), gpus=True)
     environment = [f"{name}={value}" for name, value in start_environment(bundle).items()]
-    return shlex.join(["env", *environment, *start_command(with_bundle(options, bundle), bundle, root=True)])
+    return shlex.join(["env", *environment, *start_command(options, bundle, root=True)])
 
 
 def _on_host(lab: Lab, command: str) -> float:

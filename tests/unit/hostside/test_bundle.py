@@ -154,35 +154,36 @@ def test_the_program_is_fetched_once_and_replaced_when_it_is_another(host: Path)
     (host / "minikube-1-amd64").write_bytes(b"#!/bin/sh\necho v1\n")
     right = hashlib.sha256((host / "minikube-1-amd64").read_bytes()).hexdigest()
     given: tuple[str, str, str, str, str] = ("minikube", f"file://{host}/minikube-{{version}}-{{arch}}", "1", right, "")
-    assert minikube.have_program(*given, check=True) == ["minikube 1"]
+    assert minikube.have_program(*given, adopt=False, check=True) == ["minikube 1"]
     assert not (host / "bin").exists()
-    assert minikube.have_program(*given, check=False) == ["minikube 1"]
+    assert minikube.have_program(*given, adopt=False, check=False) == ["minikube 1"]
     assert minikube.version_of_program() == "v1"
     (host / "minikube-1-amd64").unlink()
-    assert minikube.have_program(*given, check=False) == []
+    assert minikube.have_program(*given, adopt=False, check=False) == []
     (host / "bin" / "minikube").write_bytes(b"another")
     (host / "bin" / ".gpuctl-left").touch()
     with pytest.raises(HostError, match="minikube-1-amd64"):
-        minikube.have_program(*given, check=False)
+        minikube.have_program(*given, adopt=False, check=False)
     assert names_in(host / "bin") == ["minikube"], "what a killed run left is swept"
     with pytest.raises(HostError, match="does not run"):
         minikube.version_of_program()
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "fix"),
+    ("text", "said", "fix", "adopt"),
     [
         (
             "#!/bin/sh\necho v1.37.0\n",
             "(v1.37.0)",
             "minikube_version=1.37.0 and minikube_sha256={sum} in the inventory; or",
+            False,
         ),
-        ("#!/bin/sh\necho v1.31.2\n", "(v1.31.2)", "move it away"),  # older than --gpus
-        ("#!/bin/sh\nexit 1\n", "(which does not run)", "move it away"),
+        ("#!/bin/sh\necho v1.31.2\n", "(v1.31.2)", "move it away", True),  # older than --gpus
+        ("#!/bin/sh\nexit 1\n", "(which does not run)", "move it away", True),
     ],
 )
 def test_a_program_of_somebody_else_s_is_neither_replaced_nor_taken_unasked(
-    host: Path, text: str, said: str, fix: str
+    host: Path, text: str, said: str, fix: str, *, adopt: bool
 ) -> None:
     program = host / "bin" / "minikube"
     program.parent.mkdir()
@@ -191,13 +192,24 @@ def test_a_program_of_somebody_else_s_is_neither_replaced_nor_taken_unasked(
     theirs = hashlib.sha256(text.encode()).hexdigest()
     for check in (True, False):
         with pytest.raises(HostError) as caught:
-            minikube.have_program("minikube", "file:///nowhere", "1.38.1", SUM, "", check=check)
+            minikube.have_program("minikube", "file:///nowhere", "1.38.1", SUM, "", adopt=adopt, check=check)
         assert caught.value.code == "minikube-foreign"
         assert said in caught.value.message
         assert fix.format(sum=theirs) in caught.value.fix
         assert ("minikube_sha256" in caught.value.fix) == ("minikube_sha256" in fix)
     assert program.read_text() == text
-    assert minikube.have_program("minikube", "file:///nowhere", "1.37.0", theirs, "", check=False) == []
+    assert minikube.have_program("minikube", "file:///nowhere", "1.37.0", theirs, "", adopt=False, check=False) == []
+
+
+def test_a_program_of_somebody_else_s_that_is_new_enough_is_adopted(host: Path) -> None:
+    """Where no version was asked for, as one finds it who followed minikube's own documentation."""
+    program = host / "bin" / "minikube"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho v1.37.0\n")
+    program.chmod(0o755)
+    for check in (True, False):
+        assert minikube.have_program("minikube", "file:///nowhere", "1.38.1", SUM, "", adopt=True, check=check) == []
+    assert program.read_text() == "#!/bin/sh\necho v1.37.0\n"
 
 
 def test_a_bundle_is_fetched_once_and_goes_with_its_address(host: Path) -> None:

@@ -14,7 +14,7 @@ from bootstrap.apply import minikube_host
 from bootstrap.apply.events import HostRun
 from bootstrap.apply.execute import Execution
 from bootstrap.apply.view import SilentView
-from bootstrap.errors import Problem
+from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.rundir import RunDirectory
 from tests.unit.factories import host_facts, minikube_inventory
@@ -32,7 +32,27 @@ def test_a_reboot_is_the_user_s_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, local: bool, fix: str
 ) -> None:
     problem = Problem(code, "step nvidia_driver failed: nouveau is loaded", "run gpuctl bootstrap --reboot", "box")
-    ended = Execution("failed", {"box": HostRun(current="nvidia_driver", problem=problem)}, (problem,), stopped=False)
+    done = prepared(monkeypatch, tmp_path, HostRun(current="nvidia_driver", problem=problem), local=local)
+    assert done.exit_code is (ExitCode.DISRUPTION_NEEDED if code == "reboot-required" else ExitCode.STEP_FAILED)
+    assert [found.fix for found in done.problems] == [fix]
+
+
+@pytest.mark.parametrize("code", ["docker-containers-end", "minikube-foreign"])
+def test_what_a_role_refuses_before_any_change_is_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
+) -> None:
+    problem = Problem(code, "web would end", "stop it", "box")
+    with pytest.raises(GpuctlError, match="web would end") as caught:
+        prepared(monkeypatch, tmp_path, HostRun(current="docker", problem=problem))
+    assert caught.value.exit_code is ExitCode.PREFLIGHT
+    later = HostRun(current="docker", problem=problem, changed=1)
+    assert prepared(monkeypatch, tmp_path, later).exit_code is ExitCode.STEP_FAILED
+
+
+def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: HostRun, *, local: bool = False) -> Any:
+    """What the host's half comes to where the roles came to that."""
+    assert run.problem is not None
+    ended = Execution("failed", {"box": run}, (run.problem,), stopped=False)
     replaced: dict[str, Any] = {
         "run_steps": lambda *_: ended,
         "hold_locks": lambda *_: nullcontext(),
@@ -43,8 +63,6 @@ def test_a_reboot_is_the_user_s_own(
         monkeypatch.setattr(minikube_host, name, stand_in)
     lab = minikube_inventory()
     host = replace(lab.hosts[0], connection=replace(lab.hosts[0].connection, local=local))
-    run = RunDirectory.create("minikube-up", root=tmp_path)
+    folder = RunDirectory.create("minikube-up", root=tmp_path)
     probes = {"box": host_facts("box", gpus=1)}
-    done = minikube_host.prepare(replace(lab, hosts=(host,)), run, Access(), SilentView(), probes)
-    assert done.exit_code is (ExitCode.DISRUPTION_NEEDED if code == "reboot-required" else ExitCode.STEP_FAILED)
-    assert [found.fix for found in done.problems] == [fix]
+    return minikube_host.prepare(replace(lab, hosts=(host,)), folder, Access(), SilentView(), probes)

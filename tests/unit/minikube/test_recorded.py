@@ -77,6 +77,20 @@ def test_an_up_without_the_inventory_finds_nothing_to_do(set_up: HostFacts) -> N
     assert steps(as_recorded(bare, set_up), set_up) == []
 
 
+@pytest.mark.parametrize("name", ["docker_end_containers", "nvidia_driver_headless_ok", "nvidia_driver_reboot_ok"])
+def test_a_consent_is_for_one_run(set_up: HostFacts, name: str) -> None:
+    """Nor is it a change of the host that it was given, or is given no more."""
+    given = as_recorded(with_settings(minikube_inventory(), (), {name: True}), set_up)
+    assert steps(given, set_up) == []
+    facts = with_receipts(decide(minikube_inventory(explicit={name: True}), {"box": host_facts("box", gpus=2)}), set_up)
+    assert host(as_recorded(minikube_inventory(), facts)).settings[name] is False
+
+
+def test_a_profile_without_gpus_changes_nothing_on_the_host_of_another_with(set_up: HostFacts) -> None:
+    without = with_settings(as_recorded(minikube_inventory(), set_up), (), {"cluster_gpu": "none"})
+    assert steps(without, set_up) == []
+
+
 def test_what_is_given_counts(set_up: HostFacts) -> None:
     given = with_settings(minikube_inventory(), (), {"docker_live_restore": True})
     found = as_recorded(given, set_up)

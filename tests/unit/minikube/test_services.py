@@ -173,3 +173,17 @@ def test_an_agent_that_is_stopped_for_nothing_is_told_of(lane: Lane, beside: Bes
     result = lane.stop()
     assert (result.exit_code, beside.done) == (ExitCode.STEP_FAILED, ["halt"])
     assert any("the Launch agent is stopped" in line for line in down_screen(result, "stop", ()))
+
+
+def test_a_profile_that_is_started_again_takes_no_services_from_another(
+    lane: Lane, beside: Beside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inventory has them for the profile that was first."""
+    prepared = []
+    monkeypatch.setattr(up, "prepare", lambda inventory, *_: (prepared.append(inventory), lane.prepared())[1])
+    lane.inventory = with_services(lane.inventory, AGENT)
+    lane.machine = Machine.running(others=("lab",))
+    lane.machine.stops()
+    result = lane.start()
+    assert (result.exit_code, result.queues, beside.done) == (ExitCode.OK, (), [])
+    assert LAUNCH_AGENT not in prepared[0].hosts[0].groups

@@ -165,6 +165,17 @@ def test_pods_that_compute_are_worth_more_than_a_gpu_that_is_missing(lane: Lane)
     assert lane.machine.calls == []
 
 
+def test_no_image_is_worth_the_pods_that_compute(lane: Lane) -> None:
+    """The kubelet offers no GPU while the plugin's image is missing; what has some goes on."""
+    container = {"resources": {"limits": {"nvidia.com/gpu": "8"}}}
+    images = {"NvidiaDevicePlugin": "nvidia/plugin:v0.18.2"}
+    pods = ({"spec": {"containers": [container]}},)
+    lane.machine = Machine.running(0, plugin=WAITING, pods=pods, bundle={**BUNDLE, "addon_images": images})
+    result = lane.up()
+    assert (result.exit_code, codes(result)) == (ExitCode.NOT_READY, ["minikube-addon-image"])
+    assert lane.machine.calls == []
+
+
 def test_an_api_that_answers_a_little_later_is_waited_for_without_a_start(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
