@@ -62,9 +62,12 @@ def thrown_out(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """The distribution's containerd or runc, which Docker's own packages replace, and with it what runs on them."""
     there = [name for name in _RUNTIMES if name in facts.packages]
     if there and not has_engine(facts) and host.settings["docker_source"] == "docker":
+        # Debian 12 has Docker 20.10, which is too old; all later ones and those of Ubuntu that gpuctl knows are not.
+        too_old = (facts.os.id, facts.os.version_id) == ("debian", "12")
+        keep = "" if too_old else "set docker_source=distribution, which keeps it, or "
         yield Say(host.name, "runtime-conflict").refuse(
             f"containerd.io, which Docker's own packages need, would replace the {' and '.join(there)} that is there",
-            f"set docker_source=distribution, which keeps it, or run there: apt-get remove {' '.join(there)}",
+            f"{keep}run there: apt-get remove {' '.join(there)}",
         )
 
 
@@ -73,7 +76,8 @@ def kubelet(host: Host, facts: HostFacts) -> Iterator[Finding]:
     if facts.cluster.kubelet_conf or facts.cluster.admin_conf:
         yield Say(host.name, "leftover-cluster").refuse(
             f"it is a node of a Kubernetes cluster ({facts.cluster.server or 'unknown server'})",
-            "use another machine; if nobody needs that cluster, run there: kubeadm reset",
+            "use another machine; if nobody needs that cluster, "
+            + ("`gpuctl reset` with its inventory" if "kubeadm" in facts.receipts else "run there: kubeadm reset"),
         )
 
 

@@ -107,12 +107,13 @@ def display(host: Host, facts: HostFacts) -> Iterator[Finding]:
     if facts.units.get("display-manager.service", "").startswith("active"):
         managers.append("a display manager")
     wanted = wants_driver(host, facts) and not begun(facts, "nvidia_driver")
-    if not managers or not wanted or not facts.driver.nouveau or host.settings["nvidia_driver_headless_ok"]:
+    if not managers or not wanted or not facts.driver.nouveau_draws or host.settings["nvidia_driver_headless_ok"]:
         return
-    install = "ubuntu-drivers install" if facts.os.id == "ubuntu" else "apt-get install nvidia-driver (of non-free)"
+    ubuntu = facts.os.id == "ubuntu"
+    install = "run there: ubuntu-drivers install" if ubuntu else "with Debian's non-free: apt-get install nvidia-driver"
     yield Say(host.name, "driver-without-display").refuse(
         f"nouveau drives its display ({managers[0]} is there), and the driver that gpuctl installs would not",
-        f"run there: {install}, and reboot: that driver is kept; or set nvidia_driver_headless_ok=true",
+        f"{install}, and reboot: that driver is kept; or set nvidia_driver_headless_ok=true",
     )
 
 

@@ -18,7 +18,6 @@ from typing import Any, Dict, List
 
 from .gpuctl_hostio import HostError, Ran, run
 
-IMAGE = "gpuctl/empty:1"
 HOST = "/host"  # where the container sees the host's /usr
 LISTER = "/usr/bin/ls"
 GPUS = "/proc/driver/nvidia/gpus"
@@ -71,14 +70,19 @@ def layer() -> bytes:
     return out.getvalue()
 
 
-def have_image() -> None:
-    """Make the image; HostError service-failed when Docker does not."""
-    done = subprocess.run(
-        ["docker", "import", "-", IMAGE], input=layer(), capture_output=True, timeout=TIMEOUT_S, check=False
-    )
+def use_the_machines_docker() -> None:
+    """Whatever the environment or root's own settings say: it is the one that gives nodes their GPUs."""
+    os.environ.pop("DOCKER_HOST", None)
+    os.environ["DOCKER_CONTEXT"] = "default"
+
+
+def made_image() -> str:
+    """Make an image and return its ID, which no other run has; HostError service-failed when Docker does not."""
+    done = subprocess.run(["docker", "import", "-"], input=layer(), capture_output=True, timeout=TIMEOUT_S, check=False)
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise HostError("service-failed", f"docker import failed: {(said or ['it said nothing'])[-1]}")
+    return done.stdout.decode("ascii", "replace").strip()
 
 
 def count(listing: str) -> int:
@@ -96,16 +100,17 @@ def look() -> List[str]:
 
     HostError docker-gpus-missing when one gives fewer than the driver has.
     """
+    use_the_machines_docker()
     have = on_host()
-    have_image()
+    image = made_image()
     try:
-        return [_one(list(way), have) for way in WAYS]
+        return [_one(list(way), have, image) for way in WAYS]
     finally:
-        run(["docker", "image", "rm", "--force", IMAGE], TIMEOUT_S)
+        run(["docker", "image", "rm", "--force", image], TIMEOUT_S)
 
 
-def _one(way: List[str], have: int) -> str:
-    done = _container(way)
+def _one(way: List[str], have: int, image: str) -> str:
+    done = _container(way, image)
     got = count(done.out)
     words = f"docker run {' '.join(way)}: "
     if done.rc != 0 or got < have:
@@ -119,9 +124,14 @@ def _one(way: List[str], have: int) -> str:
     return words + f"{got} of {have} GPUs"
 
 
-def _container(way: List[str]) -> Ran:
-    argv = ["docker", "run", "--rm", "--network=none", "--volume=/usr:/host:ro", *way, IMAGE, *command()]
-    return run(argv, TIMEOUT_S)
+def _container(way: List[str], image: str) -> Ran:
+    """Run it; nothing is pulled in its place, and one that does not end is ended."""
+    name = f"gpuctl-trial-{os.getpid()}"
+    options = ["--rm", f"--name={name}", "--pull=never", "--network=none", "--volume=/usr:/host:ro"]
+    done = run(["docker", "run", *options, *way, image, *command()], TIMEOUT_S)
+    if done.rc != 0:
+        run(["docker", "rm", "--force", name], TIMEOUT_S)
+    return done
 
 
 def tried(way: List[str]) -> Dict[str, Any]:
@@ -129,13 +139,14 @@ def tried(way: List[str]) -> Dict[str, Any]:
 
     Only `error` where it could not be tried at all.
     """
+    use_the_machines_docker()
     try:
         have = on_host()
-        have_image()
+        image = made_image()
         try:
-            done = _container(way)
+            done = _container(way, image)
         finally:
-            run(["docker", "image", "rm", "--force", IMAGE], TIMEOUT_S)
+            run(["docker", "image", "rm", "--force", image], TIMEOUT_S)
     except (HostError, OSError, struct.error, subprocess.TimeoutExpired) as error:
         return {"error": str(error)}
     return {"have": have, "got": count(done.out), "rc": done.rc, "said": done.tail()}

@@ -16,6 +16,7 @@ from .gpuctl_base import listdir, read_line, read_text
 
 PCI = "/sys/bus/pci/devices"
 NVIDIA = "0x10de"
+CONNECTORS = "/sys/class/drm"
 VERSION = "/proc/driver/nvidia/version"
 NVML_DEADLINE_S = 8.0  # without persistence daemon the driver takes about a second per GPU to wake up
 LIBRARY_FOLDERS = (
@@ -78,6 +79,15 @@ def _owner(path: str) -> str | None:
     return None
 
 
+def nouveau_draws() -> bool:
+    """Whether a display is connected to a card that nouveau drives: the machine's own may be another maker's."""
+    for path in glob.glob(CONNECTORS + "/card*-*/status"):
+        driver = os.path.join(os.path.dirname(path), "device", "device", "driver")
+        if os.path.basename(os.path.realpath(driver)) == "nouveau" and (read_text(path) or "").strip() == "connected":
+            return True
+    return False
+
+
 def driver_facts(packages: dict[str, str]) -> dict[str, Any]:
     """The driver as far as it is there: module, library, package, device nodes, and what NVML says of the GPUs."""
     loaded, flavour = parse_module_version(read_text(VERSION) or "")
@@ -91,6 +101,7 @@ def driver_facts(packages: dict[str, str]) -> dict[str, Any]:
         "package_version": package,
         "simulated": bool(package and package.endswith("+sim")),
         "nouveau": bool(re.search(r"^nouveau ", read_text("/proc/modules") or "", re.MULTILINE)),
+        "nouveau_draws": nouveau_draws(),
         "foreign": os.path.exists("/usr/bin/nvidia-uninstall") or bool(library and owner is None),
         "device_nodes": sorted(glob.glob("/dev/nvidia*")),
         "nvml_error": None,

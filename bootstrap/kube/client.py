@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,7 +140,7 @@ def kubeconfig_api(path: Path | None, context: str = "") -> Iterator[Cluster]:
             config_file=str(path) if path else None, context=context or None, client_configuration=settings
         )
         proxy = Configuration(host=settings.host).proxy  # the environment's, for an address of that kind
-        if settings.proxy is None and proxy and not _answers_directly(settings.host):
+        if settings.proxy is None and proxy and not _answers_directly(settings.host, settings.ssl_ca_cert):
             settings.proxy = proxy
         client = ApiClient(configuration=settings)
     except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
@@ -161,7 +162,8 @@ def read_admin_conf(session: Session, seed: Host, access: Access) -> str:
     """
     result = run_as_root(session, seed, _PROFILE_CONF if seed.is_minikube else ["cat", ADMIN_CONF], access)
     if result.rc != 0:
-        fix = "run `gpuctl minikube up --launch-agent`" if seed.is_minikube else "run `gpuctl bootstrap` first"
+        of_profile = "run `gpuctl minikube up --launch-agent -q QUEUE -e ENTITY`, which gives a profile an agent"
+        fix = of_profile if seed.is_minikube else "run `gpuctl bootstrap` first"
         problem = Problem("no-cluster", f"no cluster here: {result.err.strip()}", fix, seed.name)
         raise GpuctlError(ExitCode.NOT_READY, problem)
     return result.out
@@ -196,10 +198,11 @@ def client_of(config: dict[str, Any]) -> Cluster:
     return Cluster(new_client_from_config_dict(config, client_configuration=settings))  # type: ignore[no-untyped-call]
 
 
-def _answers_directly(server: str) -> bool:
+def _answers_directly(server: str, authority: str | None) -> bool:
     """Whether a proxy of the environment has no part in the way to a server: this machine, or a network next to it.
 
-    A node of minikube's has an address that only its host knows, whatever NO_PROXY says.
+    A node of minikube's has an address that only its host knows, whatever NO_PROXY says. `authority` is the file of
+    the CA that the server has to be of: a gateway may accept connections for addresses behind it.
     """
     url = urlsplit(server)
     if url.hostname == "localhost":
@@ -211,10 +214,20 @@ def _answers_directly(server: str) -> bool:
     if address.is_loopback or not address.is_private:
         return address.is_loopback
     try:
-        socket.create_connection((str(address), url.port or 443), timeout=_DIRECT_TIMEOUT_S).close()
-    except OSError:
+        _greet(str(address), url.port or 443, authority)
+    except (OSError, ValueError):
         return False
     return True
+
+
+def _greet(address: str, port: int, authority: str | None) -> None:
+    """Shake hands with a server of that CA. OSError, ValueError: there is none."""
+    context = ssl.create_default_context(cafile=authority)
+    with (
+        socket.create_connection((address, port), timeout=_DIRECT_TIMEOUT_S) as connection,
+        context.wrap_socket(connection, server_hostname=address),
+    ):
+        pass
 
 
 def _server(config: Mapping[str, Any]) -> tuple[str, int]:

@@ -13,9 +13,10 @@ from bootstrap.hostside.gpuctl_dockergpus import count
 from bootstrap.inventory.load import load_inventory
 from bootstrap.kube.client import ApiError, Cluster, client_of
 from bootstrap.minikube.contexts import Credentials, credentials
-from bootstrap.minikube.look import Seen, look
+from bootstrap.minikube.look import DOCKER, Seen, look
 from bootstrap.minikube.model import MinikubeRequest
 from bootstrap.minikube.state import made_with
+from bootstrap.minikube.toolkit import fault_of
 from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse
 from bootstrap.probe.facts import HostFacts, NodeFacts, Unreachable
 from bootstrap.probe.remote import reach
@@ -23,7 +24,7 @@ from bootstrap.probe.session import Session
 from bootstrap.probe.ssh_errors import ConnectFailure
 from bootstrap.progress import Progress
 from bootstrap.verify.compute import Computed, compute
-from bootstrap.verify.container import WAYS, container_gpus
+from bootstrap.verify.container import NO_END, WAYS, ContainerGpus, container_gpus
 from bootstrap.verify.layers import Evidence, NodeContainer, Remedies, judge
 from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.results import VerifyResult
@@ -72,7 +73,7 @@ def verify_profile(request: MinikubeRequest, timeout_s: float, view: Progress) -
         try:
             seen = look(session, host.name, request.profile)
             made = made_with(seen, request.profile)
-            docker = container_gpus(session, host, request.access, made.gpus if made.gpus in WAYS else "all")
+            tried = container_gpus(session, host, request.access, made.gpus if made.gpus in WAYS else "all")
             container = _node_container(session, seen, request.profile, gpus=made.wants_gpus)
             plugin, computed, error = _ask_cluster(request, session, seen, timeout_s, view)
         except ConnectFailure as failure:
@@ -88,7 +89,7 @@ def verify_profile(request: MinikubeRequest, timeout_s: float, view: Progress) -
         computed=computed,
         runtime_class=_RUNTIME,
         cluster=_remedies(request.profile),
-        docker=docker,
+        docker=tried if _counts(tried, host.name, request.profile) else None,
         container=container,
     )
     result, problems = judge(evidence)
@@ -102,11 +103,20 @@ def verify_profile(request: MinikubeRequest, timeout_s: float, view: Progress) -
     )
 
 
+def _counts(tried: ContainerGpus, host: str, profile: str) -> bool:
+    """Whether a trial says something of GPUs: as for `up`, the troubles of its own empty container do not count."""
+    ended = tried.rc not in {0, NO_END}
+    return not (tried.fault and ended) or fault_of(tried, host, profile) is not None
+
+
 def _node_container(session: Session, seen: Seen, profile: str, *, gpus: bool) -> NodeContainer | None:
-    """What the node's container has of devices; None while there is none that runs."""
+    """What the node's container has of devices; None while none runs, or it does not say."""
     if seen.container != "running":
         return None
-    listed = session.run(["docker", "exec", profile, "ls", "-1", "/dev"], timeout_s=30.0)
+    try:
+        listed = session.run([*DOCKER, "exec", profile, "ls", "-1", "/dev"], timeout_s=30.0)
+    except ConnectFailure:  # no answer in that time: the layers after it tell more
+        return None
     return None if listed.rc else NodeContainer(count(listed.out), gpus)
 
 

@@ -54,6 +54,7 @@ class DriverFacts:
     package_version: str | None = None  # of the package that owns it
     simulated: bool = False  # package version ends in +sim
     nouveau: bool = False
+    nouveau_draws: bool = False  # a display is connected to a card of its
     foreign: bool = False  # files that no package owns (run-file install)
     device_nodes: tuple[str, ...] = ()
     nvml_error: str | None = None

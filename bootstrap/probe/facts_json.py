@@ -145,6 +145,7 @@ def _driver(raw: dict[str, Any]) -> DriverFacts:
         package_version=_text_or_none(raw.get("package_version")),
         simulated=raw.get("simulated") is True,
         nouveau=raw.get("nouveau") is True,
+        nouveau_draws=raw.get("nouveau_draws") is True,
         foreign=raw.get("foreign") is True,
         device_nodes=_strings(raw.get("device_nodes")),
         nvml_error=_text_or_none(raw.get("nvml_error")),

@@ -17,6 +17,7 @@ WAYS = {"all": ("--gpus", "all"), "nvidia.com": ("--device", "nvidia.com/gpu=all
 _FILES = ("gpuctl_hostio", "gpuctl_dockergpus")
 _TIMEOUT_S = 150.0  # three calls of Docker, and a busy one answers late
 _REFUSED = 125  # Docker's own exit status, as against that of what ran in the container
+NO_END = 124  # as timeout(1) has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class ContainerGpus:
     @property
     def tells(self) -> bool:
         """Whether it says something of GPUs; the host's own program may fail in a container for its own reasons."""
-        return not self.error and (self.rc in {0, _REFUSED} or "nvidia" in self.said)
+        return not self.error and (self.rc in {0, _REFUSED, NO_END} or "nvidia" in self.said)
 
     @property
     def fault(self) -> str:

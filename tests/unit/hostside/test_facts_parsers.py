@@ -244,3 +244,20 @@ def test_proxies_are_read_without_their_passwords(tmp_path: Path, monkeypatch: p
         "no_proxy": "localhost,10.0.0.0/8",
         "http_proxy": "http://proxy:8080",
     }
+
+
+def test_who_draws_what_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine's display may be on a card of another maker's while nouveau idles."""
+    monkeypatch.setattr(gpu, "CONNECTORS", str(tmp_path / "drm"))
+    for card, driver, status in (("card0", "i915", "connected"), ("card1", "nouveau", "disconnected")):
+        (tmp_path / "drivers" / driver).mkdir(parents=True)
+        (tmp_path / "pci" / card).mkdir(parents=True)
+        (tmp_path / "pci" / card / "driver").symlink_to(tmp_path / "drivers" / driver)
+        (tmp_path / "drm" / card).mkdir(parents=True)
+        (tmp_path / "drm" / card / "device").symlink_to(tmp_path / "pci" / card)
+        (tmp_path / "drm" / f"{card}-HDMI-A-1").mkdir()
+        (tmp_path / "drm" / f"{card}-HDMI-A-1" / "device").symlink_to(tmp_path / "drm" / card)
+        (tmp_path / "drm" / f"{card}-HDMI-A-1" / "status").write_text(f"{status}\n")
+    assert not gpu.nouveau_draws()
+    (tmp_path / "drm" / "card1-HDMI-A-1" / "status").write_text("connected\n")
+    assert gpu.nouveau_draws()

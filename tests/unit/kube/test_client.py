@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import yaml
 
 from bootstrap.kube import client
 from bootstrap.kube.client import client_of, kubeconfig_api
+from bootstrap.testvm import certificates
 
 NOWHERE = "http://127.0.0.1:9"  # port 9: nothing listens
 VERSION = {"gitVersion": "v1.36.3"}
@@ -100,13 +103,41 @@ def test_a_context_that_leads_to_this_machine(server: str, tmp_path: Path) -> No
 def test_the_environment_s_proxy_is_for_what_is_not_near(
     host: str, answers: bool, direct: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def connect(*_: object, **__: object) -> socket.socket:
+    def greet(*_: object) -> None:
         if not answers:
             raise TimeoutError
-        return socket.socket()
 
-    monkeypatch.setattr(client.socket, "create_connection", connect)
+    monkeypatch.setattr(client, "_greet", greet)
     assert of_kubeconfig(tmp_path, f"https://{host}:8443") == (None if direct else NOWHERE)
+
+
+def test_who_only_accepts_a_connection_is_no_server_near(server: str) -> None:
+    """A gateway may do so for what is behind it; nor is a server of another CA the one that is meant."""
+    port = int(server.rpartition(":")[2])
+    with pytest.raises(ssl.SSLError):
+        client._greet("127.0.0.1", port, None)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(OSError, match="timed out"):
+        client._greet("127.0.0.1", silent.getsockname()[1], None)
+
+
+def test_a_server_of_the_kubeconfig_s_ca_is_near(tmp_path: Path) -> None:
+    certificates.make(tmp_path / "a", "lab", "127.0.0.1")
+    certificates.make(tmp_path / "b", "other", "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "a" / "server.pem", tmp_path / "a" / "server.key")
+
+    def serve() -> None:
+        for _ in range(2):
+            with suppress(OSError):
+                context.wrap_socket(listening.accept()[0], server_side=True).close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        client._greet("127.0.0.1", listening.getsockname()[1], str(tmp_path / "a" / "ca.pem"))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            client._greet("127.0.0.1", listening.getsockname()[1], str(tmp_path / "b" / "ca.pem"))
+        thread.join(10)
 
 
 def test_a_proxy_of_the_kubeconfig_s_stays(tmp_path: Path) -> None:
@@ -115,7 +146,7 @@ def test_a_proxy_of_the_kubeconfig_s_stays(tmp_path: Path) -> None:
 
 
 def test_no_proxy_is_honoured(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_answers_directly", lambda _: False)
+    monkeypatch.setattr(client, "_answers_directly", lambda *_: False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     path = tmp_path / "config"
     path.write_text(yaml.safe_dump(config(server)), encoding="utf-8")

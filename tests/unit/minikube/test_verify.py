@@ -120,6 +120,7 @@ def test_every_gpu_of_a_profile_that_runs_passes(bench: Bench) -> None:
             "docker run --gpus all: could not select device driver",
         ),
         (127, 'exec: "nvidia-container-runtime": executable file not found', 0, "nvidia-container-runtime"),
+        (124, "docker did not end within 120 s", 0, "docker did not end within 120 s"),
         (0, "", GPUS - 1, f"the container sees {GPUS - 1} of {GPUS} GPUs"),
     ],
 )
@@ -131,12 +132,21 @@ def test_a_docker_that_gives_no_gpus_is_named(bench: Bench, rc: int, said: str, 
     assert result.nodes[0].layers["container"].state is LayerState.NOT_RUN
 
 
-@pytest.mark.parametrize("found", [{"error": "/usr/bin/ls is no 64-bit program"}, {"rc": 127, "said": "ls: not found"}])
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"error": "/usr/bin/ls is no 64-bit program"},
+        {"rc": 127, "said": "ls: not found"},
+        {"rc": 125, "said": "nvidia-container-cli: ldcache error: process /sbin/ldconfig failed"},
+        {"rc": 125, "said": "unable to apply apparmor profile"},
+    ],
+)
 def test_what_cannot_be_tried_is_no_layer(bench: Bench, found: dict[str, Any]) -> None:
     bench.container = ContainerGpus(**found)
     result = bench.verify()
     assert result.exit_code is ExitCode.OK
     assert "docker" not in result.nodes[0].layers
+    assert result.nodes[0].layers["container"].state is LayerState.OK
 
 
 def test_a_profile_of_cdi_is_tried_by_cdi(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,9 @@ def listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Ran]:
     for name in ("0000:01:00.0", "0000:02:00.0"):
         (tmp_path / name).mkdir()
     monkeypatch.setattr(gpus, "GPUS", str(tmp_path))
-    monkeypatch.setattr(gpus, "have_image", lambda: None)
+    monkeypatch.setattr(gpus, "made_image", lambda: "sha256:ours")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/user/1000/docker.sock")
+    monkeypatch.setenv("DOCKER_CONTEXT", "rootless")
     monkeypatch.setattr(gpus, "command", lambda: ["/host/bin/ls", "-1", "/dev"])
     monkeypatch.setattr(
         gpus, "run", lambda argv, _: next((ran for way, ran in found.items() if way in argv), Ran(0, "", ""))
@@ -67,10 +70,10 @@ def test_one_way_is_told_as_it_ended(listed: dict[str, Ran], capsys: pytest.Capt
 
 @pytest.mark.usefixtures("listed")
 def test_what_keeps_it_from_being_tried_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def have_image() -> None:
+    def made_image() -> str:
         raise FileNotFoundError("docker")
 
-    monkeypatch.setattr(gpus, "have_image", have_image)
+    monkeypatch.setattr(gpus, "made_image", made_image)
     assert gpus.tried(["--gpus", "all"]) == {"error": "docker"}
 
 
@@ -130,3 +133,21 @@ def test_a_group_gains_those_who_are_named_and_loses_ours(monkeypatch: pytest.Mo
 def test_a_user_whom_the_host_does_not_know_is_refused() -> None:
     with pytest.raises(HostError, match="no user nobody-of-that-name"):
         group.refuse_unknown(["root", "nobody-of-that-name"])
+
+
+def test_one_that_does_not_end_is_ended_and_nothing_is_pulled_for_it(
+    listed: dict[str, Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside another trial, too: image and container bear no name that another run has."""
+    listed["--device"] = Ran(124, "", "docker did not end within 120 s")
+    answer, calls = gpus.run, []
+    monkeypatch.setattr(gpus, "run", lambda argv, deadline: (calls.append(argv), answer(argv, deadline))[1])
+    assert gpus.tried(["--device", "nvidia.com/gpu=all"])["rc"] == 124
+    run, removed, image = calls
+    name = next(word for word in run if word.startswith("--name="))
+    assert name.endswith(str(os.getpid()))
+    assert "--pull=never" in run
+    assert "sha256:ours" in run
+    assert removed == ["docker", "rm", "--force", name.partition("=")[2]]
+    assert image == ["docker", "image", "rm", "--force", "sha256:ours"]
+    assert (os.environ["DOCKER_CONTEXT"], os.environ.get("DOCKER_HOST")) == ("default", None)
