@@ -29,14 +29,15 @@ def check_host(seen: Seen, host: str) -> None:
     Raises:
         GpuctlError: exit 4.
     """
-    if problem := _docker_problem(seen, host):
+    if problem := _docker_problem(seen, host, tried=True):
         raise GpuctlError(ExitCode.PREFLIGHT, problem)
     if not seen.version:
         words = "minikube is not there, or does not run"
         raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-missing", words, "run `gpuctl minikube up`", host))
 
 
-def _docker_problem(seen: Seen, host: str) -> Problem | None:
+def _docker_problem(seen: Seen, host: str, *, tried: bool) -> Problem | None:
+    """What is wrong with Docker; `tried`: the roles have been at it."""
     if seen.docker.rc == _MISSING:
         return Problem("minikube-docker-away", "there is no docker program", "run `gpuctl minikube up`", host)
     if "permission denied" in seen.docker.err:
@@ -46,7 +47,8 @@ def _docker_problem(seen: Seen, host: str) -> Problem | None:
         words = f"Docker does not say whether it has a {' or a '.join(seen.unclear)} of the profile's name"
         return Problem("minikube-docker-away", words, "run again; `journalctl -u docker` says what ails it", host)
     if not version:
-        fix = "`systemctl status docker`; `journalctl -u docker` says why it is down"
+        starts = "" if tried else "`gpuctl minikube up` starts it; "
+        fix = f"{starts}there, `journalctl -u docker` says why it is down"
         return Problem("minikube-docker-away", "Docker does not answer", fix, host, details=seen.docker.err)
     major = re.match(r"\d+", version)
     if major and int(major[0]) < OLDEST_DOCKER:
@@ -73,7 +75,7 @@ def check_docker(seen: Seen, host: str) -> None:
         GpuctlError: exit 4.
     """
     away = not seen.docker_version and seen.docker.rc != _MISSING
-    if (away or phase_of(seen) is Phase.UNKNOWN) and (problem := _docker_problem(seen, host)):
+    if (away or phase_of(seen) is Phase.UNKNOWN) and (problem := _docker_problem(seen, host, tried=False)):
         raise GpuctlError(ExitCode.PREFLIGHT, problem)
 
 
@@ -90,7 +92,7 @@ def check_profile(seen: Seen, options: ProfileOptions, host: str, *, local: bool
         or _unrecorded(seen, options.profile)
         or _different(seen, options)
         or _taken(seen, options.profile)
-        or _broken(seen, options.profile)
+        or broken(seen, options.profile)
         or (_new(seen, options, local=local) if seen.config is None else None)
     )
     if problem:
@@ -134,6 +136,8 @@ def check_own(seen: Seen, profile: str, host: str, *, deleting: bool, orphan: bo
         problem = problem or _unrecorded(seen, profile)
     if deleting and phase_of(seen) is not Phase.ABSENT:
         problem = problem or _taken(seen, profile)
+    if not deleting:
+        problem = problem or broken(seen, profile)
     if problem:
         raise GpuctlError(ExitCode.PREFLIGHT, replace(problem, host=host))
 
@@ -187,7 +191,8 @@ def check_size(seen: Seen, options: ProfileOptions, facts: HostFacts) -> None:
         raise GpuctlError(ExitCode.PREFLIGHT, *problems)
 
 
-def _broken(seen: Seen, profile: str) -> Problem | None:
+def broken(seen: Seen, profile: str) -> Problem | None:
+    """What is there of a profile of which only a part is."""
     if phase_of(seen) is not Phase.BROKEN:
         return None
     record = "minikube's record" if seen.config is not None else "no record of minikube's"

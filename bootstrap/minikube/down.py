@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.kube.kubeconfig import context_name
 from bootstrap.launch.agent_model import UNIT
 from bootstrap.minikube.access import halt_agent, take_access
-from bootstrap.minikube.checks import check_docker, check_own
+from bootstrap.minikube.checks import broken, check_docker, check_own
 from bootstrap.minikube.command import MINIKUBE
 from bootstrap.minikube.connection import connected
 from bootstrap.minikube.contexts import forget
@@ -44,6 +45,7 @@ def status(request: MinikubeRequest) -> StatusResult:
     phase = phase_of(seen)
     if phase is Phase.ABSENT:
         raise GpuctlError(ExitCode.NOT_READY, _unknown(request.profile, host))
+    half = broken(seen, request.profile)
     ready = phase is Phase.RUNNING and seen.node is not None and seen.node.ready
     return StatusResult(
         exit_code=ExitCode.OK if ready else ExitCode.NOT_READY,
@@ -59,6 +61,7 @@ def status(request: MinikubeRequest) -> StatusResult:
         docker_version=seen.docker_version,
         minikube_version=seen.version,
         agent=agent,
+        problems=(replace(half, host=host),) if half else (),
     )
 
 

@@ -18,6 +18,7 @@ FAMILIES = {
     6: "Docker", 7: "the local network", 8: "the node", 9: "the container runtime", 10: "the control plane",
     11: "a service in the cluster",
 }  # fmt: skip
+_CAUSE_LENGTH = 300
 _REPORT_LENGTH = 2000
 _NO_PROGRAM = 127
 _TOOLKIT = "minikube-toolkit-missing"
@@ -40,15 +41,14 @@ class _Rule:
 _RULES = (
     _Rule(
         "minikube-toolkit-missing",
-        "Docker's runtime nvidia is gone, of which the NVIDIA container toolkit is a part",
-        "run there: apt-get install --reinstall nvidia-container-toolkit-base; "
-        "then `gpuctl minikube up --profile {profile}` again",
+        "a program of the NVIDIA container toolkit is gone, Docker's runtime nvidia",
+        "run there: apt-get install --reinstall nvidia-container-toolkit-base; then the same command again",
         text=r"nvidia-container-runtime\W+(executable file not found|no such file)",
     ),
     _Rule(
         "minikube-toolkit-missing",
         "Docker cannot give a container GPUs: the NVIDIA container toolkit is not set up for it",
-        "run `gpuctl minikube up --profile {profile}` again: it sets the toolkit up and restarts Docker",
+        "run the same command again: it sets the toolkit up and restarts Docker",
         text=r"could not select device driver|unresolvable CDI devices|nvidia-container-cli: ",
     ),
     _Rule(
@@ -79,7 +79,7 @@ _RULES = (
     _Rule(
         "minikube-docker-away",
         "Docker does not answer",
-        "`systemctl status docker`; `journalctl -u docker` says why it is down",
+        "`gpuctl minikube up --profile {profile}` starts it; there, `journalctl -u docker` says why it is down",
         # Its names are made of what it asked Docker and of the exit status: ..._VERSION_EXIT_1, ..._INFO_ERROR.
         name=r"PROVIDER_DOCKER_(NOT_RUNNING|NOT_FOUND|DEADLINE_EXCEEDED|INFO_FAILED|(\w+_)?ERROR|\w+_EXIT_\d+)"
         r"|DRV_NOT_HEALTHY|DRV_DOCKER_NOT_RUNNING",
@@ -193,7 +193,12 @@ def _first_line(text: str) -> str:
 def _cause(text: str) -> str:
     """The line that tells most: Docker's own words, where minikube says before them how it had called it."""
     found = re.search(r"Error response from daemon: (.+)", text)
-    return found[1].strip()[:300] if found else _first_line(text)
+    return _end_of(found[1].strip()) if found else _first_line(text)
+
+
+def _end_of(words: str) -> str:
+    """Docker says the cause last."""
+    return words if len(words) <= _CAUSE_LENGTH else f"… {words[-_CAUSE_LENGTH:].partition(' ')[2]}"
 
 
 def _details(failure: Failure, warned: Sequence[str], said: str) -> str:

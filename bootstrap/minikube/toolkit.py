@@ -31,5 +31,5 @@ def fault_of(found: ContainerGpus, host: str, profile: str) -> Problem | None:
         return None
     if found.rc:
         return toolkit_problem(found.said, host, profile)
-    fix = f"run `gpuctl minikube up --profile {profile}` again: it sets the toolkit up and restarts Docker"
+    fix = "run the same command again: it sets the toolkit up and restarts Docker"
     return Problem("minikube-toolkit-missing", found.fault, fix, host, details=found.said)

@@ -60,8 +60,9 @@ def status_screen(result: StatusResult, named: Sequence[str]) -> list[str]:
     versions = (("Kubernetes", result.kubernetes_version), ("Docker", result.docker_version))
     rows += [(name, version) for name, version in (*versions, ("minikube", result.minikube_version)) if version]
     lines += columns(rows)
-    if result.exit_code is ExitCode.OK:
-        return lines
+    reached = result.parts.get("Kubeconfig", "Configured") == "Configured"
+    if result.problems or (result.exit_code is ExitCode.OK and reached):
+        return lines  # a problem has a fix of its own
     verb = {"stopped": "start", "paused": "start", "broken": "down"}.get(result.phase, "up")
     return [*lines, f"next: {_command(verb, result.profile, named)}"]
 

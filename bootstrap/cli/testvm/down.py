@@ -16,7 +16,10 @@ def down(
     everything: Annotated[bool, typer.Option("--all", envvar="GPUCTL_TESTVM_ALL", help="Every lab.")] = False,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
-    """Take a lab down; nothing of it stays, nor the context of its cluster in your kubeconfig."""
+    """Take a lab down; nothing of it stays, nor the context of its cluster in your kubeconfig.
+
+    The context of a minikube profile goes with `gpuctl minikube down`, before.
+    """
 
     def body(session: Session) -> Answer:
         from bootstrap.kube.kubeconfig import remove

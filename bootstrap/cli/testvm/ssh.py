@@ -23,7 +23,7 @@ def ssh(
     name: options.LabName = "lab",
     output: options.OutputForm = Output.TEXT,
 ) -> int:
-    """Log in to a test host, or run a command there, as root.
+    """Log in to a test host, or run a command there, as root. Options come before HOST.
 
     Exits as the command does.
     """
@@ -46,5 +46,7 @@ def ssh(
 
 def _remote(command: list[str]) -> list[str]:
     """One word is a command line for the host's shell, several are the words of one command; a leading -- goes."""
+    if command[:1] != ["--"] and command and command[0].startswith("-"):
+        raise usage_error(f"{command[0]} comes after HOST", "give gpuctl's options before HOST, and -- before COMMAND")
     command = command[1:] if command[:1] == ["--"] else command
     return command if len(command) < 2 else [shlex.join(command)]

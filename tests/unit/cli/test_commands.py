@@ -269,3 +269,9 @@ def test_a_closed_terminal_is_told_more_than_once_and_nohup_hears_nothing(
     _, err = process.communicate(b"\n", timeout=30)
     assert err.startswith(b"ended\n")
     assert process.returncode == code
+
+
+def test_options_of_testvm_ssh_after_the_host_are_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else another lab than the one that is named there would be looked for, and its making advised."""
+    assert main(["testvm", "ssh", "mk1", "--name", "x", "--", "true"]) == 2
+    assert "give gpuctl's options before HOST" in capsys.readouterr().err

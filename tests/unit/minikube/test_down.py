@@ -275,3 +275,31 @@ def test_what_docker_does_not_say_is_not_taken_for_gone(lane: Lane) -> None:
 def test_docker_that_is_down_says_nothing_of_a_profile(lane: Lane) -> None:
     lane.machine.docker = ""
     assert refused_down(lane) == "minikube-docker-away"
+
+
+def test_half_a_profile_is_named_and_not_stopped(lane: Lane) -> None:
+    lane.machine = Machine(config=record(), folder=True, named={"volume": LABELS})
+    with pytest.raises(GpuctlError, match="half there: minikube's record, no container, a volume") as caught:
+        lane.stop()
+    assert (caught.value.exit_code, caught.value.problems[0].code) == (ExitCode.PREFLIGHT, "minikube-profile-broken")
+    assert lane.machine.calls == []
+    status = lane.status()
+    assert (status.exit_code, [problem.code for problem in status.problems]) == (
+        ExitCode.NOT_READY,
+        ["minikube-profile-broken"],
+    )
+
+
+def test_what_starts_a_docker_that_is_down_is_said(lane: Lane) -> None:
+    lane.machine = replace(Machine.running(), docker="")
+    for verb in (lane.status, lane.stop, lane.down):
+        with pytest.raises(GpuctlError) as caught:
+            verb()
+        assert caught.value.problems[0].fix.startswith("`gpuctl minikube up` starts it; there, ")
+
+
+def test_a_context_that_does_not_lead_to_the_profile_is_told_of_with_the_way_to_mend_it(lane: Lane) -> None:
+    lane.machine = Machine.running()
+    assert not any(line.startswith("next:") for line in status_screen(lane.status(), ()))
+    lane.machine.status = status_of("Running", kubeconfig="Misconfigured")
+    assert status_screen(lane.status(), ())[-1] == "next: gpuctl minikube up --profile gpuctl"

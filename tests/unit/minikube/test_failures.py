@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.minikube.events import Event, Failure, Remark, Step, parse_event
-from bootstrap.minikube.failures import _RULES, FAMILIES, problem_of
+from bootstrap.minikube.failures import _RULES, FAMILIES, problem_of, toolkit_problem
 
 TABLE = Path(__file__).with_name("reasons.tsv")
 REASONS = [tuple(line.split()) for line in TABLE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
@@ -151,3 +151,12 @@ def test_every_advice_is_about_the_profile() -> None:
         assert "{" not in fix
     broken = Failure("the record is gone", "GUEST_NOT_FOUND", 85)
     assert problem_of(85, [broken], "", "box", "g1").fix == "`gpuctl minikube down --profile g1` takes the rest away"
+
+
+def test_of_a_long_answer_the_end_is_told_where_the_cause_stands() -> None:
+    missing = 'exec: "nvidia-container-runtime": executable file not found in $PATH'
+    said = f"docker: Error response from daemon: failed to create task: {'unable to retrieve ' * 20}{missing}"
+    found = toolkit_problem(said, "box", "gpuctl")
+    assert found is not None
+    assert found.message.endswith(f"{missing})")
+    assert len(found.message) < 420
