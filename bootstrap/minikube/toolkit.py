@@ -12,7 +12,7 @@ from bootstrap.inventory.model import Host
 from bootstrap.minikube.failures import toolkit_problem
 from bootstrap.minikube.options import ProfileOptions
 from bootstrap.probe.session import Session
-from bootstrap.verify.container import ContainerGpus, container_gpus
+from bootstrap.verify.container import NO_END, ContainerGpus, container_gpus
 
 
 def toolkit_fault(session: Session, host: Host, access: Access, options: ProfileOptions) -> Problem | None:
@@ -29,6 +29,9 @@ def fault_of(found: ContainerGpus, host: str, profile: str) -> Problem | None:
     """Likewise, of what the trial came to; a card that is short is for the layers above to name."""
     if not found.fault or found.got:
         return None
+    if found.rc == NO_END:  # nor would the node begin
+        fix = "there, `journalctl -u docker` says what ails it; then the same command again"
+        return Problem("minikube-docker-away", found.fault, fix, host)
     if found.rc:
         return toolkit_problem(found.said, host, profile)
     fix = "run the same command again: it sets the toolkit up and restarts Docker"

@@ -27,9 +27,11 @@ def main() -> int:
         host = end.hostname or ""
         authority = base64.b64decode(cluster.get("certificate-authority-data", "")).decode("ascii")
         context = ssl.create_default_context(cadata=authority or None)
+        # Newer Pythons ask for more of a certificate than clusters put into theirs; who signed it is what counts here.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         with (
             socket.create_connection((host, end.port or 443), _TIMEOUT_S) as connection,
-            context.wrap_socket(connection, server_hostname=host),
+            context.wrap_socket(connection, server_hostname=cluster.get("tls-server-name") or host),
         ):
             return 0
     except (OSError, ValueError, LookupError, TypeError) as error:

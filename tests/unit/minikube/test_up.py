@@ -311,6 +311,14 @@ def test_a_new_profile_that_comes_to_nothing_is_taken_away(lane: Lane) -> None:
     assert lane.view.lines[-1].startswith("box minikube failed: Docker cannot give a container GPUs")
 
 
+def test_a_docker_that_hangs_is_named_before_minikube_is_called(lane: Lane) -> None:
+    lane.container = ContainerGpus(have=8, rc=124, said="docker did not end within 120 s")
+    result = lane.up()
+    assert (result.exit_code, codes(result)) == (ExitCode.STEP_FAILED, ["minikube-docker-away"])
+    assert "did not end within 120 s" in result.problems[0].message
+    assert lane.machine.verbs() == []
+
+
 @pytest.mark.parametrize(
     "found",
     [

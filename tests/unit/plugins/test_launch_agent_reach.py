@@ -23,11 +23,13 @@ HERE = "127.0.0.1"
 REFUSED = 69
 
 
-def asked(folder: Path, server: str, authority: Path | None = None) -> tuple[int, str]:
+def asked(folder: Path, server: str, authority: Path | None = None, **more: str) -> tuple[int, str]:
     """Its exit status and its words for a kubeconfig with that server."""
     ca = {"certificate-authority-data": base64.b64encode(authority.read_bytes()).decode()} if authority else {}
     path = folder / "config"
-    path.write_text(json.dumps({"clusters": [{"name": "lab", "cluster": {"server": server, **ca}}]}), encoding="utf-8")
+    path.write_text(
+        json.dumps({"clusters": [{"name": "lab", "cluster": {"server": server, **ca, **more}}]}), encoding="utf-8"
+    )
     return run(path)
 
 
@@ -57,6 +59,12 @@ def listening(folder: Path) -> Iterator[int]:
 def test_an_api_that_answers_lets_the_agent_start(tmp_path: Path) -> None:
     with listening(tmp_path / "a") as port:
         assert asked(tmp_path, f"https://{HERE}:{port}", tmp_path / "a" / "ca.pem") == (0, "")
+
+
+def test_the_name_that_the_kubeconfig_gives_the_server_counts(tmp_path: Path) -> None:
+    with listening(tmp_path / "a") as port:
+        named = {"tls-server-name": HERE}
+        assert asked(tmp_path, f"https://localhost:{port}", tmp_path / "a" / "ca.pem", **named) == (0, "")
 
 
 def test_what_accepts_a_connection_in_its_place_does_not(tmp_path: Path) -> None:
