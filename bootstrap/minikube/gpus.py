@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
+from bootstrap.hostside.gpuctl_facts_cluster import gpu_pods
 from bootstrap.minikube.look import DOCKER, Seen
 from bootstrap.probe.session import Session
 
@@ -122,16 +123,10 @@ def holders(session: Session, profile: str, seen: Seen) -> str:
     argv = [*kubectl(seen, profile), "get", "pods", "-A", "--field-selector=status.phase=Running", "-o", "json"]
     done = session.run(argv, timeout_s=30.0)
     try:
-        pods: list[Mapping[str, Any]] = json.loads(done.out)["items"]
-        count = sum(any(map(_has_gpus, (pod.get("spec") or {}).get("containers") or ())) for pod in pods)
+        count = sum(gpu_pods(json.loads(done.out)["items"]).values())
     except (ValueError, KeyError):
         return "perhaps pods"
     return f"{count} pod{'s' * (count > 1)}" if count else ""
-
-
-def _has_gpus(container: Mapping[str, Any]) -> bool:
-    limits: Mapping[str, Any] = (container.get("resources") or {}).get("limits") or {}
-    return str(limits.get("nvidia.com/gpu") or "0") != "0"
 
 
 def kubectl(seen: Seen, profile: str) -> list[str]:

@@ -103,7 +103,7 @@ def _made_ready(
     if request.as_before and isinstance(facts, HostFacts):
         request = replace(request, inventory=as_recorded(request.inventory, facts))
         given = with_extra_config(given, seen, facts)
-    request = _with_members(_with_gpus(request, given, seen), seen, session.user, facts)
+    request = _with_members(_without_driver(request, given, seen), seen, session.user, facts)
     run = Up(request, request.inventory.hosts[0], session, view, given)
     if request.docker_group and not (seen.root or seen.joined):
         run.notes.append(f"{session.user} is in the group docker: other programs may use Docker from the next login on")
@@ -122,8 +122,8 @@ def _without_services(request: UpRequest, seen: Seen) -> UpRequest:
     return replace(request, inventory=replace(request.inventory, hosts=(alone, *request.inventory.hosts[1:])))
 
 
-def _with_gpus(request: UpRequest, given: ProfileOptions, seen: Seen) -> UpRequest:
-    """The request for a host without driver and toolkit, where the profile has no GPUs and is not to get any."""
+def _without_driver(request: UpRequest, given: ProfileOptions, seen: Seen) -> UpRequest:
+    """The request with neither driver nor toolkit for the host, where the profile has no GPUs and is to get none."""
     gpus = given.gpus or (made_with(seen, given.profile).gpus if seen.config is not None else "")
     if gpus != "none":
         return request

@@ -106,7 +106,7 @@ def verify_profile(request: MinikubeRequest, timeout_s: float, view: Progress) -
 def _counts(tried: ContainerGpus, host: str, profile: str) -> bool:
     """Whether a trial says something of GPUs: as for `up`, the troubles of its own empty container do not count."""
     ended = tried.rc not in {0, NO_END}
-    return not (tried.fault and ended) or fault_of(tried, host, profile) is not None
+    return tried.tells and (not (tried.fault and ended) or fault_of(tried, host, profile) is not None)
 
 
 def _node_container(session: Session, seen: Seen, profile: str, *, gpus: bool) -> NodeContainer | None:

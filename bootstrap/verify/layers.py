@@ -38,7 +38,8 @@ class NodeContainer:
 class Evidence:
     """All that is known about one GPU host. `expected` are PCI addresses that it should offer.
 
-    `docker` and `container` are of a minikube host: what Docker gives a container, and the one that is the node.
+    `docker` and `container` are of a minikube host: what Docker gives a container, and the one that is the node; None
+    where nothing can be said of them.
     """
 
     facts: HostFacts
@@ -78,7 +79,7 @@ def judge(evidence: Evidence) -> tuple[NodeResult, tuple[Problem, ...]]:
 
 def layers_of(evidence: Evidence) -> tuple[str, ...]:
     """The layers that there are to judge, from the bus up."""
-    there = {"docker": evidence.docker is not None and evidence.docker.tells, "container": evidence.container}
+    there = {"docker": evidence.docker, "container": evidence.container}
     return tuple(layer for layer in ALL_LAYERS if there.get(layer, True))
 
 
