@@ -24,13 +24,14 @@ GPUCTL := $(BIN)/gpuctl
 PACKAGES := python3-venv systemd-container qemu-system-x86 e2fsprogs mmdebstrap iproute2 nftables iptables conntrack \
   openssh-client gnupg apt-utils dpkg-dev gcc libc6-dev ca-certificates debian-archive-keyring
 
-.PHONY: help setup packages demo demo-down test lint unit e2e components torch bench docs lock
+.PHONY: help setup packages demo demo-down test lint unit fuzz e2e components torch bench docs lock
 
 help:
 	@echo "make setup   Debian packages and .venv with gpuctl in it"
 	@echo "make demo    three test hosts, a cluster on them, proof on every simulated GPU (as root)"
 	@echo "make test    lint, unit, content and golden tests, then the end-to-end tests (as root)"
 	@echo "make lint    ruff, mypy, import-linter, yamllint, ansible-lint"
+	@echo "make fuzz    everything that hosts, files and servers may say: make test takes a share of it"
 	@echo "make torch   optional: trains with PyTorch on test hosts under each launcher (as root)"
 	@echo "make bench   how long things take, side by side with a plain shell script (as root)"
 	@echo "make docs    the generated pages"
@@ -92,7 +93,11 @@ test: setup
 	 else $(MAKE) e2e; fi
 
 unit: setup
-	$(BIN)/pytest --numprocesses auto tests/unit tests/content tests/golden
+	$(BIN)/pytest --numprocesses auto tests/unit tests/content tests/golden tests/fuzz
+
+# All of the seeded corpora; `make unit` runs a fixed share of them.
+fuzz: setup
+	GPUCTL_FUZZ=all $(BIN)/pytest --numprocesses auto tests/fuzz
 
 # The main job first, three lanes at a time, long ones early.
 LANES := $(addprefix tests/e2e/test_,main_job.py nfs.py launch.py addons.py control_planes.py minikube.py)

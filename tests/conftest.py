@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -49,6 +50,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     left = _LEFT_AT_START.setdefault(lane, float(until) - time.time())
     if left < cost:
         pytest.skip(f"SKIPPED for time: {lane} takes about {cost:.0f} s, {max(left, 0):.0f} s are left")
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say what was measured or counted: printed at the end of the run, with xdist too."""
+    return lambda text: record_property("figure", text)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the figures of the tests that passed and failed."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    figures = [text for report in reports for name, text in getattr(report, "user_properties", ()) if name == "figure"]
+    if figures:
+        terminalreporter.section("figures")
+        for text in sorted(figures):
+            terminalreporter.write_line(f"  {text}")
 
 
 def _is_main_job(item: pytest.Item) -> bool:
