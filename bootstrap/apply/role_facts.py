@@ -7,14 +7,13 @@ from functools import cached_property
 from typing import Any
 
 from bootstrap.content import roles_path
-from bootstrap.inventory.schema import components, options_of
-from bootstrap.plan.digests import argument_digests, plain, role_digest
+from bootstrap.inventory.schema import component_named, options_of, roles
+from bootstrap.plan.digests import argument_digests, plain
 
 
 def read_ahead() -> None:
     """Read all roles now: Ansible forks for every task, and what its parent has read is read once."""
-    for component in components():
-        role_digest(component.name)
+    roles()
 
 
 class RoleFacts:
@@ -41,10 +40,10 @@ class RoleFacts:
         return found
 
     def receipt(self) -> dict[str, Any]:
-        """What the receipt says from its beginning: evidence_spec, role_digest and the digests of the arguments."""
+        """What the receipt says from its beginning: evidence_spec, revision and the digests of the arguments."""
         return {
             "evidence_spec": self.evidence_spec(),
-            "role_digest": role_digest(self.component),
+            "revision": component_named(self.component).revision,
             "arguments": argument_digests(self.component, self.arguments()),
         }
 

@@ -108,7 +108,7 @@ def begin(receipt: Mapping[str, Any], base: str = BASE) -> dict[str, Any]:
 def begin_role(component: str, told: Mapping[str, Any], run: str, base: str = BASE) -> dict[str, Any]:
     """Begin a host component's receipt; what the last one knew of GPUs and versions stays known. Raises OSError.
 
-    `told`: evidence_spec, role_digest and arguments, from the controller; `run` names the run.
+    `told`: evidence_spec, revision and arguments, from the controller; `run` names the run.
     """
     known = read(component, base) or {}
     kept: dict[str, Any] = {key: known[key] for key in ("gpus", "versions", "cluster_id") if key in known}

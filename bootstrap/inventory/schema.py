@@ -57,6 +57,15 @@ class ObjectsInUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Revision:
+    """One raise of a role's revision: why hosts must be touched, and what that change does to what runs there."""
+
+    number: int
+    why: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     """What meta/gpuctl.yml says about a role; `variables` are the role's own.
 
@@ -66,6 +75,8 @@ class Component:
     arguments of one run, which say what it may do or has to mind: how the host is to be does not depend on them, so
     that another value in the receipt is no change, and no later run takes them from there. `purpose` is the role's
     short description; `in_use` says which objects of users need it, so that it is not taken away under them.
+    `revision` is raised by hand when a new version of the role must run on hosts that have an older one; `raises` holds
+    each raise.
     """
 
     name: str
@@ -86,6 +97,8 @@ class Component:
     transient: frozenset[str] = frozenset()
     purpose: str = ""
     in_use: tuple[ObjectsInUse, ...] = ()
+    revision: int = 1
+    raises: tuple[Revision, ...] = ()
 
 
 @cache
@@ -184,6 +197,11 @@ def parse_role(role: str, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> C
         transient=frozenset(meta.get("transient") or ()),
         purpose=str(spec["argument_specs"]["main"].get("short_description") or ""),
         in_use=tuple(_in_use(entry) for entry in meta.get("objects_in_use") or ()),
+        revision=int(meta.get("revision", 1)),
+        raises=tuple(
+            Revision(int(number), str(entry["why"]), str(entry["effect"]))
+            for number, entry in sorted((meta.get("revisions") or {}).items())
+        ),
     )
 
 

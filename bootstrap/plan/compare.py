@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bootstrap.inventory.schema import Component, options_of
-from bootstrap.plan.digests import plain, role_digest, same
+from bootstrap.inventory.schema import Component, Revision, options_of
+from bootstrap.plan.digests import plain, same
 from bootstrap.probe.facts import Drift
 
 _WORDS = {
@@ -56,15 +56,20 @@ def describe_argument(receipt: Mapping[str, Any], name: str, value: Any, secret:
 def reasons_to_change(
     component: Component, receipt: Mapping[str, Any], values: Mapping[str, Any], drift: Sequence[Drift]
 ) -> tuple[str, ...]:
-    """Everything that makes a complete receipt outdated, one sentence each; empty when nothing does."""
+    """Everything but a raised revision that makes a complete receipt outdated, one sentence each."""
     secret = {option.name for option in options_of(component.name) if option.no_log}
     reasons = [
         describe_argument(receipt, name, values[name], name in secret)
         for name in changed_arguments(component, receipt, values)
     ]
-    if receipt.get("role_digest") != role_digest(component.name):
-        reasons.append("role changed")
     return (*reasons, *(describe_drift(item) for item in drift))
+
+
+def raises_since(component: Component, receipt: Mapping[str, Any]) -> tuple[Revision, ...]:
+    """The raises of the role's revision that the receipt has not seen; one without a revision has the first."""
+    recorded = receipt.get("revision")
+    known = recorded if isinstance(recorded, int) and not isinstance(recorded, bool) else 1
+    return tuple(change for change in component.raises if change.number > known)
 
 
 def describe_drift(drift: Drift) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,6 +21,11 @@ class Effect(StrEnum):
     def disrupts(self) -> bool:
         """Whether pods have to leave the node first."""
         return self in {Effect.DISRUPTS_GPU_PODS, Effect.REBOOTS}
+
+
+def worst(effects: Iterable[Effect]) -> Effect:
+    """The effect that disturbs most; NONE without any."""
+    return max(effects, key=list(Effect).index, default=Effect.NONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,16 @@ from bootstrap.inventory.model import LAUNCH_AGENT, Inventory
 from bootstrap.inventory.schema import Component, component_named, components, options_of
 from bootstrap.plan.arguments import Arguments, components_for, resolve_arguments
 from bootstrap.plan.cluster_view import ClusterView, extra_nodes, node_name, view_cluster
-from bootstrap.plan.compare import changed_arguments, describe_argument, reasons_to_change, receipt_trouble
+from bootstrap.plan.compare import (
+    changed_arguments,
+    describe_argument,
+    raises_since,
+    reasons_to_change,
+    receipt_trouble,
+)
 from bootstrap.plan.launch_arguments import launch_problems, read_launch_files
 from bootstrap.plan.minikube_plan import restarts_docker
-from bootstrap.plan.model import CLUSTER, UPGRADES, Effect, Plan, Step, upgrade_command
+from bootstrap.plan.model import CLUSTER, UPGRADES, Effect, Plan, Step, upgrade_command, worst
 from bootstrap.probe.facts import Drift, HostFacts
 
 
@@ -161,10 +167,12 @@ def _step(
     reasons = reasons_to_change(component, receipt, values, drift)
     if component.name == "kubeadm" and _node_is_gone(facts, view):
         reasons = (*reasons, f"node {node_name(facts)} is not in the cluster")
-    if not reasons:
+    raised = raises_since(component, receipt)
+    if not reasons and not raised:
         return None
-    action = "repair" if len(reasons) == len(drift) else "change"
-    return Step(place, component.name, action, reasons, Effect(component.effect))
+    action = "repair" if len(reasons) == len(drift) and not raised else "change"
+    effect = Effect(component.effect) if reasons else worst(Effect(change.effect) for change in raised)
+    return Step(place, component.name, action, (*reasons, *(change.why for change in raised)), effect)
 
 
 def _allowed(step: Step, host: str, limit: Collection[str], view: ClusterView) -> bool:

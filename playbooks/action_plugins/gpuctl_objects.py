@@ -31,7 +31,7 @@ class ActionModule(HostAction):
                 overlay = self._rendered(given["upstream"]["overlay"], variables)
                 given["upstream"] = {**given["upstream"], "overlay": overlay}
             receipt = RoleFacts(component, variables, self._loader, self._templar).receipt()
-            given["receipt"] = {key: receipt[key] for key in ("role_digest", "arguments")}
+            given["receipt"] = {key: receipt[key] for key in ("revision", "arguments")}
         return given
 
     def _objects(self, templates: list[str], variables: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ read_ahead()
 
 
 class ActionModule(HostAction):
-    """Adds evidence spec, role digest and argument digests to the module's arguments."""
+    """Adds evidence spec, revision and argument digests to the module's arguments."""
 
     def arguments(self, variables: dict[str, Any]) -> dict[str, Any]:
         """The task's, with what the receipt says."""

@@ -32,10 +32,10 @@ options:
     description: What the role leaves on the host; the action plugin takes it from the role's meta/gpuctl.yml.
     type: dict
     default: {}
-  role_digest:
-    description: Digest of what the role executes; filled in by the action plugin.
-    type: str
-    default: ""
+  revision:
+    description: Revision of the role, as its meta/gpuctl.yml has it; filled in by the action plugin.
+    type: int
+    default: 1
   arguments:
     description: Digest of each argument; filled in by the action plugin.
     type: dict
@@ -85,7 +85,7 @@ def main(module: HostModule) -> dict[str, Any]:
             if not module.check_mode:
                 receipts.remove(component)
         elif not module.check_mode:
-            told = {name: module.params[name] for name in ("evidence_spec", "role_digest", "arguments")}
+            told = {name: module.params[name] for name in ("evidence_spec", "revision", "arguments")}
             begun = state == "begun"
             receipts.begin_role(component, told, os.environ.get("GPUCTL_RUN", "")) if begun else complete(module)
     except (OSError, LookupError) as error:

@@ -17,7 +17,7 @@ from tests.content.rolefiles import ROLES, load
 
 RULES = ("derived", "pinned", "immutable", "transient", "patterns", "ranges", "formats")
 REQUIRED = frozenset({"component", "scope", "hosts", "order", "effect", "evidence"})
-KEYS = REQUIRED | {"uses", "wanted", "objects_in_use", *RULES}
+KEYS = REQUIRED | {"uses", "wanted", "objects_in_use", "revision", "revisions", *RULES}
 IN_USE_KEYS = frozenset({"kind", "where", "state", "own"})
 EVIDENCE_KEYS = frozenset({"files", "packages", "units", "sysctls", "links"})
 

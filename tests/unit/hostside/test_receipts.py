@@ -17,7 +17,7 @@ def base(tmp_path: Path) -> str:
 
 
 def test_a_receipt_is_begun_then_complete(base: str) -> None:
-    begun = receipts.begin({"component": "containerd", "role_digest": "sha256:1", "run": "r1"}, base)
+    begun = receipts.begin({"component": "containerd", "revision": 1, "run": "r1"}, base)
 
     assert begun["state"] == "begun"
     assert begun["schema"] == 1

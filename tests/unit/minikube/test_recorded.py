@@ -11,11 +11,12 @@ import pytest
 from bootstrap.errors import GpuctlError
 from bootstrap.inventory.model import Host, Inventory
 from bootstrap.inventory.overlay import with_settings
+from bootstrap.inventory.schema import component_named
 from bootstrap.minikube import up
 from bootstrap.minikube.look import Seen
 from bootstrap.minikube.options import ProfileOptions
 from bootstrap.minikube.recorded import as_recorded, with_extra_config
-from bootstrap.plan.digests import argument_digests, role_digest
+from bootstrap.plan.digests import argument_digests
 from bootstrap.plan.planner import Decision, decide
 from bootstrap.probe.facts import HostFacts
 from tests.unit.factories import host_facts, minikube_inventory
@@ -53,7 +54,7 @@ def with_receipts(found: Decision, facts: HostFacts) -> HostFacts:
     receipts = {
         step.component: {
             "schema": 1, "component": step.component, "state": "complete", "machine_id": facts.machine_id,
-            "role_digest": role_digest(step.component), "arguments": argument_digests(step.component, values),
+            "revision": component_named(step.component).revision, "arguments": argument_digests(step.component, values),
         }
         for step in found.plan.steps
     }  # fmt: skip

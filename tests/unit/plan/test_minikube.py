@@ -19,7 +19,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
 from bootstrap.inventory.schema import component_named
 from bootstrap.plan.compare import changed_arguments
-from bootstrap.plan.digests import argument_digests, role_digest
+from bootstrap.plan.digests import argument_digests
 from bootstrap.plan.minikube_plan import adopts_docker, needs_profile, refuse_minikube
 from bootstrap.plan.model import Effect
 from bootstrap.plan.planner import Decision, decide
@@ -45,7 +45,7 @@ def installed(found: Decision, facts: HostFacts) -> HostFacts:
             "component": step.component,
             "state": "complete",
             "machine_id": facts.machine_id,
-            "role_digest": role_digest(step.component),
+            "revision": component_named(step.component).revision,
             "arguments": argument_digests(step.component, found.arguments.by_host["box"]),
         }
         for step in found.plan.steps

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
-from bootstrap.inventory.schema import components
+from bootstrap.inventory.schema import Revision, component_named, components
 from bootstrap.plan.arguments import components_for
 from bootstrap.plan.cluster_view import view_cluster
-from bootstrap.plan.digests import argument_digests, role_digest
+from bootstrap.plan.digests import argument_digests
 from bootstrap.plan.model import CLUSTER, Effect
 from bootstrap.plan.planner import Decision, decide
 from bootstrap.probe.facts import ClusterTraces, Drift, HostFacts, KubeFacts
@@ -40,7 +40,7 @@ def receipt(component: str, values: dict[str, Any], facts: HostFacts, **changes:
         "component": component,
         "state": "complete",
         "machine_id": facts.machine_id,
-        "role_digest": role_digest(component),
+        "revision": component_named(component).revision,
         "arguments": argument_digests(component, values),
         "gpus": [gpu.address for gpu in facts.gpus],
         "completed_at": "2026-11-22T14:03:00Z",
@@ -96,6 +96,59 @@ def test_after_a_bootstrap_nothing_is_left_to_do() -> None:
     decision = decide(lab(), installed(lab(), bare()))
     assert decision.plan.steps == ()
     assert decision.view.seed == "cp1"
+
+
+def raised(monkeypatch: pytest.MonkeyPatch, name: str, *effects: Effect) -> None:
+    """The role `name` as if its revision had been raised, once for each effect."""
+    changes = tuple(Revision(number, f"reason {number}", effect) for number, effect in enumerate(effects, 2))
+    known = tuple(
+        replace(component, revision=1 + len(effects), raises=changes) if component.name == name else component
+        for component in components()
+    )
+    monkeypatch.setattr("bootstrap.plan.arguments.components", lambda: known)
+
+
+def without_revision(facts: dict[str, HostFacts], name: str) -> dict[str, HostFacts]:
+    """The same hosts, as 8d39fb5 left them: the component's receipt knows no revision, but a digest of the role."""
+
+    def old(receipt: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in receipt.items() if key != "revision"} | {"role_digest": "sha256:e2a791"}
+
+    return {
+        host: replace(found, receipts={**found.receipts, name: old(dict(found.receipts[name]))})
+        for host, found in facts.items()
+    }
+
+
+def test_receipts_from_before_revisions_are_taken_over_silently() -> None:
+    facts = installed(lab(), bare())
+    for name in ("kube_host", "containerd", "kubeadm"):
+        facts = without_revision(facts, name)
+    assert decide(lab(), facts).plan.steps == ()
+
+
+def test_a_raised_revision_says_why_and_has_the_effect_of_that_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = without_revision(installed(lab(), bare()), "kubeadm")
+    raised(monkeypatch, "kubeadm", Effect.NONE, Effect.RESTARTS_SERVICE, Effect.NONE)
+    found = decide(lab(), facts).plan.steps
+    assert {(step.host, step.component, step.action) for step in found} == {
+        (host, "kubeadm", "change") for host in ADDRESSES
+    }
+    assert {step.reasons for step in found} == {("reason 2", "reason 3", "reason 4")}
+    assert {step.effect for step in found} == {Effect.RESTARTS_SERVICE}
+
+
+def test_only_raises_that_the_receipt_has_not_seen_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised(monkeypatch, "containerd", Effect.RESTARTS_SERVICE, Effect.NONE)
+    facts = installed(lab(), bare())
+    for host, known in (("gpu1", 2), ("gpu2", 1), ("cp1", 7)):  # 7: by a later gpuctl, which is no reason to go back
+        old = {**facts[host].receipts["containerd"], "revision": known}
+        facts[host] = replace(facts[host], receipts={**facts[host].receipts, "containerd": old})
+    found = {step.host: (step.reasons, step.effect) for step in decide(lab(), facts).plan.steps}
+    assert found == {
+        "gpu1": (("reason 3",), Effect.NONE),
+        "gpu2": (("reason 2", "reason 3"), Effect.RESTARTS_SERVICE),
+    }
 
 
 def test_drift_names_what_changed_and_touches_only_its_component() -> None:

@@ -11,9 +11,10 @@ import pytest
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Connection, Host, Inventory
+from bootstrap.inventory.schema import component_named
 from bootstrap.plan.arguments import components_for, resolve_arguments
 from bootstrap.plan.cluster_view import ClusterView, view_cluster
-from bootstrap.plan.digests import argument_digests, role_digest
+from bootstrap.plan.digests import argument_digests
 from bootstrap.plan.launch_arguments import LaunchFiles, check_launch_settings, launch_problems, read_launch_files
 from bootstrap.plan.planner import decide
 from bootstrap.probe.facts import HostFacts, KubeFacts
@@ -218,9 +219,9 @@ def test_a_new_account_in_the_cluster_gets_to_the_agent_on_its_host(monkeypatch:
     found = with_group("launch_agent", "cp1", **AGENT)
     values = resolved(found, read_launch_files(found))["cp1"]
     digests = argument_digests("launch_agent_host", values)
-    role = role_digest("launch_agent_host")
+    revision = component_named("launch_agent_host").revision
     machine = host_facts("cp1").machine_id
-    complete = {"schema": 1, "state": "complete", "machine_id": machine, "role_digest": role, "arguments": digests}
+    complete = {"schema": 1, "state": "complete", "machine_id": machine, "revision": revision, "arguments": digests}
     facts = facts_of(found, receipts={"launch_agent_host": complete})
     steps = {(step.host, step.component): step for step in decide(found, facts).plan.steps}
     assert ("cluster", "launch_agent") in steps

@@ -75,7 +75,7 @@ def receipt_of(api: FakeApi) -> dict[str, Any]:
 
 
 def install(api: FakeApi, *objects: dict[str, Any], force: bool = False) -> applyset.Change:
-    receipt = applyset.begin(api, {"component": "my_part", "role_digest": "r"}, objects)
+    receipt = applyset.begin(api, {"component": "my_part", "revision": 1}, objects)
     change = applyset.apply_objects(api, receipt, objects, force)
     applyset.complete(api, receipt, objects)
     return change

@@ -54,7 +54,10 @@ DRIFT = Plan(
             "gpu2",
             "containerd",
             "repair",
-            ("/etc/containerd/config.toml edited on the host (2026-11-22 14:03)", "role changed"),
+            (
+                "/etc/containerd/config.toml edited on the host (2026-11-22 14:03)",
+                "registry mirrors are checked by TLS name",
+            ),
             Effect.RESTARTS_SERVICE,
         ),
         Step(
