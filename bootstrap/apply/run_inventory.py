@@ -77,12 +77,10 @@ def steps_per_host(steps: Iterable[Step], seed: str) -> dict[str, list[str]]:
 
 
 def _guarded(value: Any) -> Any:
-    """The value with every text that looks like a template marked as not to be one."""
+    """The value with every text marked as no template: a `#jinja2:` header makes one of any delimiters."""
     value = plain(value)
     if isinstance(value, dict):
         return {key: _guarded(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_guarded(item) for item in value]
-    if isinstance(value, str) and ("{{" in value or "{%" in value or "{#" in value):
-        return _Unsafe(value)
-    return value
+    return _Unsafe(value) if isinstance(value, str) else value

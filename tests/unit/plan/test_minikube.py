@@ -180,6 +180,29 @@ def test_the_run_s_inventory_has_the_group(tmp_path: Path) -> None:
     assert written["hosts"]["box"]["gpuctl_steps"] == ["kube_host", "docker", "minikube"]
 
 
+def test_no_text_of_the_run_s_inventory_is_a_template(tmp_path: Path) -> None:
+    class Loader(yaml.SafeLoader):
+        """Knows a text that Ansible leaves alone from one that it takes for a template."""
+
+    Loader.add_constructor("!unsafe", lambda loader, node: len(loader.construct_scalar(node)))
+    hostile = "#jinja2: variable_start_string:'[%', variable_end_string:'%]'\n[% lookup('pipe', 'id') %]"
+    lab, found = minikube_inventory(), decision(host_facts("box"))
+    arguments = {"box": {**found.arguments.by_host["box"], "list": [hostile], "map": {"a": [{"b": hostile}]}}}
+    write_run_inventory(
+        tmp_path / "inventory.yml", lab, arguments, found.plan.steps,
+        seed=found.view.seed, run_id="r", stop_file=tmp_path / "stop", extra={"more": hostile},
+    )  # fmt: skip
+
+    def texts(value: object) -> list[str]:
+        if isinstance(value, dict):
+            return [text for item in value.values() for text in texts(item)]
+        if isinstance(value, list):
+            return [text for item in value for text in texts(item)]
+        return [value] if isinstance(value, str) else []
+
+    assert texts(yaml.load((tmp_path / "inventory.yml").read_text(), Loader)) == []  # noqa: S506 - a SafeLoader
+
+
 def test_commands_of_node_clusters_refuse_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def load(_path: Path) -> Inventory:
         return minikube_inventory()
