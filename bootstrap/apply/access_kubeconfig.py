@@ -1,42 +1,112 @@
-"""Brings the cluster's credentials home: admin.conf of the seed into the user's kubeconfig."""
+"""Brings the cluster's credentials home: a certificate of the person's own, in a context of the user's kubeconfig."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import yaml
 
-from bootstrap.access import Access
 from bootstrap.apply.requests import BootstrapRequest
 from bootstrap.apply.results import KubeconfigChange
 from bootstrap.inventory.model import Host
-from bootstrap.kube.client import read_admin_conf
-from bootstrap.kube.kubeconfig import context_name, entry_from_admin_conf, merge
-from bootstrap.probe.remote import reach
+from bootstrap.kube.client import admin_api
+from bootstrap.kube.client_certificate import NotSignedError, ends_soon, personal_credentials
+from bootstrap.kube.kubeconfig import context_name, entry_of, merge
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The context as the user's kubeconfig has it: its cluster, its user and the PEM of the user's certificate."""
+
+    cluster: Mapping[str, Any]
+    user: Mapping[str, Any]
+    certificate: str
 
 
 def bring_kubeconfig(
     request: BootstrapRequest, seed: Host, cluster_name: str, *, only_if_missing: bool
 ) -> KubeconfigChange | None:
-    """Merge the cluster's context into the user's kubeconfig; with `only_if_missing` an existing one is left alone."""
-    path = request.kubeconfig
-    known = _has_context(request, cluster_name)
-    if known and only_if_missing and not request.use_context:
+    """Have the cluster's context in the user's kubeconfig.
+
+    A context that is there stays, unless it is another cluster's (which is only looked at without `only_if_missing`),
+    its certificate has less than 30 days left, or it is asked to be renewed. None when nothing was to be done.
+
+    Raises:
+        GpuctlError: the cluster's credentials cannot be had (exit 6), or the kubeconfig cannot be used (exit 3).
+    """
+    known = _known_context(request, cluster_name)
+    lasting = known is not None and not request.renew_kubeconfig and not _ends_soon(known)
+    if lasting and only_if_missing and not request.use_context:
         return None
-    entry = entry_from_admin_conf(fetch_admin_conf(seed, request.access), cluster_name, seed.connection.from_here)
-    merged = merge(path, entry, use_context=request.use_context)
-    return KubeconfigChange(str(merged.path), merged.context, added=not known, current=merged.current)
+    if known is not None and lasting and only_if_missing:
+        return _merged(request, _entry(known, context_name(cluster_name)), known)
+    address = seed.connection.from_here
+    with admin_api(seed, request.access) as (api, admin):
+        anew = entry_of(admin, cluster_name, address)
+        if known is not None and lasting and _same_authority(known, anew):
+            kept = {**anew, "users": [{"name": context_name(cluster_name), "user": dict(known.user)}]}
+            return _merged(request, kept, known)
+        try:
+            mine = personal_credentials(api, admin, request.user_name)
+        except NotSignedError as error:
+            why = f"it is a copy of the cluster's admin.conf, since a certificate of your own cannot be had: {error}"
+            return _merged(request, anew, known, warning=why)
+        return _merged(request, entry_of(mine, cluster_name, address), known, user=request.user_name)
 
 
-def fetch_admin_conf(seed: Host, access: Access) -> str:
-    """The text of admin.conf, read on its host; GpuctlError (exit 6) when it cannot be read."""
-    with reach(seed, access) as session:
-        return read_admin_conf(session, seed, access)
+def _merged(
+    request: BootstrapRequest, entry: Mapping[str, Any], known: _Known | None, *, warning: str = "", user: str = ""
+) -> KubeconfigChange:
+    merged = merge(request.kubeconfig, entry, use_context=request.use_context)
+    return KubeconfigChange(
+        str(merged.path), merged.context, added=known is None, current=merged.current, warning=warning, user=user
+    )
 
 
-def _has_context(request: BootstrapRequest, cluster_name: str) -> bool:
+def _entry(known: _Known, name: str) -> dict[str, Any]:
+    return {
+        "clusters": [{"name": name, "cluster": dict(known.cluster)}],
+        "users": [{"name": name, "user": dict(known.user)}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    }
+
+
+def _ends_soon(known: _Known) -> bool:
+    """A certificate that cannot be seen here (a file, a token, a command of the user's own) is the user's to renew."""
+    return bool(known.certificate) and ends_soon(known.certificate)
+
+
+def _same_authority(known: _Known, anew: Mapping[str, Any]) -> bool:
+    named = "certificate-authority-data"
+    return bool(known.cluster.get(named) == anew["clusters"][0]["cluster"][named])
+
+
+def _known_context(request: BootstrapRequest, cluster_name: str) -> _Known | None:
+    """What the kubeconfig has under the cluster's name; what is broken in it is for `merge` to tell."""
     try:
         loaded = yaml.safe_load(request.kubeconfig.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError):
-        return False
-    contexts = loaded.get("contexts") if isinstance(loaded, dict) else None
-    names = [item.get("name") for item in contexts or [] if isinstance(item, dict)]
-    return context_name(cluster_name) in names
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    name = context_name(cluster_name)
+    found = [_named(loaded, *section, name) for section in (("contexts", "context"), ("clusters", "cluster"))]
+    user = _named(loaded, "users", "user", name)
+    if found[0] is None or found[1] is None or user is None:
+        return None
+    try:
+        certificate = base64.b64decode(str(user.get("client-certificate-data") or ""), validate=True).decode("ascii")
+    except (ValueError, binascii.Error):
+        certificate = "damaged"
+    return _Known(found[1], user, certificate)
+
+
+def _named(loaded: Any, section: str, kind: str, name: str) -> Mapping[str, Any] | None:
+    entries = loaded.get(section) if isinstance(loaded, dict) else None
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict) and entry.get("name") == name:
+            return entry[kind] if isinstance(entry.get(kind), dict) else None
+    return None

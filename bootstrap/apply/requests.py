@@ -13,7 +13,8 @@ from bootstrap.rundir import RunDirectory
 class BootstrapRequest:
     """`gpuctl bootstrap`. `limit` names hosts or groups whose steps may run (empty: all); all hosts are probed.
 
-    `kubeconfig` is the file to merge into (the CLI resolves --kubeconfig, $KUBECONFIG's first entry, ~/.kube/config).
+    `kubeconfig` is the file to merge into (the CLI resolves --kubeconfig, $KUBECONFIG's first entry, ~/.kube/config);
+    a certificate for it is made in `user_name`.
     """
 
     inventory: Path
@@ -25,6 +26,8 @@ class BootstrapRequest:
     disrupt: bool = False
     force_conflicts: bool = False
     use_context: bool = False
+    user_name: str = "gpuctl"
+    renew_kubeconfig: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,12 +43,17 @@ class HostOutcome:
 
 @dataclass(frozen=True, slots=True)
 class KubeconfigChange:
-    """What happened to the user's kubeconfig. `current` is whether the context is now the current one."""
+    """What happened to the user's kubeconfig. `current` is whether the context is now the current one.
+
+    `user` is the name in a certificate that was made just now; `warning` says why there is none.
+    """
 
     path: str
     context: str
     added: bool  # False: it was there; its entries were brought up to date where needed
     current: bool
+    warning: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,22 @@ def bootstrap(
         bool, typer.Option("--use-context", envvar="GPUCTL_USE_CONTEXT", help="Make the cluster the current context.")
     ] = False,
     kubeconfig: options.Kubeconfig = None,
+    user_name: Annotated[
+        str,
+        typer.Option(
+            "--user-name",
+            envvar="GPUCTL_USER_NAME",
+            help="User name in your client certificate (default: your login name).",
+        ),
+    ] = "",
+    renew_kubeconfig: Annotated[
+        bool,
+        typer.Option(
+            "--renew-kubeconfig",
+            envvar="GPUCTL_RENEW_KUBECONFIG",
+            help="Issue a new client certificate. Earlier ones cannot be revoked: they are valid until they expire.",
+        ),
+    ] = False,
     ask_become_pass: options.AskPassword = False,
     become_password_file: options.PasswordFile = None,
     accept_new_host_keys: options.AcceptKeys = False,
@@ -59,6 +75,8 @@ def bootstrap(
             disrupt=disrupt,
             force_conflicts=force_conflicts,
             use_context=use_context,
+            user_name=options.certificate_user(user_name),
+            renew_kubeconfig=renew_kubeconfig,
         )
         if output is Output.JSON:
             result = run_bootstrap(request, JsonView())

@@ -105,6 +105,22 @@ def _read(path: Path) -> str:
     return password
 
 
+def certificate_user(given: str) -> str:
+    """The name in a client certificate: as given, else the login name. Raises GpuctlError (usage)."""
+    import getpass
+    import re
+
+    from bootstrap.kube.client_certificate import is_user_name
+
+    if given and not is_user_name(given):
+        raise usage_error(f"--user-name {given!r} is not usable in a certificate", "use letters, digits and ._@-")
+    try:
+        login = re.sub(r"[^A-Za-z0-9._@-]", "-", getpass.getuser()).lstrip("._@-")[:63]
+    except (KeyError, OSError):  # a user that the system does not know by name
+        login = ""
+    return given or login or "gpuctl"
+
+
 def kubeconfig_path(given: Path | None) -> Path:
     """The kubeconfig to merge into: as given, else the first file of $KUBECONFIG, else ~/.kube/config."""
     if given is not None:

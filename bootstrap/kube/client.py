@@ -22,6 +22,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_kube import PROFILE_ACCESS
 from bootstrap.inventory.model import Host
+from bootstrap.kube.credentials import Credentials, credentials_from, kubeconfig_of, url
 from bootstrap.probe.remote import reach, run_as_root
 from bootstrap.probe.session import Session
 
@@ -112,14 +113,18 @@ def cluster_api(seed: Host, access: Access) -> Iterator[Cluster]:
     Raises:
         GpuctlError: admin.conf cannot be read, or the API answers neither directly nor through a tunnel (exit 6).
     """
+    with admin_api(seed, access) as (api, _):
+        yield api
+
+
+@contextmanager
+def admin_api(seed: Host, access: Access) -> Iterator[tuple[Cluster, Credentials]]:
+    """The same, with what admin.conf says."""
     with reach(seed, access) as session:
-        config = yaml.safe_load(read_admin_conf(session, seed, access))
-        endpoint, port = _server(config)
-        with _reach(session, seed, endpoint, port) as (host, reached_port):
-            config["clusters"][0]["cluster"].update(
-                {"server": f"https://{host}:{reached_port}", "tls-server-name": endpoint}
-            )
-            yield client_of(config)
+        found = read_admin_conf(session, seed, access)
+        with _reach(session, seed, found.host, found.port) as (host, port):
+            own = kubeconfig_of(found, "gpuctl", server=url(host, port), tls_server_name=found.host)
+            yield client_of(own), found
 
 
 @contextmanager
@@ -154,11 +159,11 @@ def kubeconfig_api(path: Path | None, context: str = "") -> Iterator[Cluster]:
     yield Cluster(client)
 
 
-def read_admin_conf(session: Session, seed: Host, access: Access) -> str:
-    """The text of admin.conf, or of what root has in its place on a minikube host.
+def read_admin_conf(session: Session, seed: Host, access: Access) -> Credentials:
+    """What admin.conf says, or what root has in its place on a minikube host.
 
     Raises:
-        GpuctlError: it cannot be read (exit 6).
+        GpuctlError: it cannot be read, or is not as it should be (exit 6).
     """
     result = run_as_root(session, seed, _PROFILE_CONF if seed.is_minikube else ["cat", ADMIN_CONF], access)
     if result.rc != 0:
@@ -166,7 +171,7 @@ def read_admin_conf(session: Session, seed: Host, access: Access) -> str:
         fix = of_profile if seed.is_minikube else "run `gpuctl bootstrap` first"
         problem = Problem("no-cluster", f"no cluster here: {result.err.strip()}", fix, seed.name)
         raise GpuctlError(ExitCode.NOT_READY, problem)
-    return result.out
+    return credentials_from(seed.name, result.out)
 
 
 @contextmanager
@@ -182,7 +187,7 @@ def _reach(session: Session, seed: Host, endpoint: str, port: int) -> Iterator[t
     except OSError:
         yield "127.0.0.1", session.forward(endpoint if seed.is_minikube else "127.0.0.1", port)
     else:
-        yield (f"[{address}]" if ":" in address else address), port
+        yield address, port
 
 
 def client_of(config: dict[str, Any]) -> Cluster:
@@ -229,12 +234,6 @@ def _greet(address: str, port: int, authority: str | None) -> None:
         context.wrap_socket(connection, server_hostname=address),
     ):
         pass
-
-
-def _server(config: Mapping[str, Any]) -> tuple[str, int]:
-    server = str(config["clusters"][0]["cluster"]["server"]).removeprefix("https://")
-    name, _, port = server.rpartition(":")
-    return name.strip("[]"), int(port)
 
 
 def _words(answer: str) -> str:

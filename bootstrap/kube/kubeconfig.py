@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from bootstrap.errors import Problem, settings_error
+from bootstrap.kube.credentials import Credentials, kubeconfig_of, url
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +41,16 @@ def default_path(environ: Mapping[str, str]) -> Path:
     return Path(first).expanduser() if first else Path(environ.get("HOME", "~")).expanduser() / ".kube" / "config"
 
 
-def entry_from_admin_conf(admin_conf: str, cluster_name: str, address: str) -> dict[str, Any]:
+def entry_of(found: Credentials, cluster_name: str, address: str) -> dict[str, Any]:
     """A kubeconfig with just this cluster, under our names.
 
     The endpoint's name is kept where this machine resolves it; elsewhere the control plane's own address is used and
     TLS is verified against the endpoint's name.
     """
-    source = yaml.safe_load(admin_conf)
     name = context_name(cluster_name)
-    cluster = dict(source["clusters"][0]["cluster"])
-    endpoint, port = _split_server(str(cluster["server"]))
-    if not _resolves_to(endpoint, address):
-        cluster["server"] = f"https://{_bracketed(address)}:{port}"
-        cluster["tls-server-name"] = endpoint
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": name, "cluster": cluster}],
-        "users": [{"name": name, "user": source["users"][0]["user"]}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-        "current-context": name,
-    }
+    if _resolves_to(found.host, address):
+        return kubeconfig_of(found, name)
+    return kubeconfig_of(found, name, server=url(address, found.port), tls_server_name=found.host)
 
 
 def merge(path: Path, entry: Mapping[str, Any], *, use_context: bool) -> Merged:
@@ -183,15 +173,6 @@ def _unusable(path: Path, why: str) -> Exception:
     return settings_error(
         Problem("kubeconfig-unusable", f"{path}: {why}", "mend or move the file, or name another with --kubeconfig")
     )
-
-
-def _split_server(server: str) -> tuple[str, int]:
-    host, _, port = server.removeprefix("https://").rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
 
 
 def _resolves_to(name: str, address: str) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,15 @@ import yaml
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Host
+from bootstrap.kube.credentials import (
+    Credentials,
+    check_authority,
+    check_pair,
+    encoded,
+    kubeconfig_of,
+    read_server,
+    url,
+)
 from bootstrap.kube.kubeconfig import context_name, merge, remove
 from bootstrap.minikube.look import DOCKER, Seen
 from bootstrap.probe.session import Session
@@ -22,17 +30,6 @@ from bootstrap.probe.session import Session
 _API_PORT = "8443/tcp"
 # In the certificate of every API server that minikube sets up (pkg/minikube/constants).
 _NAME = "control-plane.minikube.internal"
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """How the profile's API lets its user in; files as kubeconfigs embed them. `address`, `port`: where it listens."""
-
-    address: str
-    port: int
-    ca: str
-    certificate: str
-    key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +43,31 @@ class HomeContext:
 
 
 def credentials(session: Session, seen: Seen, profile: str) -> Credentials:
-    """Read them where the profile is.
+    """Read them where the profile is; `host` and `port` are where the profile's API listens there.
 
     Raises:
         ConnectFailure: the connection was lost.
-        GpuctlError: they, or the port, cannot be read (exit 6).
+        GpuctlError: they, or the port, cannot be read, or are not what minikube writes (exit 6).
     """
     folder = f"{seen.home}/.minikube"
     files = (f"{folder}/ca.crt", f"{folder}/profiles/{profile}/client.crt", f"{folder}/profiles/{profile}/client.key")
     texts = [session.run(["cat", path]) for path in files]
     published = session.run([*DOCKER, "port", profile, _API_PORT])
     lines = published.out.splitlines()
-    address, _, port = lines[0].rpartition(":") if lines else ("", "", "")
-    if any(done.rc for done in texts) or not port.isdecimal():
+    fix = f"`gpuctl minikube status --profile {profile}`"
+    if any(done.rc for done in texts) or not lines:
         words = f"the credentials or the port of profile {profile} cannot be read"
-        fix = f"`gpuctl minikube status --profile {profile}`"
         raise GpuctlError(ExitCode.NOT_READY, Problem("minikube-profile-broken", words, fix))
-    ca, certificate, key = (base64.b64encode(done.out.encode()).decode() for done in texts)
-    return Credentials(address.strip("[]"), int(port), ca, certificate, key)
+    try:
+        host, port = read_server(f"https://{lines[0].strip()}")
+        ipaddress.ip_address(host)
+        ca, certificate, key = (done.out for done in texts)
+        check_authority(ca)
+        check_pair(certificate, key)
+    except ValueError as error:
+        words = f"the credentials or the port of profile {profile} are not used: {error}"
+        raise GpuctlError(ExitCode.NOT_READY, Problem("kubeconfig-refused", words, fix)) from error
+    return Credentials(host, port, ca, certificate, key)
 
 
 def bring_home(found: Credentials, host: Host, profile: str, path: Path, *, use_context: bool) -> HomeContext:
@@ -76,20 +80,14 @@ def bring_home(found: Credentials, host: Host, profile: str, path: Path, *, use_
         GpuctlError: the kubeconfig cannot be used, or has a context of that name that is another cluster's (exit 3, 4).
     """
     name = context_name(profile)
-    _refuse_another(path, name, found.ca)
-    cluster: dict[str, Any] = {"certificate-authority-data": found.ca, "tls-server-name": _NAME}
+    _refuse_another(path, name, encoded(found.ca))
     tunnel = ""
-    if ipaddress.ip_address(found.address).is_unspecified:
-        cluster["server"] = f"https://{_bracketed(host.connection.from_here)}:{found.port}"
+    if ipaddress.ip_address(found.host).is_unspecified:
+        server = url(host.connection.from_here, found.port)
     else:
-        cluster["server"] = f"https://127.0.0.1:{found.port}"
+        server = url("127.0.0.1", found.port)
         tunnel = _tunnel(host, found)
-    entry = {
-        "clusters": [{"name": name, "cluster": cluster}],
-        "users": [{"name": name, "user": {"client-certificate-data": found.certificate, "client-key-data": found.key}}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-        "current-context": name,
-    }
+    entry = kubeconfig_of(found, name, server=server, tls_server_name=_NAME)
     merged = merge(path, entry, use_context=use_context)
     return HomeContext(name, str(path), merged.current, tunnel)
 
@@ -128,7 +126,7 @@ def _tunnel(host: Host, found: Credentials) -> str:
     there = f"{connection.user}@{connection.address}" if connection.user else connection.address
     port = ["-p", str(connection.port)] if connection.port else []
     key = ["-i", connection.key_file] if connection.key_file else []
-    ends = f"{found.port}:{_bracketed(found.address)}:{found.port}"
+    ends = f"{found.port}:{_bracketed(found.host)}:{found.port}"
     return shlex.join(["ssh", "-N", *port, *key, *shlex.split(connection.ssh_common_args), "-L", ends, there])
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_dockergpus import count
 from bootstrap.inventory.load import load_inventory
 from bootstrap.kube.client import ApiError, Cluster, client_of
-from bootstrap.minikube.contexts import Credentials, credentials
+from bootstrap.kube.credentials import kubeconfig_of, url
+from bootstrap.minikube.contexts import credentials
 from bootstrap.minikube.look import DOCKER, Seen, look
 from bootstrap.minikube.model import MinikubeRequest
 from bootstrap.minikube.state import made_with
@@ -178,18 +178,5 @@ def profile_api(session: Session, seen: Seen, profile: str) -> Iterator[Cluster]
         GpuctlError: its credentials or its port cannot be read (exit 6).
     """
     found = credentials(session, seen, profile)
-    reached = session.forward(found.address.replace("0.0.0.0", "127.0.0.1"), found.port)  # noqa: S104 - replaced
-    yield client_of(_config(f"https://127.0.0.1:{reached}", found))
-
-
-def _config(server: str, found: Credentials) -> dict[str, Any]:
-    cluster = {"server": server, "certificate-authority-data": found.ca}
-    user = {"client-certificate-data": found.certificate, "client-key-data": found.key}
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "profile", "cluster": cluster}],
-        "users": [{"name": "profile", "user": user}],
-        "contexts": [{"name": "profile", "context": {"cluster": "profile", "user": "profile"}}],
-        "current-context": "profile",
-    }
+    reached = session.forward(found.host.replace("0.0.0.0", "127.0.0.1"), found.port)  # noqa: S104 - replaced
+    yield client_of(kubeconfig_of(found, "profile", server=url("127.0.0.1", reached)))

@@ -193,13 +193,15 @@ def _not_ready(readiness: Readiness) -> list[str]:
 
 
 def _kubeconfig(change: KubeconfigChange | None, *, only_news: bool = False) -> list[str]:
-    if change is None or (only_news and not change.added):
+    if change is None or (only_news and not (change.added or change.user or change.warning)):
         return []
     did = "added to" if change.added else "is in"
-    if change.current:
-        return [f"  kubeconfig: context {change.context} {did} {change.path}, and is the current one"]
     use = f"kubectl config use-context {change.context}"
-    return [f"  kubeconfig: context {change.context} {did} {change.path} (current context left as it was: use `{use}`)"]
+    current = ", and is the current one" if change.current else f" (current context left as it was: use `{use}`)"
+    lines = [f"  kubeconfig: context {change.context} {did} {change.path}{current}"]
+    if change.user:
+        lines.append(f"  kubeconfig: client certificate of user {change.user} issued, valid for a year")
+    return [*lines, *([f"  warning: kubeconfig: {change.warning}"] if change.warning else [])]
 
 
 def _state(outcomes: Sequence[HostOutcome]) -> list[str]:

@@ -1,5 +1,28 @@
-"""Action plugin gpuctl_account_kubeconfig: runs the module of that name on the host."""
+"""Action plugin gpuctl_account_kubeconfig: another host gets checked values of what a control plane hands over."""
 
-from bootstrap.apply.host_action import HostAction as ActionModule
+from __future__ import annotations
 
-__all__ = ["ActionModule"]
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from bootstrap.apply.host_action import HostAction
+from bootstrap.kube.credentials import Account, RefusedKubeconfigError, kubeconfig_of, read_credentials
+
+
+class ActionModule(HostAction):
+    """Builds the kubeconfig anew, for the server that the task names, from the token and the CA in the answer."""
+
+    def run_on_host(self, arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+        """The module's answer, or a failure where the kubeconfig in it is not one of the account's."""
+        found = super().run_on_host(arguments, variables)
+        if found.get("failed") or arguments.get("wait_only"):
+            return {key: value for key, value in found.items() if key != "kubeconfig"}
+        account = Account(str(arguments["namespace"]), str(arguments["account"]))
+        try:
+            checked = read_credentials(str(found.get("kubeconfig") or ""), account)
+        except RefusedKubeconfigError as error:
+            return {"failed": True, "code": "kubeconfig-refused", "msg": f"[kubeconfig-refused] not used: {error}"}
+        server, name = str(arguments.get("server") or ""), str(arguments["name"])
+        document = kubeconfig_of(checked, name, server=server, namespace=account.namespace)
+        return {"changed": False, "kubeconfig": json.dumps(document, indent=1) + "\n"}

@@ -25,6 +25,10 @@ options:
     description: Name of the Secret, of type kubernetes.io/service-account-token.
     type: str
     required: true
+  account:
+    description: Name of the service account that the token has to be of; checked on the controller.
+    type: str
+    default: ""
   server:
     description: Address of the API server as the kubeconfig's user reaches it; empty for the one that is asked here.
     type: str
@@ -44,6 +48,7 @@ EXAMPLES = r"""
   gpuctl_account_kubeconfig:
     namespace: wandb
     secret: launch-agent-token
+    account: wandb-launch-serviceaccount-wandb
     server: https://gpuctl-api:6443
     name: gpuctl-lab
   no_log: true

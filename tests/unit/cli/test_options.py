@@ -57,6 +57,8 @@ FLAGS = [
     ("bootstrap", ["--force-conflicts"], "GPUCTL_FORCE_CONFLICTS", "1", "force_conflicts", True),
     ("bootstrap", ["--use-context"], "GPUCTL_USE_CONTEXT", "1", "use_context", True),
     ("bootstrap", ["--kubeconfig", "/k"], "GPUCTL_KUBECONFIG", "/k", "kubeconfig", Path("/k")),
+    ("bootstrap", ["--user-name", "ada"], "GPUCTL_USER_NAME", "ada", "user_name", "ada"),
+    ("bootstrap", ["--renew-kubeconfig"], "GPUCTL_RENEW_KUBECONFIG", "1", "renew_kubeconfig", True),
     ("plan", ["--limit", "workers"], "GPUCTL_LIMIT", "workers", "limit", ("workers",)),
     ("verify-gpus", ["--timeout", "12.5"], "GPUCTL_VERIFY_TIMEOUT", "12.5", "timeout_s", 12.5),
 ]

@@ -13,16 +13,10 @@ import yaml
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.kube import kubeconfig
-from bootstrap.kube.kubeconfig import default_path, entry_from_admin_conf, merge, remove
+from bootstrap.kube.credentials import read_credentials
+from bootstrap.kube.kubeconfig import default_path, entry_of, merge, remove
+from tests.unit.certificates import admin_conf, certificate, data
 
-ADMIN = """
-apiVersion: v1
-kind: Config
-current-context: kubernetes-admin@kubernetes
-clusters: [{name: kubernetes, cluster: {server: "https://no-such-name.invalid:6443", certificate-authority-data: Q0E=}}]
-users: [{name: kubernetes-admin, user: {client-certificate-data: Q0VSVA==, client-key-data: S0VZ}}]
-contexts: [{name: kubernetes-admin@kubernetes, context: {cluster: kubernetes, user: kubernetes-admin}}]
-"""
 MINE: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Config",
@@ -40,7 +34,7 @@ Entry = dict[str, Any]
 
 @pytest.fixture
 def entry() -> Entry:
-    return entry_from_admin_conf(ADMIN, "lab", "192.0.2.7")
+    return entry_of(read_credentials(admin_conf()), "lab", "192.0.2.7")
 
 
 def test_names_are_ours_and_tls_is_verified_against_the_endpoint(entry: Entry) -> None:
@@ -52,8 +46,8 @@ def test_names_are_ours_and_tls_is_verified_against_the_endpoint(entry: Entry) -
 
 
 def test_endpoint_name_is_kept_where_it_resolves() -> None:
-    admin = ADMIN.replace("no-such-name.invalid", "localhost")
-    cluster = entry_from_admin_conf(admin, "lab", "127.0.0.1")["clusters"][0]["cluster"]
+    admin = read_credentials(admin_conf("https://localhost:6443"))
+    cluster = entry_of(admin, "lab", "127.0.0.1")["clusters"][0]["cluster"]
     assert cluster["server"] == "https://localhost:6443"
     assert "tls-server-name" not in cluster
 
@@ -88,11 +82,11 @@ def test_a_made_anew_cluster_replaces_its_own_entry_only(tmp_path: Path, entry: 
     path = tmp_path / "config"
     path.write_text(yaml.safe_dump(MINE))
     merge(path, entry, use_context=True)
-    anew = entry_from_admin_conf(ADMIN.replace("Q0E=", "TkVX"), "lab", "192.0.2.8")
+    anew = entry_of(read_credentials(admin_conf(ca="other-ca")), "lab", "192.0.2.8")
     merge(path, anew, use_context=False)
     after = yaml.safe_load(path.read_text())
     assert [c["name"] for c in after["clusters"]] == ["work", "gpuctl-lab"]
-    assert after["clusters"][1]["cluster"]["certificate-authority-data"] == "TkVX"
+    assert after["clusters"][1]["cluster"]["certificate-authority-data"] == data(certificate("other-ca", "other-ca"))
     assert after["current-context"] == "gpuctl-lab"
 
 

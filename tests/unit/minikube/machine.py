@@ -15,8 +15,15 @@ from typing import Any
 from bootstrap.minikube import look as looking
 from bootstrap.minikube import process, seed
 from bootstrap.probe.session import Completed
+from tests.unit.certificates import certificate, key_pem
 
 GPUS = 8
+# What lets a user into the API, by the names of minikube's files.
+PKI = {
+    "ca.crt": certificate("minikubeCA", "minikubeCA"),
+    "client.crt": certificate("minikube-user", "minikubeCA"),
+    "client.key": key_pem("minikube-user"),
+}
 PURGED = Completed(0, '{"removed": ["a", "b"], "others": []}\n', "")
 LABELS = {"created_by.minikube.sigs.k8s.io": "true", "name.minikube.sigs.k8s.io": "gpuctl"}
 STARTED = 19  # the last step of a start, "Done!"
@@ -207,7 +214,7 @@ class Machine:
         self.commands.append(words)
         if words[0] == "cat":
             name = words[1].rpartition("/")[2]
-            return Completed(0, f"{name} of {self.address}\n", "") if self.pki else Completed(1, "", "No such file")
+            return Completed(0, PKI[name], "") if self.pki else Completed(1, "", "No such file")
         if words[0] == "find":
             return Completed(0, "".join(f"{name}\0" for name in self.archives), "")
         if words[0] == "docker":

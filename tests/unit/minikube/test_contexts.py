@@ -16,10 +16,10 @@ from bootstrap.minikube.contexts import Credentials, bring_home, credentials, fo
 from bootstrap.minikube.look import read_look
 from tests.unit.factories import minikube_inventory
 from tests.unit.minikube.conftest import Lane
-from tests.unit.minikube.machine import Machine
+from tests.unit.minikube.machine import PKI, Machine
 
 HOST = minikube_inventory().hosts[0]
-FOUND = Credentials("127.0.0.1", 32771, "Q0E=", "Q0VSVA==", "S0VZ")
+FOUND = Credentials("127.0.0.1", 32771, "CA", "CERT", "KEY")
 MINE = {
     "clusters": [{"name": "lab", "cluster": {"server": "https://192.0.2.1:6443"}}],
     "users": [],
@@ -48,18 +48,26 @@ def encoded(text: str) -> str:
 def test_what_lets_a_user_in_is_read_where_the_profile_is() -> None:
     machine = Machine.running()
     found = credentials(machine, read_look(machine._seen()), "gpuctl")
-    ca, certificate, key = (encoded(f"{name} of 198.51.100.20\n") for name in ("ca.crt", "client.crt", "client.key"))
-    assert found == Credentials("127.0.0.1", 32771, ca, certificate, key)
+    ca, mine, key = (PKI[name] for name in ("ca.crt", "client.crt", "client.key"))
+    assert found == Credentials("127.0.0.1", 32771, ca, mine, key)
     assert key not in repr(found)
     assert machine.commands[2] == ["cat", "/home/ada/.minikube/profiles/gpuctl/client.key"]
 
 
-@pytest.mark.parametrize("change", [{"pki": False}, {"published": ""}, {"published": "nonsense\n"}])
+@pytest.mark.parametrize("change", [{"pki": False}, {"published": ""}])
 def test_what_cannot_be_read_is_named(change: dict[str, Any]) -> None:
     machine = replace(Machine.running(), **change)
     with pytest.raises(GpuctlError) as caught:
         credentials(machine, read_look(machine._seen()), "gpuctl")
     assert (caught.value.exit_code, caught.value.problems[0].code) == (ExitCode.NOT_READY, "minikube-profile-broken")
+
+
+@pytest.mark.parametrize("published", ["nonsense\n", "127.0.0.1:99999\n", "evil.example:6443\n", "127.0.0.1:1 -o x\n"])
+def test_a_port_that_is_none_is_not_used(published: str) -> None:
+    machine = replace(Machine.running(), published=published)
+    with pytest.raises(GpuctlError) as caught:
+        credentials(machine, read_look(machine._seen()), "gpuctl")
+    assert (caught.value.exit_code, caught.value.problems[0].code) == (ExitCode.NOT_READY, "kubeconfig-refused")
 
 
 def test_a_context_that_needs_a_tunnel(path: Path) -> None:
@@ -70,7 +78,7 @@ def test_a_context_that_needs_a_tunnel(path: Path) -> None:
         {
             "name": "gpuctl-g1",
             "cluster": {
-                "certificate-authority-data": "Q0E=",
+                "certificate-authority-data": "Q0E=",  # CA
                 "tls-server-name": "control-plane.minikube.internal",
                 "server": "https://127.0.0.1:32771",
             },
@@ -102,7 +110,7 @@ def test_the_command_of_the_tunnel_names_port_and_user_where_there_are_any(path:
 )
 def test_an_api_that_is_published_needs_none(path: Path, published: str, address: str, server: str) -> None:
     host = replace(HOST, connection=replace(HOST.connection, address=address))
-    home = bring_home(replace(FOUND, address=published), host, "g1", path, use_context=False)
+    home = bring_home(replace(FOUND, host=published), host, "g1", path, use_context=False)
     assert home.tunnel == ""
     assert held(path)["clusters"][0]["cluster"]["server"] == server
 
@@ -114,7 +122,7 @@ def test_what_else_is_in_the_file_stays(path: Path) -> None:
     assert names(path) == [["lab", "gpuctl-g1"], ["gpuctl-g1"], ["lab", "gpuctl-g1"]]
     assert held(path)["current-context"] == "lab"
     assert bring_home(FOUND, HOST, "g1", path, use_context=True).current
-    assert forget(path, "g1", FOUND.ca)
+    assert forget(path, "g1", encoded(FOUND.ca))
     assert names(path) == [["lab"], [], ["lab"]]
 
 
@@ -128,7 +136,7 @@ def test_a_context_of_another_machine_is_left_alone(path: Path) -> None:
     bring_home(FOUND, HOST, "g1", path, use_context=False)
     before = path.read_text(encoding="utf-8")
     with pytest.raises(GpuctlError, match="of another cluster") as caught:
-        bring_home(replace(FOUND, ca="T1RIRVI="), HOST, "g1", path, use_context=True)
+        bring_home(replace(FOUND, ca="OTHER"), HOST, "g1", path, use_context=True)
     assert caught.value.problems[0].code == "minikube-context-taken"
     assert not forget(path, "g1", "T1RIRVI=")
     assert path.read_text(encoding="utf-8") == before

@@ -26,7 +26,7 @@ from bootstrap.verify.container import ContainerGpus
 from bootstrap.verify.results import LayerState, VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts
 from tests.unit.factories import host_facts, loaded_driver, minikube_inventory
-from tests.unit.minikube.machine import Machine, node, record
+from tests.unit.minikube.machine import PKI, Machine, node, record
 
 GPUS = 2
 PLUGIN = {"items": [{"metadata": {"name": "plugin"}, "status": {"phase": "Running"}}]}
@@ -186,7 +186,7 @@ def test_the_api_is_asked_with_the_users_own_credentials(bench: Bench) -> None:
     [cluster], [user] = bench.api.config["clusters"], bench.api.config["users"]
     assert cluster["cluster"]["server"] == "https://127.0.0.1:32771"
     decoded = base64.b64decode(cluster["cluster"]["certificate-authority-data"]).decode()
-    assert decoded == "ca.crt of 198.51.100.20\n"
+    assert decoded == PKI["ca.crt"]
     assert set(user["user"]) == {"client-certificate-data", "client-key-data"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -15,8 +16,10 @@ from bootstrap.apply.requests import BootstrapRequest
 from bootstrap.checks.finding import Severity
 from bootstrap.checks.preflight import preflight
 from bootstrap.inventory.model import Connection, Inventory
+from bootstrap.kube.credentials import read_credentials
 from bootstrap.plan.addresses import node_address
 from bootstrap.plan.planner import decide
+from tests.unit.certificates import admin_conf
 from tests.unit.factories import host_facts, inventory
 
 
@@ -89,19 +92,22 @@ def test_an_address_of_another_machine_is_said() -> None:
     }
 
 
-_ADMIN_CONF = """
-clusters: [{name: kubernetes, cluster: {server: "https://api.invalid:6443", certificate-authority-data: Y2E=}}]
-users: [{name: admin, user: {token: t}}]
-"""
+class Unsigning:
+    """The API of a cluster that does not know the group of kubeadm's admins."""
+
+    def get(self, _path: str) -> None:
+        return None
 
 
 def test_the_kubeconfig_names_this_machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     import yaml
 
     folder = request.getfixturevalue("tmp_path")
-    monkeypatch.setattr(access_kubeconfig, "fetch_admin_conf", lambda *_: _ADMIN_CONF)
+    admin = read_credentials(admin_conf("https://api.invalid:6443"))
+    monkeypatch.setattr(access_kubeconfig, "admin_api", lambda *_: nullcontext((Unsigning(), admin)))
     bootstrap = BootstrapRequest.__new__(BootstrapRequest)
-    for name, value in {"kubeconfig": folder / "config", "use_context": False, "access": None}.items():
+    given = {"kubeconfig": folder / "config", "use_context": False, "access": None}
+    for name, value in {**given, "user_name": "ada", "renew_kubeconfig": False}.items():
         object.__setattr__(bootstrap, name, value)
     bring_kubeconfig(bootstrap, workstation("192.0.2.77").hosts[0], "lab", only_if_missing=False)
     (entry,) = yaml.safe_load((folder / "config").read_text())["clusters"]
