@@ -14,21 +14,20 @@ from bootstrap.plan.digests import plain
 from bootstrap.plan.model import CLUSTER, Step
 
 
-class _Unsafe(str):
-    """Text that Ansible must not template again."""
-
-    __slots__ = ()
+class _Untrusted(dict[str, Any]):
+    """Variables of which Ansible must take no text for a template, at any depth."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes `_Unsafe` with Ansible's own tag, and no aliases."""
+    """Writes `_Untrusted` with Ansible's own tag, and no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is yaml's
         """Repeat shared values: easier to read, and tags are kept."""
         return True
 
 
-_Dumper.add_representer(_Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text)))
+# On the mapping, not on its texts: Ansible resolves a tagged scalar anew, so that the text "true" would be a boolean.
+_Dumper.add_representer(_Untrusted, lambda dumper, values: dumper.represent_mapping("!unsafe", values))
 
 
 def write_run_inventory(
@@ -57,13 +56,13 @@ def write_run_inventory(
             values["gpuctl_reboot_ok"] = False  # the run would end with the machine
         if become_password is not None:
             values["ansible_become_password"] = become_password
-        hosts[host.name] = _guarded({**values, "gpuctl_steps": per_host.get(host.name, [])})
+        hosts[host.name] = _Untrusted(plain({**values, "gpuctl_steps": per_host.get(host.name, [])}))
     shared = {"gpuctl_resolved": True, "gpuctl_seed": seed, "gpuctl_run": run_id, "gpuctl_stop_file": str(stop_file)}
     groups = {
         group: {"hosts": {h.name: None for h in inventory.group(group) if h.name in hosts}}
         for group in (CONTROL_PLANE, WORKERS, MINIKUBE, *SERVICE_GROUPS)
     }
-    document = {"all": {"hosts": hosts, "children": groups, "vars": _guarded({**shared, **extra})}}
+    document = {"all": {"hosts": hosts, "children": groups, "vars": _Untrusted(plain({**shared, **extra}))}}
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
         yaml.dump(document, stream, Dumper=_Dumper, sort_keys=True)
 
@@ -74,13 +73,3 @@ def steps_per_host(steps: Iterable[Step], seed: str) -> dict[str, list[str]]:
     for step in steps:
         found.setdefault(seed if step.host == CLUSTER else step.host, []).append(step.component)
     return found
-
-
-def _guarded(value: Any) -> Any:
-    """The value with every text marked as no template: a `#jinja2:` header makes one of any delimiters."""
-    value = plain(value)
-    if isinstance(value, dict):
-        return {key: _guarded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_guarded(item) for item in value]
-    return _Unsafe(value) if isinstance(value, str) else value

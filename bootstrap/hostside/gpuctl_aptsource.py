@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from .gpuctl_filesync import Wanted, sync
 from .gpuctl_hostio import HostError, read_bytes
-from .gpuctl_openpgp import fingerprints
+from .gpuctl_openpgp import ForeignKeyError, is_one_block, keyring
 
 LISTS = "/var/lib/apt/lists"
 FETCH_TIMEOUT_S = 30
@@ -75,19 +75,19 @@ def pin_text(pins: List[Mapping[str, Any]]) -> str:
     return _HEAD + "\n" + "\n".join(parts)
 
 
-def check_key(data: bytes, source: Source) -> None:
-    """HostError key-mismatch unless every key in the file is one that the settings name."""
+def checked_key(data: bytes, source: Source) -> str:
+    """The text of the key file for apt: the keys that the settings name, and nothing else that stood in `data`.
+
+    HostError key-mismatch when the data holds another key, or is no key file.
+    """
     try:
-        found = fingerprints(data)
+        return keyring(data, source.fingerprints)
+    except ForeignKeyError as error:
+        raise HostError(
+            "key-mismatch", f"{source.key_url} holds key {error}, expected {' or '.join(source.fingerprints)}", _KEY_FIX
+        ) from error
     except ValueError as error:
         raise HostError("key-mismatch", f"{source.key_url} is no usable OpenPGP key: {error}", _KEY_FIX) from error
-    foreign = [one for one in found if one not in source.fingerprints]
-    if foreign:
-        raise HostError(
-            "key-mismatch",
-            f"{source.key_url} holds key {foreign[0]}, expected {' or '.join(source.fingerprints)}",
-            _KEY_FIX,
-        )
 
 
 _KEY_FIX = "compare the fingerprint with the one that the vendor publishes, then set key_fingerprint of this source"
@@ -145,14 +145,14 @@ def apply(
     component: str, source: Source, pins: List[Mapping[str, Any]], architecture: str, check: bool
 ) -> Dict[str, Any]:
     """Have the source; {"changed_files", "diff"}. The key is fetched only when the one on the host will not do."""
-    key = read_bytes(source.key_path)
+    key = _known_key(source)
     needs_ca = os.path.exists(source.conf_path)
-    if key is None or not _accepted(key, source) or not _same_server(source):
-        key, needs_ca = fetch(source.key_url, source.ca_path)
-        check_key(key, source)
+    if not key or not _same_server(source):
+        fetched, needs_ca = fetch(source.key_url, source.ca_path)
+        key = checked_key(fetched, source)
         if urlsplit(source.url).netloc != urlsplit(source.key_url).netloc:
             needs_ca = source.ca_path is not None and _needs_ca(source)
-    files = [Wanted({"dest": source.key_path, "content": key.decode("ascii"), "mode": "0644"})]
+    files = [Wanted({"dest": source.key_path, "content": key, "mode": "0644"})]
     absent = []
     if needs_ca and source.ca_path:
         host = urlsplit(source.url).hostname
@@ -168,12 +168,19 @@ def apply(
     return sync(component, files, absent, check)
 
 
-def _accepted(key: bytes, source: Source) -> bool:
+def _known_key(source: Source) -> str:
+    """The key that the host has for this source, checked like one that was fetched; empty when it will not do.
+
+    One clean block stays as it is, however it is laid out: other components may have it among their evidence.
+    """
+    found = read_bytes(source.key_path)
+    if found is None:
+        return ""
     try:
-        check_key(key, source)
+        anew = checked_key(found, source)
     except HostError:
-        return False
-    return True
+        return ""
+    return found.decode("ascii") if is_one_block(found) else anew
 
 
 def _same_server(source: Source) -> bool:

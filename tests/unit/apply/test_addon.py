@@ -118,7 +118,7 @@ class World:
         yield
 
     def _execute(self, playbook: str, _private: Path, inventory_file: Path, *_: object, **__: object) -> Execution:
-        hosts = yaml.safe_load(inventory_file.read_text().replace("!unsafe ", ""))["all"]["hosts"]
+        hosts = yaml.safe_load(inventory_file.read_text().replace("!unsafe", ""))["all"]["hosts"]
         todo = list(hosts["cp1"]["gpuctl_steps"])
         self.playbooks.append((playbook, todo))
         if OPERATOR in todo and playbook == "site.yml":

@@ -80,7 +80,7 @@ class World:
         self.waited += 1
 
     def _execute(self, _playbook: str, _private: Path, inventory_file: Path, *_: object, **__: object) -> Execution:
-        text = inventory_file.read_text().replace("!unsafe ", "")
+        text = inventory_file.read_text().replace("!unsafe", "")
         self.inventory = yaml.safe_load(text)["all"]
         runs = {
             name: HostRun([] if self.stopped else list(values["gpuctl_steps"]))

@@ -19,7 +19,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
 from bootstrap.inventory.schema import component_named
 from bootstrap.plan.compare import changed_arguments
-from bootstrap.plan.digests import argument_digests
+from bootstrap.plan.digests import argument_digests, plain
 from bootstrap.plan.minikube_plan import adopts_docker, needs_profile, refuse_minikube
 from bootstrap.plan.model import Effect
 from bootstrap.plan.planner import Decision, decide
@@ -175,32 +175,37 @@ def test_the_run_s_inventory_has_the_group(tmp_path: Path) -> None:
         tmp_path / "inventory.yml", lab, found.arguments.by_host, found.plan.steps,
         seed=found.view.seed, run_id="r", stop_file=tmp_path / "stop", extra={},
     )  # fmt: skip
-    written = yaml.safe_load((tmp_path / "inventory.yml").read_text().replace("!unsafe ", ""))["all"]
+    written = yaml.safe_load((tmp_path / "inventory.yml").read_text().replace("!unsafe", ""))["all"]
     assert list(written["children"]["minikube"]["hosts"]) == ["box"]
     assert written["hosts"]["box"]["gpuctl_steps"] == ["kube_host", "docker", "minikube"]
 
 
 def test_no_text_of_the_run_s_inventory_is_a_template(tmp_path: Path) -> None:
-    class Loader(yaml.SafeLoader):
-        """Knows a text that Ansible leaves alone from one that it takes for a template."""
+    """Read by Ansible itself: a text stays a text, and none is trusted."""
+    from ansible._internal._datatag._tags import TrustedAsTemplate
+    from ansible.parsing.dataloader import DataLoader
 
-    Loader.add_constructor("!unsafe", lambda loader, node: len(loader.construct_scalar(node)))
     hostile = "#jinja2: variable_start_string:'[%', variable_end_string:'%]'\n[% lookup('pipe', 'id') %]"
     lab, found = minikube_inventory(), decision(host_facts("box"))
-    arguments = {"box": {**found.arguments.by_host["box"], "list": [hostile], "map": {"a": [{"b": hostile}]}}}
+    more = {"list": [hostile, "true", "1.40", "~", "2026-12-01"], "map": {"a": [{"b": hostile}], hostile: "{{ x }}"}}
+    arguments = {"box": {**found.arguments.by_host["box"], **more}}
     write_run_inventory(
         tmp_path / "inventory.yml", lab, arguments, found.plan.steps,
         seed=found.view.seed, run_id="r", stop_file=tmp_path / "stop", extra={"more": hostile},
     )  # fmt: skip
+    read = DataLoader().load_from_file(str(tmp_path / "inventory.yml"), trusted_as_template=True)["all"]
 
-    def texts(value: object) -> list[str]:
+    def texts(value: Any) -> list[Any]:
         if isinstance(value, dict):
-            return [text for item in value.values() for text in texts(item)]
+            return [text for key, item in value.items() for text in (key, *texts(item))]
         if isinstance(value, list):
             return [text for item in value for text in texts(item)]
         return [value] if isinstance(value, str) else []
 
-    assert texts(yaml.load((tmp_path / "inventory.yml").read_text(), Loader)) == []  # noqa: S506 - a SafeLoader
+    assert [plain(read["hosts"]["box"][name]) for name in more] == list(more.values())
+    given = [*texts(read["vars"]), *texts(read["hosts"]["box"])]
+    assert hostile in given
+    assert [text for text in given if TrustedAsTemplate.is_tagged_on(text)] == []
 
 
 def test_commands_of_node_clusters_refuse_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

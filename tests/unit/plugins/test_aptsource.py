@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import ssl
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from bootstrap.hostside import gpuctl_aptsource as aptsource
 from bootstrap.hostside.gpuctl_aptsource import Source
 from bootstrap.hostside.gpuctl_hostio import HostError
-from bootstrap.hostside.gpuctl_openpgp import fingerprints
+from bootstrap.hostside.gpuctl_openpgp import armored, fingerprints, keyring
 
 
 def packet(tag: int, body: bytes, old: bool = False) -> bytes:
@@ -36,10 +35,7 @@ def fingerprint(body: bytes) -> str:
 
 
 def armoured(data: bytes, header: str = "") -> bytes:
-    lines = base64.encodebytes(data).decode()
-    return (
-        f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n{header}\n{lines}=abcd\n-----END PGP PUBLIC KEY BLOCK-----\n".encode()
-    )
+    return armored(data).replace("\n\n", f"\n{header}\n", 1).encode()
 
 
 KEY = b"\x04" + b"a public key" * 30
@@ -49,6 +45,7 @@ KEY = b"\x04" + b"a public key" * 30
 def test_fingerprints_of_any_length_and_header(body: bytes, old: bool, armour: bool) -> None:
     key = b"\x04" + body
     data = packet(6, key, old) + packet(13, b"name") + packet(14, b"\x04subkey")
+    assert keyring(data, [fingerprint(key)]) == keyring(armoured(data), [fingerprint(key)])
     assert fingerprints(armoured(data, "Version: x\n") if armour else data) == [fingerprint(key)]
 
 
@@ -71,7 +68,21 @@ def source(**changed: Any) -> Source:
 
 def test_a_named_key_is_accepted_in_any_spelling() -> None:
     spaced = " ".join(fingerprint(KEY).lower()[i : i + 4] for i in range(0, 40, 4))
-    aptsource.check_key(armoured(packet(6, KEY)), source(key_fingerprint=spaced))
+    aptsource.checked_key(armoured(packet(6, KEY)), source(key_fingerprint=spaced))
+
+
+def test_a_clean_file_of_the_host_stays_as_it_is_laid_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    place = tmp_path / "key.asc"
+    monkeypatch.setattr(Source, "key_path", str(place))
+    theirs = armoured(packet(6, KEY), "Comment: by another gpg\n")
+    for data, kept in (
+        (theirs, theirs),
+        (theirs + armoured(packet(6, KEY)), armored(packet(6, KEY, old=True) * 2).encode()),
+        (packet(6, KEY), armored(packet(6, KEY, old=True)).encode()),
+        (armoured(packet(6, KEY + b"x")), b""),
+    ):
+        place.write_bytes(data)
+        assert aptsource._known_key(source()).encode() == kept
 
 
 @pytest.mark.parametrize(
@@ -86,7 +97,7 @@ def test_a_named_key_is_accepted_in_any_spelling() -> None:
 )
 def test_any_other_key_is_refused(data: bytes) -> None:
     with pytest.raises(HostError) as caught:
-        aptsource.check_key(data, source())
+        aptsource.checked_key(data, source())
     assert caught.value.code == "key-mismatch"
     assert caught.value.fix
 
