@@ -10,7 +10,7 @@ from bootstrap.apply.addon_follow import letting_go, limited
 from bootstrap.apply.addon_look import asking, states, unknown, wait_until_served
 from bootstrap.apply.addon_model import AddonRequest, AddonState, AddResult, InventoryChange, ListResult, RemoveResult
 from bootstrap.apply.execute import Execution, sweep_private_directories
-from bootstrap.apply.lock import hold_locks
+from bootstrap.apply.lock import LockWatch, hold_locks
 from bootstrap.apply.outcomes import exit_code_of, outcomes_of, unchanged
 from bootstrap.apply.requests import PlanRequest
 from bootstrap.apply.run import decided, look
@@ -83,13 +83,15 @@ def add(request: AddonRequest, view: ApplyView) -> AddResult:
     view.planned(decision.plan)
     file_plan(request.run, decision)
     refuse_unallowed(decision)
-    with hold_locks(inventory, request.access, request.run.id):
+    with hold_locks(inventory, request.access, request.run.id) as watch:
         if any(facts.unfinished for facts in survey.facts.values()):
             wait_for_leftovers(inventory, request.access, view)
-            decision = limited(decided(examine(asked, probe_hosts(asked, request.access))), addons)
-            _need_cluster(decision.view)
+        # As it is now that nobody else changes the hosts.
+        decision = limited(decided(examine(asked, probe_hosts(asked, request.access))), addons)
+        _need_cluster(decision.view)
+        refuse_unallowed(decision)
         _write(edit, inventory)
-        executions = _install(request, asked, decision, view)
+        executions = _install(request, asked, decision, view, watch)
     problems = tuple(problem for execution in executions for problem in execution.problems)
     outcomes = outcomes_of(inventory, decision, executions)
     code = _code(inventory, decision, executions)
@@ -140,7 +142,7 @@ def remove(request: AddonRequest, view: ApplyView) -> RemoveResult:
     if not request.yes and not view.confirm(_question(inventory, present, seen)):
         problem = Problem("not-confirmed", "not confirmed; nothing was changed", "answer yes, or give --yes")
         return replace(blank, exit_code=ExitCode.USAGE, elapsed_s=time.monotonic() - begun, problems=(problem,))
-    with hold_locks(inventory, request.access, request.run.id, hosts=facts):
+    with hold_locks(inventory, request.access, request.run.id, hosts=facts) as watch:
         facts = _facts(inventory, request)  # a question may have been open for an hour
         seen = view_cluster(inventory, facts)
         _need_cluster(seen)
@@ -149,7 +151,7 @@ def remove(request: AddonRequest, view: ApplyView) -> RemoveResult:
         present = _present(addons, seen)
         decision = _removal(asked, facts, seen, present)
         file_plan(request.run, decision)
-        executions, held = _take_away(request, asked, decision, present, view)
+        executions, held = _take_away(request, asked, decision, present, view, watch)
         outcomes = outcomes_of(inventory, decision, executions)
         if held:
             return replace(_refused(blank, held), outcomes=outcomes, elapsed_s=time.monotonic() - begun)
@@ -168,17 +170,23 @@ def remove(request: AddonRequest, view: ApplyView) -> RemoveResult:
 
 
 def _take_away(
-    request: AddonRequest, inventory: Inventory, decision: Decision, addons: Sequence[Addon], view: ApplyView
+    request: AddonRequest,
+    inventory: Inventory,
+    decision: Decision,
+    addons: Sequence[Addon],
+    view: ApplyView,
+    watch: LockWatch,
 ) -> tuple[tuple[Execution, ...], dict[str, tuple[InUse, ...]]]:
     """Have what stays let go of the addons, then remove them, unless an object has come meanwhile that needs one."""
     last = [step for step in decision.plan.steps if step.action == "remove"]
     before = replace(decision, plan=Plan(tuple(step for step in decision.plan.steps if step not in last)))
-    executions = _install(request, inventory, before, view)
+    executions = _install(request, inventory, before, view, watch)
     if _code(inventory, before, executions) is not ExitCode.OK:
         return executions, {}
     if executions and (held := _in_use(inventory, decision.view, addons, request)):
         return executions, held
-    return (*executions, run_steps(REMOVAL, inventory, decision, last, request.run, request.access, view, {})), {}
+    done = run_steps(REMOVAL, inventory, decision, last, request.run, request.access, view, {}, watch)
+    return (*executions, done), {}
 
 
 def _code(inventory: Inventory, decision: Decision, executions: Sequence[Execution]) -> ExitCode:
@@ -186,12 +194,14 @@ def _code(inventory: Inventory, decision: Decision, executions: Sequence[Executi
     return exit_code_of(outcomes_of(inventory, decision, executions), executions, None, stopped=stopped)
 
 
-def _install(request: AddonRequest, inventory: Inventory, decision: Decision, view: ApplyView) -> tuple[Execution, ...]:
+def _install(
+    request: AddonRequest, inventory: Inventory, decision: Decision, view: ApplyView, watch: LockWatch
+) -> tuple[Execution, ...]:
     if decision.plan.empty:
         return ()
     extra = {"gpuctl_force_conflicts": request.force_conflicts, "gpuctl_reboot_ok": False}
     steps = list(decision.plan.steps)
-    return (run_steps("site.yml", inventory, decision, steps, request.run, request.access, view, extra),)
+    return (run_steps("site.yml", inventory, decision, steps, request.run, request.access, view, extra, watch),)
 
 
 def _facts(

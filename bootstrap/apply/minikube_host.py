@@ -113,13 +113,13 @@ def _applied(
     if decision.plan.empty:
         return Prepared(ExitCode.OK, survey.facts[host], unchanged(inventory))
     refuse_unallowed(decision)
-    with hold_locks(inventory, access, run.id):
+    with hold_locks(inventory, access, run.id) as watch:
         if any(facts.unfinished for facts in survey.facts.values()):
             wait_for_leftovers(inventory, access, view)
-            survey = _look(inventory, access)
-            decision = _half(_decided(survey, run), playbook)
-            refuse_unallowed(decision)
-        done = run_steps(playbook, inventory, decision, list(decision.plan.steps), run, access, view, {})
+        survey = _look(inventory, access)  # as it is now that nobody else changes the host
+        decision = _half(_decided(survey, run), playbook)
+        refuse_unallowed(decision)
+        done = run_steps(playbook, inventory, decision, list(decision.plan.steps), run, access, view, {}, watch)
     outcomes = outcomes_of(inventory, decision, [done])
     code = exit_code_of(outcomes, [done], None, stopped=done.stopped)
     problems = tuple(_without_flag(problem, inventory.hosts[0]) for problem in done.problems)

@@ -26,21 +26,32 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bootstrap.hostside.gpuctl_module import main
 main(sys.stdin, sys.stdout)
 """
+# Code of other gpuctls goes: nobody else works on a host while its lock is held.
 _UNPACK = """\
-import base64, json, os, shutil, tempfile, zlib
-os.makedirs({place!r}, mode=0o700, exist_ok=True)
-folder = tempfile.mkdtemp(prefix="unpack-", dir={place!r})
+import base64, json, os, shutil, stat, tempfile, zlib
+place, target = {place!r}, {target!r}
+os.umask(0o077)
+os.makedirs(place, mode=0o700, exist_ok=True)
+found = os.lstat(place)
+if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+    raise SystemExit(place + " is not a folder of root's: remove it")
+os.chmod(place, 0o700)
+folder = tempfile.mkdtemp(prefix="unpack-", dir=place)
 for name, text in json.loads(zlib.decompress(base64.b64decode({packed!r})).decode()).items():
     path = os.path.join(folder, name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as stream:
         stream.write(text)
 try:
-    os.rename(folder, {target!r})
+    os.rename(folder, target)
 except OSError:
     shutil.rmtree(folder)
-    if not os.path.isdir({target!r}):
+    if not os.path.isdir(target):
         raise
+for name in os.listdir(place):
+    other = os.path.join(place, name)
+    if name.startswith(("modules-", "unpack-")) and other != target:
+        shutil.rmtree(other, ignore_errors=True)
 """
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from bootstrap.apply.execute import Execution, execute, private_directory, sweep_private_directories
-from bootstrap.apply.lock import hold_locks
+from bootstrap.apply.lock import LockWatch, hold_locks
 from bootstrap.apply.requests import ResetRequest
 from bootstrap.apply.results import HostOutcome, Outcome, ResetResult
 from bootstrap.apply.run_inventory import write_run_inventory
@@ -55,10 +56,10 @@ def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
     if not request.yes and not view.confirm(_question(steps, leaving, whole, purge=request.purge)):
         problem = Problem("not-confirmed", "not confirmed; nothing was changed", "answer yes, or give --yes")
         return _result(inventory, hosts, (), begun, removed=False, problems=(problem,), code=ExitCode.USAGE)
-    with hold_locks(inventory, request.access, request.run.id, hosts=facts):
+    with hold_locks(inventory, request.access, request.run.id, hosts=facts) as watch:
         facts = _facts_now(request, inventory, facts, chosen, view)
         steps = removal_steps(inventory, facts, chosen)
-        execution = _execute(request, inventory, facts, steps, chosen, view)
+        execution = _execute(request, inventory, facts, steps, chosen, view, watch)
     outcomes = tuple(_outcome(host.name, steps, execution) for host in inventory.hosts)
     code = exit_code_of(outcomes, execution)
     problems, gone = execution.problems or _unfinished(code), False
@@ -193,6 +194,7 @@ def _execute(
     steps: Collection[Step],
     chosen: Collection[str],
     view: ApplyView,
+    watch: LockWatch,
 ) -> Execution:
     seen = acting_view(inventory, facts, chosen)
     arguments = resolve_arguments(inventory, facts, seen).by_host
@@ -209,7 +211,9 @@ def _execute(
             extra={"gpuctl_leaving_nodes": leaving_nodes(seen, facts, chosen), "gpuctl_purge": request.purge},
             become_password=request.access.become_password,
         )
-        return execute("reset.yml", private, inventory_file, stop_file, request.run, view, forks=len(inventory.hosts))
+        with watch.stopping(stop_file):
+            done = execute("reset.yml", private, inventory_file, stop_file, request.run, view, len(inventory.hosts))
+    return replace(done, problems=(*done.problems, *watch.problems))
 
 
 def _outcome(host: str, steps: Collection[Step], execution: Execution) -> HostOutcome:

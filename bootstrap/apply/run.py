@@ -8,8 +8,9 @@ from collections.abc import Collection
 from bootstrap.apply.access_kubeconfig import bring_kubeconfig
 from bootstrap.apply.disrupt import drained
 from bootstrap.apply.execute import Execution, sweep_private_directories
+from bootstrap.apply.join_material import take_back_join_material
 from bootstrap.apply.launch_check import check_launch_server, launch_secrets
-from bootstrap.apply.lock import hold_locks
+from bootstrap.apply.lock import LockWatch, hold_locks
 from bootstrap.apply.outcomes import exit_code_of, outcomes_of, unchanged
 from bootstrap.apply.requests import BootstrapRequest, PlanRequest
 from bootstrap.apply.results import BootstrapResult, PlanResult, Readiness
@@ -85,20 +86,33 @@ def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
         return _nothing_to_do(request, inventory, survey, decision, begun)
     refuse_unallowed(decision)
     check_launch_server(decision.plan.steps, decision.arguments.by_host[decision.view.seed])
-    with hold_locks(inventory, request.access, request.run.id):
-        if any(facts.unfinished for facts in survey.facts.values()):
-            wait_for_leftovers(inventory, request.access, view)
-            survey = examine(
-                inventory,
-                probe_hosts(inventory, request.access),
-                limit=limit,
-                disrupt=request.disrupt,
-                reboot=request.reboot,
-            )
-            decision = decided(survey)
-            refuse_unallowed(decision)
-        executions = _apply(request, inventory, survey, decision, view)
+    with hold_locks(inventory, request.access, request.run.id) as watch:
+        survey, decision = _confirmed(request, inventory, survey, limit, view)
+        if decision.plan.empty:
+            return _nothing_to_do(request, inventory, survey, decision, begun)
+        executions = _apply(request, inventory, survey, decision, view, watch)
         return _finish(request, inventory, survey, decision, executions, view, begun)
+
+
+def _confirmed(
+    request: BootstrapRequest, inventory: Inventory, survey: Survey, limit: Collection[str], view: ApplyView
+) -> tuple[Survey, Decision]:
+    """Look and decide again, now that nobody else changes the hosts: another run may have until a moment ago.
+
+    Raises:
+        GpuctlError: a refusal that was none before (exit 4, 8).
+    """
+    planned = decided(survey).plan
+    if any(facts.unfinished for facts in survey.facts.values()):
+        wait_for_leftovers(inventory, request.access, view)
+    probes = probe_hosts(inventory, request.access)
+    survey = examine(inventory, probes, limit=limit, disrupt=request.disrupt, reboot=request.reboot)
+    decision = decided(survey)
+    if decision.plan != planned:
+        view.planned(decision.plan)
+        file_plan(request.run, decision)
+    refuse_unallowed(decision)
+    return survey, decision
 
 
 def look(
@@ -156,28 +170,41 @@ def _nothing_to_do(
 
 
 def _apply(
-    request: BootstrapRequest, inventory: Inventory, survey: Survey, decision: Decision, view: ApplyView
+    request: BootstrapRequest,
+    inventory: Inventory,
+    survey: Survey,
+    decision: Decision,
+    view: ApplyView,
+    watch: LockWatch,
 ) -> tuple[Execution, ...]:
     """Run the steps: those that disrupt nobody together, then the disrupting hosts one by one."""
     disrupting = {step.host for step in decision.plan.steps if step.effect.disrupts}
     together = [step for step in decision.plan.steps if step.host not in disrupting]
-    executions = [_execute(request, inventory, decision, together, view)] if together else []
+    executions = [_execute(request, inventory, decision, together, view, watch)] if together else []
     for host in [h.name for h in inventory.hosts if h.name in disrupting]:
         if any(execution.problems or execution.stopped for execution in executions):
             break
         mine = [step for step in decision.plan.steps if step.host == host]
         seed = inventory.host(decision.view.seed)
         with drained(seed, node_name(survey.facts[host]), decision.view, request.access, view) as emptied:
-            executions.append(_execute(request, inventory, decision, mine, view))
+            executions.append(_execute(request, inventory, decision, mine, view, watch))
             emptied.succeeded = not executions[-1].problems and not executions[-1].stopped
+    joins = any(step.component == "kubeadm" for step in decision.plan.steps)
+    if joins and any(execution.problems or execution.stopped for execution in executions):
+        take_back_join_material(inventory.host(decision.view.seed), request.access)
     return tuple(executions)
 
 
 def _execute(
-    request: BootstrapRequest, inventory: Inventory, decision: Decision, steps: list[Step], view: ApplyView
+    request: BootstrapRequest,
+    inventory: Inventory,
+    decision: Decision,
+    steps: list[Step],
+    view: ApplyView,
+    watch: LockWatch,
 ) -> Execution:
     extra = {"gpuctl_force_conflicts": request.force_conflicts, "gpuctl_reboot_ok": request.reboot}
-    return run_steps("site.yml", inventory, decision, steps, request.run, request.access, view, extra)
+    return run_steps("site.yml", inventory, decision, steps, request.run, request.access, view, extra, watch)
 
 
 def _finish(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bootstrap.access import Access
 from bootstrap.apply.execute import Execution, execute, private_directory
+from bootstrap.apply.lock import LockWatch
 from bootstrap.apply.run_inventory import write_run_inventory
 from bootstrap.apply.view import ApplyView
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
-from bootstrap.plan.model import Step
+from bootstrap.plan.model import Effect, Step
 from bootstrap.plan.planner import Decision
 from bootstrap.rundir import RunDirectory
 
@@ -58,8 +60,9 @@ def run_steps(
     access: Access,
     view: ApplyView,
     extra: Mapping[str, Any],
+    watch: LockWatch,
 ) -> Execution:
-    """Run just these steps by a playbook; `extra` are variables for all hosts."""
+    """Run just these steps by a playbook; `extra` are variables for all hosts. A lost lock ends it early, with why."""
     with private_directory() as private:
         inventory_file, stop_file = private / "inventory.yml", private / "stop"
         write_run_inventory(
@@ -73,4 +76,7 @@ def run_steps(
             extra=extra,
             become_password=access.become_password,
         )
-        return execute(playbook, private, inventory_file, stop_file, run, view, forks=len(inventory.hosts))
+        restarting = {step.host for step in steps if step.effect is Effect.REBOOTS or extra.get("gpuctl_reboot_ok")}
+        with watch.stopping(stop_file, restarting):
+            done = execute(playbook, private, inventory_file, stop_file, run, view, forks=len(inventory.hosts))
+    return replace(done, problems=(*done.problems, *watch.problems))

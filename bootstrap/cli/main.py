@@ -21,6 +21,7 @@ from bootstrap.exit_codes import ExitCode
 def main(argv: Sequence[str] | None = None) -> int:
     """Run gpuctl with these arguments (by default those of the process); returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    os.umask(os.umask(0o022) | 0o022)  # what gpuctl writes is nobody else's to change
     session = Session()
     logging.raiseExceptions = False  # a log line that a full disk does not take is lost, without a traceback
     _end_on_signals(session)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 from typing import List, Optional
 
 from . import gpuctl_receipts as receipts
+from .gpuctl_deletion import delete_tree
 from .gpuctl_hostio import HostError, run
 
 NO_SHELL = "/usr/sbin/nologin"
@@ -71,5 +71,5 @@ def remove(component: str, name: str, home: str, check: bool, base: str = receip
     if known(name):
         _tool(["userdel", name])
     if os.path.isdir(home):
-        shutil.rmtree(home)
+        delete_tree(home)
     return actions

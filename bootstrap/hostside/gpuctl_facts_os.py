@@ -8,6 +8,7 @@ import glob
 import gzip
 import os
 import re
+import stat
 import struct
 from typing import Any
 
@@ -16,7 +17,7 @@ from .gpuctl_base import listdir, read_line, read_text
 MODULES = ("overlay", "br_netfilter", "vxlan", "nf_tables", "nvidia", "nouveau")
 DATA_PATHS = ("/", "/var/lib/containerd", "/var/lib/docker", "/var/lib/kubelet", "/var/lib/etcd", "/var/lib/gpuctl")
 DPKG_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
-GPUCTL_LOCK = "/run/gpuctl.lock"
+GPUCTL_LOCK = "/run/gpuctl/lock"
 STA_UNSYNC = 0x0040  # <linux/timex.h>
 
 
@@ -216,7 +217,10 @@ def _ancestors() -> set[int]:
 
 
 def unfinished() -> list[str]:
-    """Processes of an earlier run that still work here ("pid 12: apt-get install …"); not ourselves or our parents."""
+    """Processes of an earlier run that still work here ("pid 12: apt-get install …"); not ourselves or our parents.
+
+    Root's alone: anybody may set GPUCTL_RUN, for a program with the setuid bit as well.
+    """
     own = _ancestors()
     found = []
     for name in listdir("/proc"):
@@ -227,10 +231,20 @@ def unfinished() -> list[str]:
                 environ = handle.read()
         except OSError:
             continue
-        if environ.startswith(b"GPUCTL_RUN=") or b"\0GPUCTL_RUN=" in environ:
+        if (environ.startswith(b"GPUCTL_RUN=") or b"\0GPUCTL_RUN=" in environ) and _started_by_root(name):
             words = (read_text("/proc/%s/cmdline" % name) or "").replace("\0", " ").strip()
             found.append("pid %s: %s" % (name, words[:160]))
     return found
+
+
+def _started_by_root(pid: str) -> bool:
+    """Whether all user ids of a process are root's, and its program did not make them so."""
+    ids = next((x for x in (read_text("/proc/%s/status" % pid) or "").split("\n") if x.startswith("Uid:")), "")
+    try:
+        changes_user = bool(os.stat("/proc/%s/exe" % pid).st_mode & stat.S_ISUID)
+    except OSError:  # it has ended, or is a thread of the kernel's
+        return False
+    return ids.split()[1:] == ["0"] * 4 and not changes_user
 
 
 def identity() -> dict[str, Any]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import os
-import shutil
 import stat
 import tempfile
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from . import gpuctl_receipts as receipts
+from .gpuctl_deletion import delete_tree, transient, unmount_below
 from .gpuctl_hostio import HostError, missing_folders, read_bytes, read_text, run, same_metadata, write_atomic
 
 BEGIN = "# BEGIN gpuctl"
@@ -198,8 +198,15 @@ def _is_back(path: str, saved: Mapping[str, Any]) -> bool:
     return not os.path.lexists(path)
 
 
+# What a container runtime mounts below its folders; anything else there is somebody's disk.
+_RUNTIME_MOUNTS = transient(("overlay", "tmpfs", "nsfs", "proc", "mqueue", "fuse.fuse-overlayfs"))
+
+
 def remove_trees(roots: Sequence[str], check: bool) -> List[str]:
-    """Empty these folders and remove them where they are not mount points; what is mounted below is unmounted first."""
+    """Empty these folders and remove them where they are not mount points; what a runtime mounted is unmounted first.
+
+    HostError delete-refused where something else is mounted below, or a link stands in the way.
+    """
     changed = []
     for root in roots:
         if not os.path.isdir(root) or (os.path.ismount(root) and not os.listdir(root)):
@@ -207,26 +214,8 @@ def remove_trees(roots: Sequence[str], check: bool) -> List[str]:
         changed.append(root)
         if check:
             continue
-        for mount in mounts_below(root):
-            done = run(["umount", mount], 60)
-            if done.rc != 0:
-                raise HostError("step-failed", f"cannot unmount {mount}: {done.tail(1)}", "end what still uses it")
-        for name in os.listdir(root):
-            path = os.path.join(root, name)
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
+        unmount_below(root, _RUNTIME_MOUNTS)
+        delete_tree(root, keep=True)
         if not os.path.ismount(root):
             os.rmdir(root)
     return changed
-
-
-def mounts_below(root: str) -> List[str]:
-    """Mount points strictly below a folder, the innermost first."""
-    points = []
-    for line in read_text("/proc/self/mountinfo").splitlines():
-        point = line.split(" ")[4].encode().decode("unicode_escape")
-        if point.startswith(root.rstrip("/") + "/"):
-            points.append(point)
-    return sorted(points, key=len, reverse=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import glob
 import os
 import re
-import shutil
 from typing import Dict, List
 
-from .gpuctl_hostio import HostError, run
+from .gpuctl_deletion import Mount, delete_tree, unmount_below
+from .gpuctl_hostio import HostError, run, write_atomic
 from .gpuctl_kubeadmstate import traces
 from .gpuctl_unitrun import UnitState, forget_unit, log_path, unit_state
 
+_LINK_FIX = "delete by hand what it leads to, and the link; then run the same command again"
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 # Folders whose content goes; they themselves may be mount points.
 _CONTENT = ("/var/lib/kubelet", "/var/lib/etcd", "/var/lib/cni", "/etc/kubernetes", "/run/flannel")
@@ -94,9 +95,7 @@ def without_ours(rules: str) -> str:
 def _restore(program: str, rules: str) -> str:
     """What went wrong, or nothing. A file instead of a pipe, since `run` gives programs no standard input."""
     path = "/run/gpuctl/rules"
-    os.makedirs("/run/gpuctl", mode=0o700, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as stream:
-        stream.write(rules)
+    write_atomic(path, rules.encode(), 0o600)
     try:
         ran = run([program, path], 30)
     finally:
@@ -108,6 +107,8 @@ def _files() -> List[str]:
     done = []
     for folder in _CONTENT:
         names = os.listdir(folder) if os.path.isdir(folder) else []
+        if os.path.islink(folder):
+            raise HostError("delete-refused", f"{folder} is a link, and what it leads to is not deleted", _LINK_FIX)
         for name in names:
             _remove(os.path.join(folder, name))
         if names:
@@ -124,18 +125,13 @@ def _files() -> List[str]:
 
 def _remove(path: str) -> None:
     """Remove a file or a tree, pods' volume mounts below it first."""
-    mounts = [line.split()[1] for line in _mounts()]
-    for mount in sorted((m for m in mounts if m == path or m.startswith(path + "/")), reverse=True):
-        run(["umount", mount], 30)
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)
+    unmount_below(path, _of_a_pod)
+    delete_tree(path)
 
 
-def _mounts() -> List[str]:
-    with open("/proc/self/mounts", encoding="utf-8") as stream:
-        return stream.read().splitlines()
+def _of_a_pod(mount: Mount) -> bool:
+    """Whether the kubelet, or a volume driver for it, mounted it: below the folder of a pod or of a plugin."""
+    return mount.point.startswith(("/var/lib/kubelet/pods/", "/var/lib/kubelet/plugins/", "/run/flannel/"))
 
 
 def leftovers() -> Dict[str, List[str]]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import glob
 import os
 import re
-import shutil
 import tempfile
 from typing import List, Mapping
 
 from . import gpuctl_receipts as receipts
 from .gpuctl_bundle import unpack, unpacked_sum
+from .gpuctl_deletion import delete_tree
 from .gpuctl_fetch import fetch, sha256_of
 from .gpuctl_hostio import HostError, Ran, run
+from .gpuctl_programs import complaint_of_program
 
 PROGRAM = "/usr/local/bin/minikube"
 BUNDLE = "/var/lib/gpuctl/minikube-bundle"
@@ -54,7 +55,7 @@ def have_program(
     if there and there != sha256 and PROGRAM not in receipts.read_before(component)["files"]:
         theirs = _version_if_it_runs()
         if adopt and _KNOWN.fullmatch(theirs):
-            return []
+            return []  # it is root's, or its version would not be known
         raise _foreign(there, theirs, version)
     if not check:
         address = url.replace("{version}", version).replace("{arch}", architecture())
@@ -72,6 +73,9 @@ def have_program(
 
 
 def _version_if_it_runs() -> str:
+    complaint = complaint_of_program(PROGRAM, os.geteuid())
+    if complaint:
+        return "which is not run as root: %s" % complaint
     try:
         return version_of_program()
     except HostError:
@@ -125,7 +129,7 @@ def drop_bundle(check: bool) -> List[str]:
     if not os.path.isdir(BUNDLE):
         return []
     if not check:
-        shutil.rmtree(BUNDLE)
+        delete_tree(BUNDLE)
     return ["bundle removed"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import sys
 from typing import Any, Dict, NamedTuple, TextIO
 
@@ -33,7 +34,11 @@ def answer(name: str, call: HostModule) -> Dict[str, Any]:
 
 
 def main(asked: TextIO, answers: TextIO) -> None:
-    """Read one request, write one answer. What the module prints meanwhile goes to standard error."""
+    """Read one request, write one answer. What the module prints meanwhile goes to standard error.
+
+    Whatever umask the ssh session has: modes are those that modules name, and 0755 and 0644 where they name none.
+    """
+    os.umask(0o022)
     request = json.load(asked)
     call = HostModule(request["params"], request["check_mode"], request["diff"])
     with contextlib.redirect_stdout(sys.stderr):

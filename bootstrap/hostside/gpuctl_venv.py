@@ -16,6 +16,7 @@ from typing import Any, Dict, List, Mapping
 
 from . import gpuctl_receipts as receipts
 from . import gpuctl_venvbuild
+from .gpuctl_deletion import delete_tree
 from .gpuctl_hostio import HostError, missing_folders, read_text, run, write_atomic
 from .gpuctl_unitrun import LOG_FOLDER, Ended, log_path, run_unit, start_unit, unit_state, wait_unit
 
@@ -190,7 +191,7 @@ def remove(component: str, path: str, check: bool) -> List[str]:
     if os.path.islink(path):
         os.unlink(path)
     for folder in built(path):
-        shutil.rmtree(folder)
+        delete_tree(folder)
     return found
 
 

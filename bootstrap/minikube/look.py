@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +14,9 @@ import yaml
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside import gpuctl_programs
 from bootstrap.hostside.gpuctl_kube import PROFILE_ACCESS
+from bootstrap.hostside.gpuctl_minikube import PROGRAM
 from bootstrap.minikube.options import Bundle, parse_bundle
 from bootstrap.minikube.surroundings import other_home
 from bootstrap.probe.session import Session
@@ -32,8 +35,11 @@ _KINDS = ("container", "volume", "network")  # what Docker has under a profile's
 _ASKED = ("version", "docker", "kubelet", "node", *_KINDS)
 # Minikube labels all that it makes with the name of the profile.
 LABEL = "name.minikube.sigs.k8s.io"
-# Standard library only, Python 3.8 and later. What asks other programs is asked side by side.
-_PROGRAM = r"""
+# Standard library only, Python 3.8 and later. What asks other programs is asked side by side. In front stands the one
+# function of the hosts' code that it needs.
+_PROGRAM = (
+    Path(gpuctl_programs.__file__).read_text(encoding="utf-8")
+    + r"""
 import concurrent.futures, glob, grp, json, os, pwd, subprocess, sys
 profile, bundle, access = sys.argv[1:4]
 for name in ("MINIKUBE_HOME", "KUBECONFIG", "DOCKER_HOST"):
@@ -63,8 +69,9 @@ try:
 except (TypeError, ValueError, KeyError):
     version = ""
 kubectl = "/var/lib/minikube/binaries/%s/kubectl" % version
+complaint = complaint_of_program("/usr/local/bin/minikube", os.getuid())
 asked = {
-    "version": ["minikube", "version", "--short"],
+    "version": ["false"] if complaint else ["minikube", "version", "--short"],
     "docker": ["docker", "version", "--format", "{{json .Server}}"],
     "container": ["docker", "container", "inspect", "--format",
                   '{"name": {{json .Name}}, "status": {{json .State.Status}}, "network": {{json .NetworkSettings}}, '
@@ -101,9 +108,11 @@ def is_gone(name):  # what one of which Docker has no container left is nobody's
 others = [name for name in others if not is_gone(name)]
 found.update(uid=os.getuid(), joined=joined, home=home, config=config, folder=os.path.isdir(folder), gpus=gpus,
              served=os.path.exists(os.path.join(access, profile + ".conf")), profile=profile, others=others,
+             program=complaint,
              bundle=read(os.path.join(bundle, "bundle.json")), kubeconfig=read(os.path.join(home, ".kube", "config")))
 print(json.dumps(found))
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +196,10 @@ def look(session: Session, host: str, profile: str) -> Seen:
         raise GpuctlError(
             ExitCode.PREFLIGHT, Problem("probe-failed", words, "run again; the log has the details", host)
         )
+    if found.get("program"):
+        words = f"the minikube there is not run: {str(found['program'])[:200]}"
+        fix = f"give it to root (`sudo chown root:root {PROGRAM}; sudo chmod 755 {PROGRAM}`), or move it away"
+        raise GpuctlError(ExitCode.PREFLIGHT, Problem("minikube-foreign", words, fix, host))
     seen = replace(read_look(found), minikube_home=other_home(session, str(found["home"])))
     if seen.status == _RUNS or (seen.config is None and not seen.container and not seen.folder):
         return seen

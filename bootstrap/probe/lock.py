@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,13 +19,27 @@ if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
     from bootstrap.probe.session import Channel
 
-LOCK_PATH = "/run/gpuctl.lock"  # gpuctl_facts_os reads it
+LOCK_PATH = "/run/gpuctl/lock"  # gpuctl_facts_os reads it
 
 # Runs on the host. The kernel frees the lock with the process, so a killed owner leaves nothing behind; standard input
-# ends when our connection does.
+# ends when our connection does. Folder and file are root's alone: whoever may open a file, may lock it.
 _HOLDER = """\
-import fcntl, os, sys, time
-handle = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+import fcntl, os, stat, sys, time
+place, name = os.path.split(sys.argv[1])
+try:
+    os.mkdir(place, 0o700)
+except FileExistsError:
+    pass
+def check(handle, what, right):
+    found = os.fstat(handle)
+    if found.st_uid != os.geteuid() or not right(found.st_mode):
+        sys.exit("%s is of somebody else: remove it" % what)
+folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+check(folder, place, stat.S_ISDIR)
+os.fchmod(folder, 0o700)
+handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+check(handle, sys.argv[1], stat.S_ISREG)
+os.fchmod(handle, 0o600)
 try:
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError:
@@ -56,11 +70,17 @@ class HeldLocks:
     hosts: tuple[str, ...]
     _sessions: Sessions
     _own_sessions: bool
+    _lock: Callable[[str], Channel]
     _channels: dict[str, Channel] = field(default_factory=dict)
 
     def lost(self) -> tuple[str, ...]:
         """Hosts whose lock ended unasked: the connection or the holder is gone."""
-        return tuple(name for name, channel in self._channels.items() if channel.closed or channel.eof_received)
+        found = tuple(self._channels.items())
+        return tuple(name for name, channel in found if channel.closed or channel.eof_received)
+
+    def retake(self, host: str) -> None:
+        """Take a lock that was lost anew. Raises ConnectFailure: the host does not answer, or another run has it."""
+        self._channels[host] = self._lock(host)
 
     def release(self) -> None:
         """Free all locks."""
@@ -92,13 +112,18 @@ def take_lock(
     Raises:
         GpuctlError: exit 4, one lock-held problem per busy host, or why a host cannot be locked; nothing is held then.
     """
-    held = HeldLocks(tuple(h.name for h in hosts), sessions or Sessions(timeout_s=timeout_s), sessions is None)
+    pool, by_name = sessions or Sessions(timeout_s=timeout_s), {host.name: host for host in hosts}
+
+    def lock(name: str) -> Channel:
+        password = become_password_of(by_name[name], become_password)
+        return _lock(pool, by_name[name], (owner, run), password, timeout_s)
+
+    held = HeldLocks(tuple(by_name), pool, sessions is None, lock)
     problems: dict[str, Problem] = {}
 
     def work(host: Host) -> None:
         try:
-            password = become_password_of(host, become_password)
-            held._channels[host.name] = _lock(held._sessions, host, (owner, run), password, timeout_s)  # noqa: SLF001
+            held.retake(host.name)
         except ConnectFailure as failure:
             problems[host.name] = Problem(failure.code, str(failure), failure.fix, host.name)
 

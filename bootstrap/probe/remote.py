@@ -57,5 +57,9 @@ def run_as_root(
     program = f"argv = {list(argv)!r}\nseconds = {timeout_s!r}\n{_RUN}"
     password = access.become_password
     done = run_python(session, host, program, password=password, timeout_s=timeout_s + _ANSWER_S)
-    answer = json.loads(done.out.splitlines()[-1])
-    return Completed(int(answer["rc"]), str(answer["out"]), str(answer["err"]))
+    try:
+        answer = json.loads(done.out.splitlines()[-1])
+        return Completed(int(answer["rc"]), str(answer["out"]), str(answer["err"]))
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        said = f"what {argv[0]} printed cannot be read: {done.out[-200:]!r}"
+        raise ConnectFailure("probe-failed", said, "remove what prints in the user's shell profile") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from bootstrap.hostside import gpuctl_nfsexports as exports
 from bootstrap.hostside import gpuctl_receipts as receipts
-from bootstrap.hostside.gpuctl_filesync import remove_trees
+from bootstrap.hostside.gpuctl_deletion import delete_tree, identity
 from bootstrap.hostside.gpuctl_hostio import HostError, read_text, run
 from bootstrap.hostside.gpuctl_module import HostModule
 
@@ -146,6 +146,7 @@ def make_folder(given: dict[str, Any], check_mode: bool) -> list[str]:
         if not folder.is_dir():
             receipts.remember_before(component, _MADE, str(folder))
             folder.mkdir(_UNFINISHED if folder == path else 0o755)
+    receipts.renew_before(component, _MADE, str(path), identity(str(path)))
     path.chmod(_UNFINISHED)  # whatever the umask was: it tells a half made folder from a finished one
     os.chown(path, given["owner"], given["group"])
     path.chmod(int(given["mode"], 8))
@@ -187,13 +188,29 @@ def end(given: dict[str, Any], check_mode: bool) -> list[str]:
         return actions
     made = receipts.read_before(given["component"]).get(_MADE, {})
     if path in made and not exports.path_complaint(path):
-        actions += [f"remove {folder}" for folder in remove_trees([path], check_mode)]
+        actions += _purged(path, made[path], check_mode)
     for folder in map(Path, sorted(set(made) - {path}, key=len, reverse=True)):
         if folder.is_dir() and not any(folder.iterdir()):
             actions.append(f"remove {folder}")
             if not check_mode:
                 folder.rmdir()
     return actions
+
+
+def _purged(path: str, made: str | None, check_mode: bool) -> list[str]:
+    """Remove the folder with the data in it, if it is the one that was made and holds no other file system.
+
+    `made` is what the folder was then; None where an older gpuctl made it. Raises HostError [delete-refused].
+    """
+    now = identity(path)
+    if now is None:
+        return []
+    if made is not None and made != now:
+        words = f"{path} is not the folder that gpuctl made: another one, or another file system, is there now"
+        raise HostError("delete-refused", words, "delete its data by hand, or reset without --purge")
+    if not check_mode:
+        delete_tree(path)
+    return [f"remove {path}"]
 
 
 def main(module: HostModule) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from bootstrap.apply import addon_look, run, steps
 from bootstrap.apply.addon_model import AddonRequest, State
 from bootstrap.apply.events import HostRun
 from bootstrap.apply.execute import Execution
+from bootstrap.apply.lock import LockWatch
 from bootstrap.apply.view import SilentView
 from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
@@ -110,8 +111,8 @@ class World:
         return Survey(asked, probes, Preflight(0, ()), decide(asked, seen), ())
 
     @contextmanager
-    def _lock(self, *_: object, **__: object) -> Iterator[None]:
-        yield
+    def _lock(self, *_: object, **__: object) -> Iterator[LockWatch]:
+        yield LockWatch()
 
     @contextmanager
     def _api(self, *_: object) -> Iterator[None]:

@@ -14,6 +14,7 @@ import yaml
 from bootstrap.apply import reset as module
 from bootstrap.apply.events import HostRun
 from bootstrap.apply.execute import Execution
+from bootstrap.apply.lock import LockWatch
 from bootstrap.apply.requests import ResetRequest
 from bootstrap.apply.results import HostOutcome, Outcome
 from bootstrap.apply.view import SilentView
@@ -68,9 +69,9 @@ class World:
         return self.probes.pop(0) if len(self.probes) > 1 else self.probes[0]
 
     @contextmanager
-    def _lock(self, _inventory: Inventory, _access: object, _run: str, hosts: Collection[str]) -> Iterator[None]:
+    def _lock(self, _inventory: Inventory, _access: object, _run: str, hosts: Collection[str]) -> Iterator[LockWatch]:
         self.locked = set(hosts)
-        yield
+        yield LockWatch()
 
     def _remove(self, _path: Path, name: str) -> bool:
         self.removed.append(name)

@@ -13,6 +13,7 @@ from bootstrap.access import Access
 from bootstrap.apply import minikube_host
 from bootstrap.apply.events import HostRun
 from bootstrap.apply.execute import Execution
+from bootstrap.apply.lock import LockWatch
 from bootstrap.apply.view import SilentView
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
@@ -55,9 +56,10 @@ def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: HostRun, *, l
     ended = Execution("failed", {"box": run}, (run.problem,), stopped=False)
     replaced: dict[str, Any] = {
         "run_steps": lambda *_: ended,
-        "hold_locks": lambda *_: nullcontext(),
+        "hold_locks": lambda *_: nullcontext(LockWatch()),
         "sweep_private_directories": lambda: None,
         "file_plan": lambda *_: None,
+        "probe_hosts": lambda *_: {"box": host_facts("box", gpus=1)},
     }
     for name, stand_in in replaced.items():
         monkeypatch.setattr(minikube_host, name, stand_in)

@@ -31,7 +31,11 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     def before(component: str) -> dict[str, Any]:
         return {"packages_absent": [], **kept.get(component, {})}
 
+    def renew(component: str, kind: str, key: str, value: Any) -> None:
+        kept.setdefault(component, {}).setdefault(kind, {})[key] = value
+
     monkeypatch.setattr(receipts, "remember_before", remember)
+    monkeypatch.setattr(receipts, "renew_before", renew)
     monkeypatch.setattr(receipts, "read_before", before)
     monkeypatch.setattr(receipts, "read", lambda _: None)
     return kept
@@ -111,6 +115,23 @@ def test_a_folder_that_a_killed_run_left_half_made_is_finished(
     notes[ME] = {"nfs_folders": {str(path): None}}
     assert export.make_folder(params(path), False) == [f"make {path}"]
     assert path.stat().st_mode & 0o7777 == 0o2770
+
+
+def test_another_folder_in_its_place_is_not_purged(
+    export: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, notes: dict[str, dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(export, "run", Exportfs(""))
+    path, data = tmp_path / "data", tmp_path / "data" / "file"
+    export.make_folder(params(path), False)
+    path.rename(tmp_path / "moved")
+    path.mkdir()
+    data.write_text("somebody's")
+    with pytest.raises(HostError) as caught:
+        export.end(params(path, purge=True), False)
+    assert (caught.value.code, data.exists()) == ("delete-refused", True)
+    notes[ME]["nfs_folders"][str(path)] = None  # made by a gpuctl that did not note what it was
+    assert export.end(params(path, purge=True), False) == [f"remove {path}"]
+    assert not path.exists()
 
 
 def test_a_folder_that_was_there_and_is_gone_is_not_made_anew(export: ModuleType, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -264,30 +263,3 @@ def test_what_an_interrupted_join_left_goes_unless_it_still_works(
     asked = {"state": "inspected", "role": "worker", "stale": [str(config), str(tmp_path / "absent")]}
     assert module.act(HostModule(asked, check_mode=check))["found"] == state
     assert config.exists() is left
-
-
-def test_join_material_is_read_from_what_kubeadm_prints(
-    library: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = library("gpuctl_join_material")
-    digest, key = "sha256:" + "a" * 64, "b" * 64
-
-    def run(argv: list[str], timeout_s: float) -> Ran:
-        del timeout_s
-        if "token" in argv:
-            return Ran(0, f"kubeadm join lab-api:6443 --token q.w --discovery-token-ca-cert-hash {digest} \n", "")
-        return Ran(0, f"[upload-certs] Using certificate key:\n{key}\n", "")
-
-    monkeypatch.setattr(module, "run", run)
-    assert module.material(30, False) == {"token": "q.w", "ca_hashes": [digest], "certificate_key": ""}
-    assert module.material(30, True)["certificate_key"] == key
-
-
-def test_a_failure_to_make_material_shows_no_secret(
-    library: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = library("gpuctl_join_material")
-    monkeypatch.setattr(module, "run", lambda *_: Ran(1, "", "bad token abcdef.0123456789abcdef"))
-    with pytest.raises(HostError) as caught:
-        module.material(30, False)
-    assert "0123456789abcdef" not in json.dumps([caught.value.message, caught.value.details])
