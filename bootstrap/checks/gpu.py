@@ -155,3 +155,12 @@ def fabric(host: Host, facts: HostFacts) -> Iterator[Finding]:
         yield say.warn(message, "run there: systemctl enable --now nvidia-fabricmanager")
     else:
         yield say.repair(message, "installed in the driver's version and started")
+
+
+def unasked(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """A device list strategy under which any image may give itself all GPUs of the node."""
+    if facts.gpus and host.settings.get("nvidia_device_plugin_device_list_strategy") == "envvar":
+        yield Say(host.name, "gpu-unasked").warn(
+            "with nvidia_device_plugin_device_list_strategy=envvar a pod without a GPU request can see all GPUs",
+            "set it to cdi-cri, unless a runtime of the site's own needs envvar",
+        )

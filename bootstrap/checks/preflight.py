@@ -46,6 +46,7 @@ NODE_CHECKS: tuple[HostCheck, ...] = (
     network.firewall,
     network.resolver,
     packages.container_runtime,
+    gpu.unasked,
     *GPU_CHECKS,
 )
 # What the host of a minikube cluster must fulfil: the node is a container, so little else of the host matters.

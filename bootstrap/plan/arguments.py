@@ -163,6 +163,7 @@ def _derived(
         "kube_host_time_service": mine.time_synchronised is False or _time_service_is_ours(mine),
         **_driver_arguments(values, mine),
         "nvidia_driver_reboot_ok": values["nvidia_driver_reboot_ok"] and not host.connection.local,
+        "nvidia_container_toolkit_envvar": values["nvidia_device_plugin_device_list_strategy"] == "envvar",
         "containerd_adopt": _adopt_containerd(mine),
         "containerd_prefetch_images": prefetch_images(host, {**seed_values, **values}, gpu_host),
         **_kubeadm_arguments(host, values, facts, view, inventory, gpu_host),

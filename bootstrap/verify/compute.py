@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,16 @@ POD_DEADLINE_S = 900  # a pod whose gpuctl was killed gives its GPUs back by its
 LIVES = "gpuctl.io/lives-s"  # on a namespace: for how long pods may run there, where it is not POD_DEADLINE_S
 _NOT_ADMITTED = "allocatable-short"
 _FINISHED = frozenset({"Succeeded", "Failed"})
+_UNASKED = "without-gpus"
+# The variable is what images made for GPUs come with: by itself it must give a container nothing.
+_COUNT = "import glob, json; print(json.dumps({'gpus': len(glob.glob('/dev/nvidia[0-9]*'))}))"
+_UNPRIVILEGED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "runAsUser": 65534,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,8 @@ class Computed:
     """What one node's pod came to.
 
     `devices` are the payload's reports; `code` and `error` are set when there are none; `held` names pods that hold
-    GPUs which could not be tested: "namespace/pod (2 GPUs)".
+    GPUs which could not be tested: "namespace/pod (2 GPUs)". `unasked` counts the GPUs that a container saw which asked
+    for none; None where that was not looked at.
     """
 
     node: str
@@ -37,6 +48,7 @@ class Computed:
     code: str = ""
     error: str = ""
     held: tuple[str, ...] = ()
+    unasked: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +87,12 @@ def compute(
     runtime_class: str,
     timeout_s: float,
     progress: Progress,
+    unasked: bool = False,
 ) -> dict[str, Computed]:
     """Run the vector addition on every free GPU of the nodes; the namespace made for it is deleted at the end.
 
-    `allocatable` maps node names to GPU counts; a node with none is not asked.
+    `allocatable` maps node names to GPU counts; a node with none is not asked. With `unasked` a container beside it,
+    which asks for no GPU, counts those that it sees.
     """
     namespace = "gpuctl-verify-" + re.sub(r"[^a-z0-9]+", "-", run_id.lower()).strip("-")
     pods = (cluster.get("/api/v1/pods") or {}).get("items", [])
@@ -94,11 +108,11 @@ def compute(
     try:
         _sweep(cluster)
         _make_namespace(cluster, namespace)
-        results |= _round(cluster, namespace, wanted, image, runtime_class, timeout_s, progress)
+        results |= _round(cluster, namespace, wanted, image, runtime_class, timeout_s, progress, unasked)
         # GPUs that became unhealthy after the node was looked at: once more with those that are left.
         fewer = _fewer(cluster, [a for a in wanted if results[a.node].code == _NOT_ADMITTED])
         if fewer:
-            results |= _round(cluster, namespace, fewer, image, runtime_class, timeout_s, progress)
+            results |= _round(cluster, namespace, fewer, image, runtime_class, timeout_s, progress, unasked)
     except ApiError as error:
         late = [a.node for a in wanted if a.node not in results]
         results |= {node: Computed(node, code="compute-failed", error=error.message) for node in late}
@@ -115,10 +129,11 @@ def _round(
     runtime_class: str,
     timeout_s: float,
     progress: Progress,
+    unasked: bool,
 ) -> dict[str, Computed]:
     """One pod per assignment, until all have ended."""
     for assignment in wanted:
-        manifest = pod_manifest(assignment, image, runtime_class)
+        manifest = pod_manifest(assignment, image, runtime_class, unasked=unasked)
         cluster.call("POST", f"/api/v1/namespaces/{namespace}/pods", body=manifest)
         progress.started(assignment.node, "compute")
     return _collect(cluster, namespace, wanted, timeout_s, progress)
@@ -163,7 +178,7 @@ def pod_name(assignment: Assignment) -> str:
     return f"compute-{assignment.node}-{assignment.gpus}"
 
 
-def pod_manifest(assignment: Assignment, image: str, runtime_class: str) -> dict[str, Any]:
+def pod_manifest(assignment: Assignment, image: str, runtime_class: str, *, unasked: bool = False) -> dict[str, Any]:
     """The pod that computes on `assignment.gpus` GPUs of one node, under the restricted pod security standard."""
     return {
         "metadata": {"name": pod_name(assignment), "labels": {"app.kubernetes.io/managed-by": "gpuctl"}},
@@ -183,18 +198,24 @@ def pod_manifest(assignment: Assignment, image: str, runtime_class: str) -> dict
                     "imagePullPolicy": "IfNotPresent",
                     "command": ["python3", f"/payload/{_PAYLOAD.name}"],
                     "resources": {"limits": {GPU_RESOURCE: str(assignment.gpus)}},
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                        "runAsNonRoot": True,
-                        "runAsUser": 65534,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
+                    "securityContext": _UNPRIVILEGED,
                     "volumeMounts": [{"name": "payload", "mountPath": "/payload", "readOnly": True}],
-                }
+                },
+                *([_container_without(image)] if unasked else []),
             ],
             "volumes": [{"name": "payload", "configMap": {"name": "payload"}}],
         },
+    }
+
+
+def _container_without(image: str) -> dict[str, Any]:
+    return {
+        "name": _UNASKED,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-c", _COUNT],
+        "env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}],
+        "securityContext": _UNPRIVILEGED,
     }
 
 
@@ -249,11 +270,23 @@ def _finished(cluster: Cluster, namespace: str, pod: Mapping[str, Any], assignme
     if status.get("phase") == "Failed" and not status.get("containerStatuses"):
         words = str(status.get("message") or status.get("reason") or "the kubelet did not admit the pod")
         return Computed(assignment.node, code=_NOT_ADMITTED, error=words, held=assignment.held)
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}/log"
+    names = [container.get("name") for container in pod.get("spec", {}).get("containers", [])]
     try:
-        log = cluster.text(f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}/log")
+        report = parse_report(cluster.text(path, {"container": "compute"}), assignment)
+        beside = cluster.text(path, {"container": _UNASKED}) if _UNASKED in names else ""
     except ApiError as error:
         return Computed(assignment.node, code="compute-failed", error=error.message, held=assignment.held)
-    return parse_report(log, assignment)
+    return replace(report, unasked=_counted(beside))
+
+
+def _counted(log: str) -> int | None:
+    """What the container without GPUs has counted; None where it said nothing of the kind."""
+    try:
+        found = json.loads(log.strip().splitlines()[-1])["gpus"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, int) else None
 
 
 def parse_report(log: str, assignment: Assignment) -> Computed:

@@ -264,6 +264,10 @@ def _compute(evidence: Evidence) -> Judgement:
         code = str(bad[0].get("code") or "compute-failed")
         words = "; ".join(f"GPU {d.get('uuid')}: {d.get('error') or 'wrong result'}" for d in bad)
         return _failed(evidence, code, words, "take this GPU out of use and run NVIDIA's field diagnostics", len(good))
+    if computed.unasked:
+        words = f"a container that asks for no GPU sees {computed.unasked} of them"
+        fix = f"run `{evidence.cluster.mended_by}`: it has the nvidia runtime mind requests alone"
+        return _failed(evidence, "gpu-unasked", words, fix, len(good))
     known = {gpu.uuid for gpu in evidence.facts.driver.gpus}
     if good != known:
         words = f"computed on {len(good)} of {len(known)} GPUs; not on {', '.join(sorted(known - good)) or 'others'}"

@@ -94,6 +94,7 @@ def _ask_cluster(
                 runtime_class=_runtime_class(inventory.hosts[0].settings),
                 timeout_s=request.timeout_s,
                 progress=view,
+                unasked=settings["nvidia_device_plugin_device_list_strategy"] == "cdi-cri",
             )
             ring = _all_reduce(cluster, request, allocatable, settings, view) if request.collective else None
             return plugins, computed, ring, ""

@@ -9,12 +9,13 @@ import json
 import re
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
 import yaml
 
 from bootstrap.testvm.simgpu import hardware
-from tests.e2e import jobs
+from tests.e2e import jobs, unasked
 from tests.e2e.ownership import unexplained_files
 from tests.e2e.tool import Lab, wait_for
 
@@ -82,6 +83,14 @@ def test_verify_gpus_computes_on_every_gpu(lab: Lab) -> None:
     assert not [
         n for n in lab.kubectl("get", "namespaces", "-o", "name").split() if "verify" in n and not _terminating(lab, n)
     ]
+
+
+def test_pods_without_a_request_see_no_gpu(lab: Lab, figure: Callable[[str], None]) -> None:
+    uuid = lab.json("verify-gpus", *lab.named, "--limit", "gpu1")["data"]["nodes"][0]["gpus"][0]["uuid"]
+    found = unasked.seen(lab, [*unasked.tries(uuid), unasked.pod("asks", gpus=2)])
+    assert found.pop("unasked-asks") == 2
+    figure(f"pods without a GPU request: {len(found)}, they see {sum(found.values())} GPUs")
+    assert found == dict.fromkeys(found, 0)
 
 
 def test_all_nodes_add_up_over_the_pod_network(lab: Lab) -> None:

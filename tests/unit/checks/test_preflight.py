@@ -107,6 +107,10 @@ FAULTS = [
         "snap", "snap remove docker",
     ),
     Fault("secure-boot-unsigned", "gpu1", REFUSE, {"secure_boot": True}, "Secure Boot is on", "mokutil"),
+    Fault(
+        "gpu-unasked", "gpu1", Severity.WARN, {}, "can see all GPUs", "cdi-cri",
+        {"nvidia_device_plugin_device_list_strategy": "envvar"},
+    ),
     Fault("nouveau-loaded", "gpu1", FIX, {"driver": driver(nouveau=True)}, "nouveau holds", "--reboot"),
     Fault(
         "driver-foreign", "gpu1", REFUSE, {"driver": driver(foreign=True, loaded_version="580.1")},

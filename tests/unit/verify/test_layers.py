@@ -133,6 +133,20 @@ def test_the_pod_keeps_to_the_restricted_standard() -> None:
     assert spec["runtimeClassName"] == "nvidia"
 
 
+def test_a_container_that_asks_for_no_gpu_sees_none() -> None:
+    spec = pod_manifest(Assignment("gpu1", 3, ()), "python", "nvidia", unasked=True)["spec"]
+    beside = spec["containers"][1]
+    assert "resources" not in beside
+    assert beside["env"] == [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]
+    assert beside["securityContext"] == spec["containers"][0]["securityContext"]
+    computed = healthy().computed
+    assert computed
+    for unasked, state in ((None, LayerState.OK), (0, LayerState.OK), (8, LayerState.FAILED)):
+        result, problems = judge(replace(healthy(), computed=replace(computed, unasked=unasked)))
+        assert result.layers["compute"].state is state
+        assert [p.code for p in problems] == (["gpu-unasked"] if unasked else [])
+
+
 @pytest.mark.parametrize("log", ["", "Traceback", "{}", '{"devices": 3}\nnoise'])
 def test_a_log_without_a_report_is_a_failure(log: str) -> None:
     computed = parse_report(log, Assignment("gpu1", 1, ()))
