@@ -17,6 +17,7 @@ from bootstrap.apply.view import ApplyView
 from bootstrap.apply.waiting import wait_for_leftovers
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside.gpuctl_url import logins
 from bootstrap.inventory.model import Host, Inventory
 from bootstrap.inventory.schema import component_named
 from bootstrap.plan.launch_arguments import check_launch_settings
@@ -62,6 +63,7 @@ def prepare(
     begun = time.monotonic()
     sweep_private_directories()
     check_launch_settings(inventory)
+    run.redactor.add(*{login for host in inventory.hosts for login in logins(host.settings)})
     survey = examine(inventory, probes)
     view.probed(survey.hosts, time.monotonic() - begun)
     view.checked(survey.preflight)

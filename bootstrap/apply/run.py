@@ -19,6 +19,7 @@ from bootstrap.apply.view import ApplyView
 from bootstrap.apply.waiting import wait_for_leftovers, wait_until_ready
 from bootstrap.errors import Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside.gpuctl_url import logins
 from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import Inventory
 from bootstrap.plan.cluster_view import node_name
@@ -123,6 +124,7 @@ def look(
     Raises:
         GpuctlError: a host that cannot be read, or a refusal (exit 4).
     """
+    request.run.redactor.add(*{login for host in inventory.hosts for login in logins(host.settings)})
     probes = probe_hosts(inventory, request.access)
     disrupt = isinstance(request, BootstrapRequest) and request.disrupt
     reboot = isinstance(request, BootstrapRequest) and request.reboot

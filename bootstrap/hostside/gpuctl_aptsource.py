@@ -1,12 +1,14 @@
-"""A signed package source on a host: its key (checked by fingerprint), its CA, its deb822 entry, its lists.
+"""A signed package source on a host: its key (checked by fingerprint), its CA, its login, its deb822 entry, its lists.
 
 Standard library only, Python 3.8 and later: this code runs on the hosts.
 """
 
 from __future__ import annotations
 
+import base64
 import glob
 import os
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 from .gpuctl_filesync import Wanted, sync
 from .gpuctl_hostio import HostError, read_bytes
 from .gpuctl_openpgp import ForeignKeyError, is_one_block, keyring
+from .gpuctl_url import Address, parted
 
 LISTS = "/var/lib/apt/lists"
 FETCH_TIMEOUT_S = 30
@@ -27,11 +30,13 @@ class Source:
 
     def __init__(self, name: str, source: Mapping[str, Any], ca_path: Optional[str]) -> None:
         self.name = name
-        self.url = str(source["url"]).rstrip("/") + "/"
+        self._address = parted(str(source["url"]).rstrip("/") + "/")
+        self.url = self._address.url
         self.suite = str(source.get("suite") or "/")
         components = source.get("components") or []
         self.components = components.split() if isinstance(components, str) else [str(part) for part in components]
-        self.key_url = str(source["key_url"])
+        self._key_address = parted(str(source["key_url"]))
+        self.key_url = self._key_address.url
         wanted = source["key_fingerprint"]
         self.fingerprints = [_hex(one) for one in ([wanted] if isinstance(wanted, str) else wanted)]
         self.ca_path = ca_path or None
@@ -56,6 +61,32 @@ class Source:
         """Apt's preferences for the source."""
         return f"/etc/apt/preferences.d/gpuctl-{self.name}"
 
+    @property
+    def auth_path(self) -> str:
+        """Where apt finds the login that its server asks for: apt reads it as root, nobody else can."""
+        return f"/etc/apt/auth.conf.d/90gpuctl-{self.name}.conf"
+
+    def auth_text(self) -> str:
+        """The login in apt's form (apt_auth.conf(5)); empty where the address has none. HostError variable-invalid."""
+        _, user, password = self._address
+        if not user and not password:
+            return ""
+        if re.search(r"[\s\x00-\x1f\x7f]", user + password):
+            raise HostError(
+                "variable-invalid",
+                f"the login for {self.url} has a blank in it, which apt cannot read",
+                "give the mirror's account a password without blanks",
+            )
+        secret = f"password {password}\n" if password else ""
+        return f"{_HEAD}machine {self.url}\nlogin {user}\n{secret}"
+
+    def login_for_key(self) -> Address:
+        """The key's address with the login that its server asks for: its own, or the source's where both are one."""
+        theirs = self._key_address
+        if theirs.user or _server(theirs.url) != _server(self.url):
+            return theirs
+        return self._address._replace(url=theirs.url)
+
     def entry(self, architecture: str) -> str:
         """The deb822 text. A suite that ends in a slash is a flat repository and has no components."""
         lines = ["Types: deb", f"URIs: {self.url}", f"Suites: {self.suite}"]
@@ -63,6 +94,11 @@ class Source:
             lines.append(f"Components: {' '.join(self.components)}")
         lines += [f"Architectures: {architecture}", f"Signed-By: {self.key_path}"]
         return _HEAD + "\n".join(lines) + "\n"
+
+
+def _server(url: str) -> Tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def _hex(text: Any) -> str:
@@ -93,29 +129,34 @@ def checked_key(data: bytes, source: Source) -> str:
 _KEY_FIX = "compare the fingerprint with the one that the vendor publishes, then set key_fingerprint of this source"
 
 
-def fetch(url: str, ca_path: Optional[str]) -> Tuple[bytes, bool]:
+def fetch(address: Address, ca_path: Optional[str]) -> Tuple[bytes, bool]:
     """The body of an https address, and whether it took our CA to verify the server.
 
     HostError repository-unreachable.
     """
+    url = address.url
     if urlsplit(url).scheme != "https":
         raise HostError("repository-unreachable", f"{url} is not an https address", "give the key's https address")
     try:
-        return _get(url, None), False
+        return _get(address, None), False
     except urllib.error.URLError as error:
         if not (ca_path and isinstance(error.reason, ssl.SSLError)):
             raise _unreachable(url, error) from error
     except (OSError, ValueError) as error:
         raise _unreachable(url, error) from error
     try:
-        return _get(url, ca_path), True
+        return _get(address, ca_path), True
     except (OSError, ValueError) as error:
         raise _unreachable(url, error) from error
 
 
-def _get(url: str, ca_path: Optional[str]) -> bytes:
+def _get(address: Address, ca_path: Optional[str]) -> bytes:
     context = ssl.create_default_context(cafile=ca_path)
-    with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S, context=context) as answer:  # noqa: S310 - https only
+    asked = urllib.request.Request(address.url)  # noqa: S310 - https only
+    if address.user or address.password:
+        login = base64.b64encode(f"{address.user}:{address.password}".encode()).decode("ascii")
+        asked.add_unredirected_header("Authorization", f"Basic {login}")  # another server never gets it
+    with urllib.request.urlopen(asked, timeout=FETCH_TIMEOUT_S, context=context) as answer:  # noqa: S310 - https only
         body: bytes = answer.read(1 << 20)
     return body
 
@@ -128,7 +169,7 @@ def _unreachable(url: str, error: Exception) -> HostError:
 def lists_there(source: Source) -> bool:
     """Whether apt has fetched this source's lists (another component may share it)."""
     parts = urlsplit(source.url)
-    place = _list_name(parts.netloc.rpartition("@")[2] + parts.path)
+    place = _list_name(parts.netloc + parts.path)
     suite = _list_name(source.suite.strip("./"))
     if source.suite.endswith("/"):  # a flat repository
         names = glob.escape(f"{place}_{suite}" if suite else place) + "_Packages*"
@@ -148,12 +189,16 @@ def apply(
     key = _known_key(source)
     needs_ca = os.path.exists(source.conf_path)
     if not key or not _same_server(source):
-        fetched, needs_ca = fetch(source.key_url, source.ca_path)
+        fetched, needs_ca = fetch(source.login_for_key(), source.ca_path)
         key = checked_key(fetched, source)
         if urlsplit(source.url).netloc != urlsplit(source.key_url).netloc:
             needs_ca = source.ca_path is not None and _needs_ca(source)
     files = [Wanted({"dest": source.key_path, "content": key, "mode": "0644"})]
-    absent = []
+    absent: List[str] = []
+    if login := source.auth_text():
+        files.append(Wanted({"dest": source.auth_path, "content": login, "mode": "0600", "secret": True}))
+    else:
+        absent.append(source.auth_path)
     if needs_ca and source.ca_path:
         host = urlsplit(source.url).hostname
         text = f'{_HEAD.replace("#", "//")}Acquire::https::{host}::CaInfo "{source.ca_path}";\n'
@@ -190,7 +235,7 @@ def _same_server(source: Source) -> bool:
 
 def _needs_ca(source: Source) -> bool:
     try:
-        _get(source.url, None)
+        _get(Address(source.url, "", ""), None)
     except urllib.error.HTTPError:
         return False  # the server was verified; a folder need not have a listing
     except urllib.error.URLError as error:

@@ -31,6 +31,7 @@ class Wanted:
         self.group = str(entry.get("group") or "root")
         self.validate: List[str] = [str(word) for word in entry.get("validate") or ()]
         self.block = bool(entry.get("block"))
+        self.secret = bool(entry.get("secret"))  # its content is in no diff
 
     def bytes_over(self, old: Optional[bytes]) -> bytes:
         """What the file shall hold, given what it holds now (a block leaves the other lines alone)."""
@@ -74,7 +75,7 @@ def sync(component: str, files: Sequence[Wanted], absent: Sequence[str], check: 
     """
     differing = [wanted for wanted in files if _differs(wanted)]
     extra = [path for path in absent if os.path.lexists(path)]
-    diff = [_diff(wanted.dest, wanted.bytes_over(read_bytes(wanted.dest))) for wanted in differing]
+    diff = [_diff(wanted.dest, wanted.bytes_over(read_bytes(wanted.dest))) for wanted in differing if not wanted.secret]
     diff += [_diff(path, b"") for path in extra]
     if not check:
         for wanted in differing:

@@ -6,10 +6,11 @@ finds the unit by its name and waits for it. Standard library only, Python 3.8 a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
-from typing import Dict, NamedTuple, Sequence
+from typing import Dict, Iterator, List, NamedTuple, Sequence
 
 from .gpuctl_hostio import HostError, read_text, run, write_atomic
 
@@ -17,7 +18,7 @@ LOG_FOLDER = "/run/gpuctl/units"
 TAIL_LINES = 40
 _POLL_S = 0.2
 _STOP_S = 20  # what a unit gets to end after the deadline, before systemd kills it
-_PASSED_ON = ("GPUCTL_RUN", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _SECRETS = (
     (re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"), "<token>"),  # a bootstrap token
     # A certificate key, where kubeadm prints one: alone on its line, or after its name.
@@ -136,7 +137,6 @@ def _start(unit: str, argv: Sequence[str]) -> None:
     os.makedirs(LOG_FOLDER, mode=0o700, exist_ok=True)
     log = log_path(unit)
     os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-    environment = _environment()
     command = ["systemd-run", f"--unit={unit}", "--quiet", "--no-ask-password"]
     properties = {
         "Type": "exec",
@@ -146,16 +146,40 @@ def _start(unit: str, argv: Sequence[str]) -> None:
         "TimeoutStopSec": str(_STOP_S),
     }
     command += [f"--property={name}={value}" for name, value in properties.items()]
-    command += [f"--setenv={name}={value}" for name, value in environment.items()]
-    done = run([*command, "--", *argv], 60)
+    command += [f"--setenv={name}={value}" for name, value in _environment().items()]
+    with _proxies(unit) as extra:
+        done = run([*command, *extra, "--", *argv], 60)
     if done.rc != 0:
         raise HostError("unit-failed", f"{unit}: systemd-run: {done.tail(3)}", f"see `systemctl status {unit}`")
 
 
 def _environment() -> Dict[str, str]:
-    """What the command may see of our environment: whose run it belongs to, and the proxies."""
-    passed = {name: os.environ[name] for name in _PASSED_ON if os.environ.get(name)}
-    return {"HOME": "/root", "LC_ALL": "C.UTF-8", **passed}
+    """What the command may see of our environment besides proxies: whose run it belongs to."""
+    run_name = os.environ.get("GPUCTL_RUN")
+    return {"HOME": "/root", "LC_ALL": "C.UTF-8", **({"GPUCTL_RUN": run_name} if run_name else {})}
+
+
+@contextlib.contextmanager
+def _proxies(unit: str) -> Iterator[List[str]]:
+    """Options that give the unit our proxies, by a file: their passwords would be in argv and in `systemctl show`.
+
+    systemd has read the file when the command runs; then it goes.
+    """
+    found = {name: os.environ[name] for name in _PROXIES if os.environ.get(name)}
+    path = os.path.join(LOG_FOLDER, unit + ".env")
+    if not found:
+        yield []
+        return
+    write_atomic(path, "".join(f"{name}={quoted(value)}\n" for name, value in found.items()).encode(), 0o600)
+    try:
+        yield [f"--property=EnvironmentFile={path}"]
+    finally:
+        os.unlink(path)
+
+
+def quoted(value: str) -> str:
+    """A value as systemd reads it in an environment file."""
+    return '"' + re.sub(r'([\\"$`])', r"\\\1", value) + '"'
 
 
 def _wait(unit: str, timeout_s: float) -> UnitState:

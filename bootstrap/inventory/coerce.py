@@ -12,6 +12,7 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import ArgumentTypeError, ArgumentValueError
 
+from bootstrap.hostside.gpuctl_url import without_logins
 from bootstrap.inventory.scan import Definition
 from bootstrap.inventory.schema import Variable
 
@@ -88,9 +89,9 @@ def _words(variable: Variable, value: Any, error: Exception) -> str:
         return f"must be of type {variable.type}, not {shown}"
     if isinstance(error, ArgumentValueError) and variable.choices and variable.name in text:
         return f"must be one of {', '.join(map(str, variable.choices))}; not {shown}"
-    return "does not fit its spec" if variable.no_log else f"does not fit: {text}"
+    return "does not fit its spec" if variable.no_log else f"does not fit: {without_logins(text)}"
 
 
 def _show(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = without_logins(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 80 else text[:77] + "..."

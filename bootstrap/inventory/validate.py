@@ -13,6 +13,7 @@ from typing import Any
 
 from bootstrap.errors import Problem
 from bootstrap.hostside.gpuctl_nfsexports import client_complaint
+from bootstrap.hostside.gpuctl_url import without_logins
 from bootstrap.inventory.connection import (
     KNOWN_CONNECTION_VARIABLES,
     check_connection,
@@ -120,7 +121,7 @@ def _complaints(
     ranges: Mapping[str, tuple[float, float]],
     formats: Mapping[str, str],
 ) -> Iterator[str]:
-    shown = "that" if variable.no_log else json.dumps(value, ensure_ascii=False)
+    shown = "that" if variable.no_log else without_logins(json.dumps(value, ensure_ascii=False))
     items = value if isinstance(value, list) else [value]
     pattern = patterns.get(variable.name)
     if pattern and not all(re.search(pattern, str(item)) for item in items):

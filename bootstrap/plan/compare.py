@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bootstrap.hostside.gpuctl_url import has_login
 from bootstrap.inventory.schema import Component, Revision, options_of
 from bootstrap.plan.digests import plain, same
 from bootstrap.probe.facts import Drift
@@ -48,7 +49,7 @@ def describe_argument(receipt: Mapping[str, Any], name: str, value: Any, secret:
     if entry is None:
         return f"{name} is new"
     was, now = _short(entry.get("value")), _short(value)
-    if secret or "value" not in entry or was is None or now is None:
+    if secret or "value" not in entry or has_login([entry["value"], value]) or was is None or now is None:
         return f"{name} changed"
     return f"{name} {was} → {now}"
 
@@ -66,10 +67,19 @@ def reasons_to_change(
 
 
 def raises_since(component: Component, receipt: Mapping[str, Any]) -> tuple[Revision, ...]:
-    """The raises of the role's revision that the receipt has not seen; one without a revision has the first."""
+    """The raises of the role's revision that the receipt has not seen; one without a revision has the first.
+
+    An older receipt that holds a login in the clear counts as one raise: the login goes where root alone reads it.
+    """
     recorded = receipt.get("revision")
     known = recorded if isinstance(recorded, int) and not isinstance(recorded, bool) else 1
-    return tuple(change for change in component.raises if change.number > known)
+    raised = tuple(change for change in component.raises if change.number > known)
+    arguments = receipt.get("arguments", {})
+    clear = [name for name, entry in arguments.items() if isinstance(entry, Mapping) and has_login(entry.get("value"))]
+    if not clear:
+        return raised
+    why = f"the password in {' and '.join(sorted(clear))} can be read by others on the host"
+    return (*raised, Revision(component.revision, why, "none"))
 
 
 def describe_drift(drift: Drift) -> str:

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from bootstrap.hostside.gpuctl_url import has_login
 from bootstrap.inventory.schema import options_of
 
 # Cost of one secret's digest: about 50 ms and 16 MiB, as RFC 7914 suggests for interactive use.
@@ -59,7 +60,7 @@ def same(recorded: str, value: Any) -> bool:
 
 
 def argument_digests(component: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a receipt keeps of each argument: its digest and, unless it is secret, its value.
+    """What a receipt keeps of each argument: its digest and, unless it is secret or holds a login, its value.
 
     `values` may hold more than the component's arguments; arguments that it lacks are left out.
     """
@@ -69,6 +70,8 @@ def argument_digests(component: str, values: Mapping[str, Any]) -> dict[str, dic
             continue
         value = plain(values[option.name])
         found[option.name] = (
-            {"digest": secret_digest(value)} if option.no_log else {"digest": value_digest(value), "value": value}
+            {"digest": secret_digest(value)}
+            if option.no_log or has_login(value)
+            else {"digest": value_digest(value), "value": value}
         )
     return found

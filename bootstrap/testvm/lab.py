@@ -16,6 +16,7 @@ from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.testvm import (
     cgroups,
+    firewall,
     inventory_file,
     mirror,
     network,
@@ -79,12 +80,14 @@ def up(
     inventory: Path = Path("lab.ini"),
     machines: Machines = CONTAINERS,
     report: Report = lambda _host, _text: None,
+    open_ports: tuple[int, ...] = (),
 ) -> Lab:
     """Bring a lab up until each host takes ssh, or complete, or confirm, what is there of it.
 
     `hosts` is 3 unless told, 1 for minikube; `gpus` is per worker (per host for a lab of one): 8 unless told, none on
-    virtual machines. Raises GpuctlError: wrong arguments (exit 2), an inventory that is not ours (3), a machine that
-    cannot hold test hosts (4), a host that does not start (5).
+    virtual machines; `open_ports` are TCP ports of this machine that hosts may reach as well. Raises GpuctlError: wrong
+    arguments (exit 2), an inventory that is not ours (3), a machine that cannot hold test hosts (4), a host that does
+    not start (5).
     """
     check_name(name)
     count = shapes.host_count(hosts, machines.lane)
@@ -102,6 +105,7 @@ def up(
                 record = registry.new_record(paths, shape)
             registry.check_same(record, shape)
             record = registry.grow(paths, record, count)
+            record = registry.open_ports(paths, record, open_ports)
             record = _complete(paths, record, report)
             v1 = record.backend == "nspawn" and cgroups.uses_v1()  # a virtual machine has its own, which is v2
             record = inventory_file.write(paths, record, inventory, cgroup_v1=v1, report=report)
@@ -124,6 +128,7 @@ def _complete(paths: LabPaths, record: LabRecord, report: Report) -> LabRecord:
         record = provision.lay_out(paths, record, backend, report)
     if record.components == "mirror":
         record = mirror.ensure(paths, record)
+    firewall.open_ports(record.name, record.ports)
     started = time.monotonic()
     for host in down:
         report(host.name, "booting")

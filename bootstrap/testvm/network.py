@@ -135,10 +135,10 @@ def is_up(lab: str, subnet: Subnet) -> bool:
     return str(subnet.gateway) in held and firewall.is_loaded(lab)
 
 
-def ensure(lab: str, subnet: Subnet, allowed: Iterable[firewall.Allowed]) -> None:
-    """Make the bridge and the rules, or complete what is there."""
+def ensure(lab: str, subnet: Subnet, allowed: Iterable[firewall.Allowed], ports: Iterable[int] = ()) -> None:
+    """Make the bridge and the rules, or complete what is there. `ports`: see `firewall.render`."""
     bridge = lab_object(lab)
-    firewall.load(lab, subnet.network, subnet.gateway, tuple(allowed))
+    firewall.load(lab, subnet.network, subnet.gateway, tuple(allowed), ports)
     if bridge not in links(bridge):
         # A bridge otherwise takes the lowest address of its ports, and changes it as hosts come and go.
         mac = "02:" + ":".join(f"{byte:02x}" for byte in (*subnet.gateway.packed, 1))

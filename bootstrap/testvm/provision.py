@@ -40,7 +40,7 @@ def connect(record: LabRecord, report: Report) -> None:
                 ),
             )
         machine.prepare()
-        network.ensure(record.name, subnet, reachable())
+        network.ensure(record.name, subnet, reachable(), record.ports)
     report("lab", f"network {subnet.network}")
 
 

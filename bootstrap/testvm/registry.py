@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
@@ -100,3 +101,12 @@ def grow(paths: LabPaths, record: LabRecord, count: int) -> LabRecord:
     grown = replace(record, hosts=(*record.hosts, *added))
     state.save(paths, grown)
     return grown
+
+
+def open_ports(paths: LabPaths, record: LabRecord, ports: Iterable[int]) -> LabRecord:
+    """Record ports of this machine that the hosts may reach."""
+    wanted = tuple(sorted({*record.open_ports, *ports}))
+    if wanted != record.open_ports:
+        record = replace(record, open_ports=wanted)
+        state.save(paths, record)
+    return record

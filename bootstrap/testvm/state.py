@@ -57,6 +57,7 @@ class LabRecord:
     memory_mib: int = 0  # per host, of virtual machines only
     cpus: int = 0
     lane: str = "kubeadm"  # or minikube: what the hosts are for
+    open_ports: tuple[int, ...] = ()  # TCP ports of this machine that the hosts may reach, beside the mirror's
 
     @property
     def subnet(self) -> Subnet:
@@ -67,6 +68,11 @@ class LabRecord:
     def mirror_url(self) -> str:
         """Address of the lab's mirror; empty without one."""
         return f"https://{self.subnet.gateway}:{self.mirror_port}" if self.mirror_port else ""
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """All TCP ports of this machine that the hosts may reach."""
+        return (*self.open_ports, *([self.mirror_port] if self.mirror_port else []))
 
 
 class RecordError(ValueError):
@@ -81,6 +87,7 @@ def parse(text: str) -> LabRecord:
             raise ValueError("written by another version of gpuctl")
         data["hosts"] = tuple(HostRecord(**host) for host in data["hosts"])
         data["inventories"] = tuple((str(path), str(digest)) for path, digest in data["inventories"])
+        data["open_ports"] = tuple(int(port) for port in data.get("open_ports", ()))
         record = LabRecord(**data)
         IPv4Network(record.network)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bootstrap.testvm import state
+from bootstrap.testvm import firewall, state
 from bootstrap.testvm.names import LabPaths
 from tests.bench.measure import GPUCTL, Figure, timed
 from tests.doubles import wandb_api
@@ -51,6 +51,7 @@ def _lab() -> Iterator[tuple[Path, tuple[str, ...]]]:
                 raise RuntimeError(f"lab {_NAME} has no record")
             gateway = str(record.subnet.gateway)
             with wandb_api.running(address=(gateway, 0), teams=[_ENTITY]) as server:
+                firewall.open_ports(_NAME, [server.port])
                 key = Path(folder) / "wandb.key"
                 key.write_text(server.api_key)
                 key.chmod(0o600)

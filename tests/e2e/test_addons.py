@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.testvm import state
+from bootstrap.testvm import firewall, state
 from bootstrap.testvm.names import LabPaths
 from tests.doubles import wandb_api
 from tests.e2e import building, jobs
@@ -62,6 +62,7 @@ def launch(lab: Lab) -> Iterator[Launch]:
     record = state.load(LabPaths.of(lab.name))
     assert record is not None
     with wandb_api.running(address=(str(record.subnet.gateway), 0), teams=[ENTITY], api_key=KEY) as server:
+        firewall.open_ports(lab.name, [server.port])
         made = Launch(lab, server)
         lab.inventory.write_text(
             lab.inventory.read_text()

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bootstrap.testvm import procs
+from bootstrap.testvm import firewall, procs
 from bootstrap.testvm.mirror import SERVER_MODULE
 from bootstrap.testvm.names import LabPaths
 from tests.e2e.conftest import made_lab
@@ -252,6 +252,7 @@ def broken_mirror(lab: Lab) -> Iterator[str]:
     )  # fmt: skip
     try:
         wait_for("the broken mirror", lambda: _listens(gateway, port), 30)
+        firewall.open_ports(lab.name, [port])
         yield f"https://{gateway}:{port}"
     finally:
         server.kill()

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bootstrap.testvm import state
+from bootstrap.testvm import firewall, state
 from bootstrap.testvm.names import LabPaths
 from tests.doubles import wandb_api
 from tests.e2e.minikube_machine import PROFILE, SIZE, Machine, made_machine
@@ -138,6 +138,7 @@ def workstation(machine: Machine) -> Iterator[Workstation]:
     record = state.load(LabPaths.of(machine.lab.name))
     assert record is not None
     with wandb_api.running(address=(str(record.subnet.gateway), 0), teams=[ENTITY]) as server:
+        firewall.open_ports(machine.lab.name, [server.port])
         yield Workstation(machine.lab, server)
 
 

@@ -81,6 +81,17 @@ def up(
             metavar="LANE",
         ),
     ] = "kubeadm",
+    open_port: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--open-port",
+            envvar="GPUCTL_TESTVM_OPEN_PORT",
+            help="TCP port of this machine that the hosts may reach, beside the mirror's; repeatable.",
+            metavar="PORT",
+            min=1,
+            max=65535,
+        ),
+    ] = None,
     output: options.OutputForm = Output.TEXT,
 ) -> int:
     """Start test hosts with simulated GPUs; write their inventory.
@@ -96,7 +107,7 @@ def up(
         file = inventory or Path(f"{name}.ini")
         report = lines_of_hosts(session.console, session.run.log)
         machines = lab.Machines(backend, memory, cpus, lane)
-        made = lab.up(name, hosts, gpus, gpu_model, components, file, machines, report)
+        made = lab.up(name, hosts, gpus, gpu_model, components, file, machines, report, tuple(open_port or ()))
         verb = ["minikube", "up"] if lane == "minikube" else ["bootstrap"]
         next_command = shlex.join(["gpuctl", *verb, "--inventory", str(file)])
         lines = [*lab_screen(made, time.monotonic() - begun), f"next: {next_command}"]

@@ -19,19 +19,20 @@ import sys
 import threading
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from bootstrap.testvm.components.images import MANIFEST, references
+from bootstrap.testvm.components.limits import IDLE_S, HeadReader, HeadTooLongError, LimitedServer
 from bootstrap.testvm.components.mirror import IN_USE, MANIFESTS, MINIKUBE, WHEELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CHUNK = 1 << 20  # bytes handed to TLS at once: far more than a record, small against memory
-IDLE_S = 60
 FOLDERS = ("apt", "keys", WHEELS, MINIKUBE, MANIFESTS)
 TYPES = {
     ".asc": "application/pgp-keys",
@@ -70,7 +71,13 @@ class Content:
         self._names = {ref.rpartition(":")[0] for ref in self._references}
 
     def answer(self, target: str) -> Answer:
-        """The answer to a GET or HEAD of `target`, the path with its query."""
+        """The answer to a GET or HEAD of `target`, the path with its query; 400 for what no path can be."""
+        try:
+            return self._answer(target)
+        except (ValueError, OSError):  # not an address; a NUL in it; a name longer than the file system takes
+            return failure(HTTPStatus.BAD_REQUEST, "NAME_INVALID", "not a path of this mirror")
+
+    def _answer(self, target: str) -> Answer:
         url = urlsplit(target)
         path = unquote(url.path)
         if path in ("/v2", "/v2/"):
@@ -120,8 +127,24 @@ class Handler(BaseHTTPRequestHandler):
     """One connection: several requests one after the other."""
 
     protocol_version = "HTTP/1.1"
-    timeout = IDLE_S
     content: ClassVar[Content]
+    server: Server
+
+    def setup(self) -> None:
+        """Reads through a HeadReader."""
+        super().setup()
+        self._head = HeadReader(self.connection)
+        self.rfile = BufferedReader(self._head)
+
+    def handle_one_request(self) -> None:
+        """Answers one request, or says why not."""
+        self._head.begin()
+        self.requestline = self.command = self.request_version = ""  # of a request that never was whole
+        try:
+            super().handle_one_request()
+        except HeadTooLongError:
+            self.close_connection = True
+            self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def do_GET(self) -> None:
         """Sends headers and content."""
@@ -134,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
         """Says nothing of requests that went well; errors go to standard error."""
         if args and str(args[1] if len(args) > 1 else "").startswith(("4", "5")):
-            sys.stderr.write(f"{self.address_string()} {format % args}\n")
+            self.server.note(f"{self.address_string()} {format % args}")
 
     def _send(self, *, with_body: bool) -> None:
         answer = self.content.answer(self.path)
@@ -163,7 +186,7 @@ class Handler(BaseHTTPRequestHandler):
                     self.connection.sendall(part)
 
 
-class Server(ThreadingHTTPServer):
+class Server(LimitedServer):
     """TLS is agreed on in the connection's own thread: a slow or silent client holds up nobody."""
 
     daemon_threads = True
@@ -188,7 +211,7 @@ class Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away or distrusts our certificate is one line, not a traceback."""
         del request
-        sys.stderr.write(f"{client_address[0]}: {type(sys.exception()).__name__}: {sys.exception()}\n")
+        self.note(f"{client_address[0]}: {type(sys.exception()).__name__}: {sys.exception()}")
 
 
 def tls_context(cert: Path, key: Path) -> ssl.SSLContext:

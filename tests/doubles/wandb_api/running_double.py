@@ -30,6 +30,11 @@ class Double:
         """The base URL for clients."""
         return self.server.url
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.server.server_address[1])
+
     def log(self, op: str | None = None) -> list[dict[str, Any]]:
         """What was asked so far, oldest first."""
         return self.service.log.lines(op)

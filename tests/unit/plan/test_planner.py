@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,8 @@ from bootstrap.inventory.model import Inventory
 from bootstrap.inventory.schema import Revision, component_named, components
 from bootstrap.plan.arguments import components_for
 from bootstrap.plan.cluster_view import view_cluster
-from bootstrap.plan.digests import argument_digests
+from bootstrap.plan.compare import describe_argument
+from bootstrap.plan.digests import argument_digests, value_digest
 from bootstrap.plan.model import CLUSTER, Effect
 from bootstrap.plan.planner import Decision, decide
 from bootstrap.probe.facts import ClusterTraces, Drift, HostFacts, KubeFacts
@@ -149,6 +151,37 @@ def test_only_raises_that_the_receipt_has_not_seen_count(monkeypatch: pytest.Mon
         "gpu1": (("reason 3",), Effect.NONE),
         "gpu2": (("reason 2", "reason 3"), Effect.RESTARTS_SERVICE),
     }
+
+
+def test_a_login_that_a_receipt_holds_in_the_clear_is_moved_once() -> None:
+    source = {"url": "https://ann:s3cret@mirror.example/deb", "key_url": "https://mirror.example/k", "suite": "/"}
+    wanted = lab(containerd_apt_source={**source, "key_fingerprint": "A" * 40})
+    facts = installed(wanted, bare())
+    assert decide(wanted, facts).plan.steps == ()
+    kept = facts["gpu1"].receipts["containerd"]
+    assert "s3cret" not in json.dumps(kept)
+    # As 8d39fb5 left it: digest and value of the argument, as it is.
+    value = wanted.host("gpu1").settings["containerd_apt_source"]
+    clear = {"digest": value_digest(value), "value": value}
+    old = {**kept, "arguments": {**kept["arguments"], "containerd_apt_source": clear}}
+    facts["gpu1"] = replace(facts["gpu1"], receipts={**facts["gpu1"].receipts, "containerd": old})
+    (step,) = decide(wanted, facts).plan.steps
+    assert (step.host, step.component, step.action, step.effect) == ("gpu1", "containerd", "change", Effect.NONE)
+    assert step.reasons == ("the password in containerd_apt_source can be read by others on the host",)
+
+
+def test_an_address_with_a_login_is_not_shown_when_it_changes() -> None:
+    facts = installed(lab(), bare())
+    wanted = lab(launch_agent_base_url="https://ann:s3cret@wandb.example")
+    known = facts["cp1"].receipts["kubeadm"]
+    entry = {"launch_agent_base_url": {"digest": "sha256:0", "value": "https://wandb.example"}}
+    shown = describe_argument(
+        {**known, "arguments": entry},
+        "launch_agent_base_url",
+        wanted.host("cp1").settings["launch_agent_base_url"],
+        secret=False,
+    )
+    assert shown == "launch_agent_base_url changed"
 
 
 def test_drift_names_what_changed_and_touches_only_its_component() -> None:

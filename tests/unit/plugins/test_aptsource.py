@@ -17,6 +17,7 @@ from bootstrap.hostside import gpuctl_aptsource as aptsource
 from bootstrap.hostside.gpuctl_aptsource import Source
 from bootstrap.hostside.gpuctl_hostio import HostError
 from bootstrap.hostside.gpuctl_openpgp import armored, fingerprints, keyring
+from bootstrap.hostside.gpuctl_url import Address, parted
 
 
 def packet(tag: int, body: bytes, old: bool = False) -> bytes:
@@ -132,19 +133,19 @@ def test_lists_are_found_by_the_name_that_apt_gives_them(monkeypatch: pytest.Mon
 def test_only_https_is_fetched() -> None:
     for url in ("http://mirror.example/key", "file:///etc/shadow"):
         with pytest.raises(HostError) as caught:
-            aptsource.fetch(url, None)
+            aptsource.fetch(parted(url), None)
         assert caught.value.code == "repository-unreachable"
 
 
 def test_the_site_s_ca_is_used_where_the_system_s_do_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(_: str, ca_path: str | None) -> bytes:
+    def answer(_: Address, ca_path: str | None) -> bytes:
         if ca_path is None:
             raise urllib.error.URLError(ssl.SSLCertVerificationError("unknown issuer"))
         return b"key"
 
     monkeypatch.setattr(aptsource, "_get", answer)
-    assert aptsource.fetch("https://mirror.example/key", "/ca.crt") == (b"key", True)
+    assert aptsource.fetch(parted("https://mirror.example/key"), "/ca.crt") == (b"key", True)
     with pytest.raises(HostError, match="unknown issuer"):
-        aptsource.fetch("https://mirror.example/key", None)
+        aptsource.fetch(parted("https://mirror.example/key"), None)
     monkeypatch.setattr(aptsource, "_get", lambda *_: b"key")
-    assert aptsource.fetch("https://mirror.example/key", "/ca.crt") == (b"key", False)
+    assert aptsource.fetch(parted("https://mirror.example/key"), "/ca.crt") == (b"key", False)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bootstrap.hostside.gpuctl_unitrun import quoted
 from tests.unit.plugins.test_role_files import CA, compare
 from tests.unit.plugins_cluster.rendering import GOLDEN, ROLES, render
 
@@ -44,6 +45,18 @@ def test_the_key_is_in_no_other_file_than_the_credentials() -> None:
         path.name for path in (ROLES / ROLE / "templates").iterdir() if "0" * 40 in render(ROLE, path.name, **SETTINGS)
     }
     assert found == {"netrc.j2"}
+
+
+def test_an_address_with_a_password_is_in_a_file_for_root_alone() -> None:
+    secret = 'http://ann:p$"`\\1w@proxy.example:3128'
+    both = {**SETTINGS, "launch_agent_host_environment": {"HTTPS_PROXY": secret, "HF_HOME": "/srv/hf"}}
+    unit = render(ROLE, "gpuctl-launch-agent.service.j2", **both)
+    assert "p$" not in unit
+    assert "EnvironmentFile=/etc/gpuctl/launch-agent/environment\n" in unit
+    assert 'Environment="HF_HOME=/srv/hf"\n' in unit
+    lines = render(ROLE, "environment.j2", **both).splitlines()
+    assert lines[-1] == "HTTPS_PROXY=" + quoted(secret)
+    assert "HF_HOME" not in lines[-2]
 
 
 def test_the_group_s_settings_win_over_further_keys() -> None:

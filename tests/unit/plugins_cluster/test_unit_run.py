@@ -70,6 +70,28 @@ def test_the_unit_carries_the_run_it_belongs_to(
     assert "--setenv=GPUCTL_RUN=run-7" in fake.started()
 
 
+def test_a_proxy_s_password_is_in_no_argument(
+    systemd: Callable[..., FakeSystemd], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    proxy = 'http://ann:p$"`\\1w@proxy.example:3128'
+    monkeypatch.setenv("https_proxy", proxy)
+    fake = systemd(ABSENT, DONE)
+    seen: list[tuple[str, int]] = []
+
+    def look(argv: list[str], timeout_s: float = 60) -> Ran:
+        for word in argv:
+            if word.startswith("--property=EnvironmentFile="):
+                path = Path(word.partition("EnvironmentFile=")[2])
+                seen.append((path.read_text(), path.stat().st_mode & 0o777))
+        return fake(argv, timeout_s)
+
+    monkeypatch.setattr(unitrun, "run", look)
+    unitrun.run_unit("gpuctl-x", ["true"], 5)
+    assert not any("proxy.example" in word for argv in fake.calls for word in argv)
+    assert seen == [(f"https_proxy={unitrun.quoted(proxy)}\n", 0o600)]
+    assert not list(tmp_path.glob("*.env"))
+
+
 def test_a_running_unit_is_waited_for_and_not_started_again(systemd: Callable[..., FakeSystemd]) -> None:
     fake = systemd(RUNNING, RUNNING, DONE)
     ended = unitrun.run_unit("gpuctl-x", ["kubeadm", "init"], 5)

@@ -8,8 +8,9 @@ from bootstrap.testvm.firewall import Allowed
 NETWORK = IPv4Network("10.206.55.0/24")
 
 
-def rules(*allowed: Allowed) -> list[str]:
-    return [line.strip() for line in firewall.render("lab", NETWORK, IPv4Address("10.206.55.1"), allowed).splitlines()]
+def rules(*allowed: Allowed, ports: tuple[int, ...] = ()) -> list[str]:
+    text = firewall.render("lab", NETWORK, IPv4Address("10.206.55.1"), allowed, ports)
+    return [line.strip() for line in text.splitlines()]
 
 
 def test_private_ranges_are_rejected_after_the_exceptions() -> None:
@@ -36,3 +37,18 @@ def test_which_addresses_the_general_rule_stops() -> None:
     private = ("10.0.0.1", "172.31.0.1", "192.168.1.1", "100.64.0.1", "169.254.169.254")
     assert all(Allowed(address, 53).is_private for address in private)
     assert not any(Allowed(address, 53).is_private for address in ("8.8.8.8", "172.32.0.1", "192.0.2.1"))
+
+
+def test_of_this_machine_only_what_is_named_is_reached() -> None:
+    lines = rules(Allowed("10.255.255.53", 53), Allowed("10.255.255.80", 80), ports=(8443, 8099))
+    chain = lines[lines.index("chain input {") + 2 : lines.index("chain postrouting {") - 1]
+    assert chain == [
+        'iifname "gpuctl-lab" ct state established,related accept',
+        'iifname "gpuctl-lab" meta l4proto { icmp, ipv6-icmp } accept',
+        'iifname "gpuctl-lab" ip daddr 10.255.255.53 tcp dport 53 accept',
+        'iifname "gpuctl-lab" ip daddr 10.255.255.53 udp dport 53 accept',
+        'iifname "gpuctl-lab" ip daddr 10.206.55.1 tcp dport @ports accept',
+        'iifname "gpuctl-lab" reject',
+    ]
+    assert "elements = { 8099, 8443 }" in lines
+    assert not any(line.startswith("elements") for line in rules()), "an empty list of elements is no syntax of nft"

@@ -30,6 +30,7 @@ RECORDS = st.builds(
     mirror_root=st.text(),
     mirror_port=st.integers(0, 65535),
     mirror_fingerprint=st.text(),
+    open_ports=st.lists(st.integers(1, 65535), max_size=3).map(tuple),
 )
 
 

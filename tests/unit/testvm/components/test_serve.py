@@ -11,12 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from bootstrap.testvm.components import images, mirror, serve
+from bootstrap.testvm.components import images, limits, mirror, serve
 from bootstrap.testvm.components.catalog import Image
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -183,3 +183,142 @@ def test_the_files_for_minikube_are_there(connection: http.client.HTTPSConnectio
     response = connection.getresponse()
     assert (response.status, response.read()) == (200, b"bundle")
     assert response.headers["Content-Type"] == "application/x-tar"
+
+
+LINE, END = b"GET /v2/ HTTP/1.1\r\nHost: m\r\n", b"\r\n"
+MALFORMED = {
+    "nothing": b"",
+    "a blank line": b"\r\n\r\n",
+    "binary": bytes(range(256)) + END,
+    "one word": b"GET\r\n\r\n",
+    "four words": b"GET / HTTP/1.1 x\r\n\r\n",
+    "no version that there is": b"GET / HTTP/9.9\r\n\r\n",
+    "no number for a version": b"GET / HTTP/1.x\r\n\r\n",
+    "a version of many digits": b"GET / HTTP/1." + b"1" * 5000 + b"\r\n\r\n",
+    "HTTP/0.9": b"GET /v2/\r\n",
+    "a method that is not served": b"DELETE /v2/ HTTP/1.1\r\n\r\n",
+    "a method named after an attribute": b"__init__ /v2/ HTTP/1.1\r\n\r\n",
+    "a bracket that is not closed": b"GET http://[ HTTP/1.1\r\n\r\n",
+    "a NUL": b"GET /apt/%00 HTTP/1.1\r\n\r\n",
+    "a bare NUL": b"GET /apt/\x00 HTTP/1.1\r\n\r\n",
+    "no UTF-8": b"GET /apt/%ff%fe\xff HTTP/1.1\r\n\r\n",
+    "a name that is too long": b"GET /apt/" + b"a" * 5000 + b" HTTP/1.1\r\n\r\n",
+    "many folders": b"GET /apt" + b"/.." * 5000 + b" HTTP/1.1\r\n\r\n",
+    "a line without an end": b"GET /" + b"a" * 300_000,
+    "a header without a colon": LINE + b"hello\r\n" + END,
+    "a header that goes on": LINE + b" more\r\n" + END,
+    "a header without an end": LINE + b"A: " + b"a" * 300_000,
+    "many headers": LINE + b"A: b\r\n" * 50_000 + END,
+    "large headers": LINE + (b"A: " + b"a" * 60_000 + b"\r\n") * 90 + END,
+    "a body that never comes": b"POST /v2/ HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n",
+    "a length that is no number": LINE + b"Content-Length: -x\r\n" + END,
+    "terminal sequences": b"GET /\x1b]0;x\x07\x1b[2J HTTP/1.1\r\n\r\n",
+}
+
+
+def sent(port: int, certificate: Path, data: bytes) -> bytes:
+    """Whatever comes back for these bytes, until the server closes or says nothing for a while."""
+    context = ssl.create_default_context(cafile=str(certificate))
+    got = b""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=0.3) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as client,
+    ):
+        try:
+            client.sendall(data)
+            while part := client.recv(65536):
+                got += part
+        except OSError:
+            pass
+    return got
+
+
+def test_malformed_requests_do_no_harm(
+    connection: http.client.HTTPSConnection,
+    certificate: tuple[Path, Path],
+    capfd: pytest.CaptureFixture[str],
+    figure: Callable[[str], None],
+) -> None:
+    served = 0
+    for name, data in MALFORMED.items():
+        answer = sent(connection.port, certificate[0], data)
+        assert answer[:9] in (b"", b"HTTP/1.1 ", b"{}", b"<!DOCTYPE"), name
+        assert b" 500 " not in answer[:20], name
+        served += ask(connection, "/v2/")[0] == 200
+        connection.close()
+    figure(f"malformed requests to the mirror: {len(MALFORMED)}, served as before after {served}")
+    assert served == len(MALFORMED)
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    assert all(c.isprintable() for c in said.replace("\n", ""))
+    assert max(map(len, said.splitlines())) <= limits.LOG_COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET http://[ HTTP/1.1\r\n\r\n", b"400"),
+        (LINE + b"A: " + b"a" * 70_000, b"431"),
+        (b"DELETE /v2/ HTTP/1.1\r\n\r\n", b"501"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_said(
+    connection: http.client.HTTPSConnection, certificate: tuple[Path, Path], data: bytes, status: bytes
+) -> None:
+    assert sent(connection.port, certificate[0], data).split()[1] == status
+
+
+def test_a_slow_head_is_given_up(
+    connection: http.client.HTTPSConnection, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "IDLE_S", 0.5)
+    context = ssl.create_default_context(cafile=str(certificate[0]))
+    begun, given_up = time.monotonic(), False
+    with (
+        socket.create_connection(("127.0.0.1", connection.port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as client,
+    ):
+        while not given_up and time.monotonic() < begun + 10:  # a byte now and then, as long as somebody listens
+            try:
+                client.sendall(b"G")
+            except OSError:
+                given_up = True
+            time.sleep(0.05)
+    assert given_up
+    assert time.monotonic() < begun + 5
+
+
+def test_a_host_has_so_many_connections_and_others_have_theirs(
+    connection: http.client.HTTPSConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CONNECTIONS_PER_HOST", 3)
+    silent = [socket.create_connection(("127.0.0.1", connection.port), timeout=5) for _ in range(3)]
+    try:
+        with socket.create_connection(("127.0.0.1", connection.port), timeout=5) as refused:
+            assert refused.recv(1) == b""
+        with socket.socket() as other:
+            other.bind(("127.0.0.2", 0))
+            other.settimeout(0.3)
+            other.connect(("127.0.0.1", connection.port))
+            with pytest.raises(TimeoutError):  # it is listened to: the handshake is awaited
+                other.recv(1)
+    finally:
+        for one in silent:
+            one.close()
+    until = time.monotonic() + 10
+    while True:  # what ended makes room
+        try:
+            assert ask(connection, "/v2/")[0] == 200
+            break
+        except OSError:
+            connection.close()
+            assert time.monotonic() < until
+
+
+def test_the_log_ends(
+    connection: http.client.HTTPSConnection, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LOG_LINES", 3)
+    for _ in range(6):
+        assert ask(connection, "/nothing")[0] == 404
+    assert capfd.readouterr().err.splitlines()[3:] == ["further lines are left out"]
