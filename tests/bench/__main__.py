@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 # In this order; each is a module here with figures().
-PARTS = ("command_line", "components", "hosts", "cluster", "launch", "minikube")
+PARTS = ("command_line", "components", "hosts", "cluster", "launch", "minikube", "against")
 
 
 def main(parts: list[str]) -> int:
