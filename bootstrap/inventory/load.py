@@ -36,7 +36,15 @@ def load_inventory(path: Path) -> Inventory:
         GpuctlError: exit 3, with every problem that was found in it.
     """
     refuse_sources(path)
-    answer = _resolve(path)
+    return inventory_of(_resolve(path), path)
+
+
+def inventory_of(answer: Mapping[str, Any], path: Path) -> Inventory:
+    """The inventory that the resolving child's answer describes.
+
+    Raises:
+        GpuctlError: exit 3, with every problem that was found in it.
+    """
     problems = problems_of(answer, path)
     if problems:
         raise settings_error(*(_with_short_place(problem) for problem in problems))
@@ -80,7 +88,7 @@ def _resolve(path: Path) -> dict[str, Any]:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            env=_environment(),
+            env=child_environment(),
             timeout=_DEADLINE_S,
             check=False,
         )
@@ -97,7 +105,7 @@ def _resolve(path: Path) -> dict[str, Any]:
     return answer
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """The caller's environment, but none of the settings of the caller's own Ansible: look-ups are told these apart."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     search = [str(_PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
