@@ -98,8 +98,9 @@ def _result(name: str, done: Mapping[str, Any]) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         return _broken(f"{name} gave no answer", done)
-    remove_internal_keys(found)  # a host decides nothing here: no new hosts and groups …
-    found.pop("ansible_facts", None)  # … and no variables
+    for key in ("ansible_facts", "ansible_stats", "deprecations", "exception"):
+        found.pop(key, None)  # a host decides nothing here: no variables, no words in Ansible's name …
+    remove_internal_keys(found)  # … and no new hosts and groups
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from bootstrap.content import roles_path
 from bootstrap.inventory.schema import component_named, options_of, roles
 from bootstrap.plan.digests import argument_digests, plain
+
+_SYSTEM = re.compile(r"[a-z0-9]+-[0-9.]+")
 
 
 def read_ahead() -> None:
@@ -51,7 +54,8 @@ class RoleFacts:
     def _all(self) -> dict[str, Any]:
         """In Ansible's order: defaults, what the host has, the role's own, what it reads for the distribution."""
         found = {**self._read("defaults/main.yml"), **self._variables, **self._read("vars/main.yml")}
-        return {**found, **self._read(f"vars/{self._variables.get('cluster_os')}.yml")}
+        system = str(self._variables.get("cluster_os"))  # a host says it: no way out of the folder
+        return {**found, **self._read(f"vars/{system}.yml")} if _SYSTEM.fullmatch(system) else found
 
     def _read(self, name: str) -> dict[str, Any]:
         path = roles_path() / self.component / name

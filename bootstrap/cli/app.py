@@ -9,6 +9,7 @@ import typer
 import bootstrap as package
 from bootstrap.cli import addon, options
 from bootstrap.cli.bootstrap import bootstrap
+from bootstrap.cli.command import App
 from bootstrap.cli.init import init
 from bootstrap.cli.job import render as job_render
 from bootstrap.cli.job import run as job_run
@@ -53,7 +54,7 @@ def make_app() -> typer.Typer:
         "pretty_exceptions_enable": False,
         "context_settings": {"max_content_width": 100},
     }
-    app = typer.Typer(name="gpuctl", **common)  # type: ignore[arg-type]
+    app = App(name="gpuctl", **common)  # type: ignore[arg-type]
     app.callback(invoke_without_command=True)(root)
     for name, command in (
         ("init", init),
@@ -64,20 +65,20 @@ def make_app() -> typer.Typer:
         ("upgrade", upgrade),
     ):
         app.command(name)(command)
-    job = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    job = App(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     job.command("render")(job_render.render)
     job.command("run")(job_run.run)
     app.add_typer(job, name="job", help="Training over several nodes.")
-    addons = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    addons = App(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     addons.command("list")(addon.list_addons)
     addons.command("add")(addon.add)
     addons.command("remove")(addon.remove)
     app.add_typer(addons, name="addon", help="Optional parts of the cluster.")
-    launch = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
-    agent = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    launch = App(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    agent = App(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     agent.command("status")(launch_agent.status)
     launch.add_typer(agent, name="agent", help="The agent that brings jobs from queues into the cluster.")
-    queue = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    queue = App(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     queue.command("apply")(launch_queue.apply)
     queue.command("show")(launch_queue.show)
     queue.command("list")(launch_queue.list_queues)
@@ -85,20 +86,20 @@ def make_app() -> typer.Typer:
     launch.add_typer(queue, name="queue", help="Queues that agents take jobs from.")
     launch.command("test")(launch_test)
     app.add_typer(launch, name="launch", help="W&B Launch: jobs that come from queues.")
-    minikube = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    minikube = App(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     minikube.command("up")(minikube_up.up)
     minikube.command("status")(minikube_down.status)
     minikube.command("stop")(minikube_down.stop)
     minikube.command("start")(minikube_up.start)
     minikube.command("down")(minikube_down.down)
     app.add_typer(minikube, name="minikube", help="A cluster of one node on one machine.")
-    testvm = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    testvm = App(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     testvm.command("up")(up.up)
     testvm.command("list")(listing.list_labs)
     testvm.command("ssh", context_settings={"allow_interspersed_args": False})(ssh.ssh)
     testvm.command("reboot")(reboot.reboot)
     testvm.command("down")(down.down)
-    parts = typer.Typer(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
+    parts = App(no_args_is_help=True, add_completion=False, **common)  # type: ignore[arg-type]
     parts.command("build")(components.build)
     parts.command("list")(components.show)
     parts.command("trim")(components.trim)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from bootstrap.errors import Problem
 from bootstrap.inventory.model import Connection
+from bootstrap.inventory.names import local_python_complaint
 from bootstrap.inventory.secret import SECRET_VARIABLES, Secret
 
 _SSH = frozenset({"ssh", "ansible.builtin.ssh", "smart"})
@@ -101,14 +101,20 @@ def read_connection(name: str, found: Mapping[str, Any]) -> Connection:
         )
     return Connection(
         address=_first(found, "ansible_host", "ansible_ssh_host") or name,
-        port=None if port is None else int(port),
+        port=None if port is None else _port(port),
         user=user,
-        key_file=None if key is None else str(Path(key).expanduser()),
+        key_file=None if key is None else os.path.expanduser(key),  # noqa: PTH111 - it never raises
         ssh_common_args=" ".join(filter(None, args)),
         become=(user or getpass.getuser()) != "root" if become is None else str(become).lower() in _TRUE,
         become_method=_first(found, "ansible_become_method") or "sudo",
         python=python if python and not python.startswith("auto") else _DEFAULT_PYTHON,
     )
+
+
+def _port(text: str) -> int:
+    if not _is_port(text):
+        raise ValueError("no TCP port")
+    return int(text)
 
 
 def connection_variables(found: Mapping[str, Any], connection: Connection) -> dict[str, Any]:
@@ -121,7 +127,7 @@ def connection_variables(found: Mapping[str, Any], connection: Connection) -> di
 
 def check_connection(host: str, found: Mapping[str, Any], origins: Mapping[str, str]) -> list[Problem]:
     """Refuse what is neither ssh nor this machine: the probe, tunnels and the lock know these two ways only."""
-    problems = []
+    problems = _shapes(host, found, origins)
     plugin = str(found.get("ansible_connection", "ssh"))
     if plugin not in _SSH | _LOCAL:
         message = f"ansible_connection is `{plugin}`, but hosts are reached by ssh, or are this machine (local)"
@@ -132,9 +138,36 @@ def check_connection(host: str, found: Mapping[str, Any], origins: Mapping[str, 
         problems.append(Problem("connection-unsupported", "ansible_become_user is not root", "remove it", host, at))
     for name in ("ansible_port", "ansible_ssh_port") if plugin not in _LOCAL else ():
         text = str(found.get(name, 22))
-        if not (text.isdecimal() and 0 < int(text) < 65536):
-            message = f"`{name}` must be a TCP port, not {text!r}"
+        if not _is_port(text):
+            message = f"`{name}` must be a TCP port, not {text[:80]!r}"
             problems.append(Problem("variable-invalid", message, "give its number", host, origins.get(name)))
+    if plugin in _LOCAL:
+        python = _first(found, "ansible_python_interpreter") or _DEFAULT_PYTHON
+        complaint = "" if python.startswith("auto") else local_python_complaint(python)
+        if complaint:
+            at = origins.get("ansible_python_interpreter")
+            fix = f"remove it; {_DEFAULT_PYTHON} is the one that is used then"
+            message = f"`ansible_python_interpreter` {complaint}"
+            problems.append(Problem("connection-unsupported", message, fix, host, at))
+    return problems
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536
+
+
+def _shapes(host: str, found: Mapping[str, Any], origins: Mapping[str, str]) -> list[Problem]:
+    """Connection variables that are no single value, or hold a control character."""
+    problems = []
+    for name in sorted(KNOWN_CONNECTION_VARIABLES & set(found)):
+        value, complaint = found[name], ""
+        if value is not None and not isinstance(value, str | int | float):
+            complaint = f"must be one value, not a {type(value).__name__}"
+        elif any(ord(character) < 32 or ord(character) == 127 for character in str(value)):
+            complaint = "holds a control character"
+        if complaint:
+            fix = "write it as text, in quotes" if "one value" in complaint else "take it out"
+            problems.append(Problem("variable-invalid", f"`{name}` {complaint}", fix, host, origins.get(name)))
     return problems
 
 
@@ -155,7 +188,5 @@ def is_local(found: Mapping[str, Any]) -> bool:
 
 def _first(found: Mapping[str, Any], *names: str) -> str | None:
     """The first of these variables that is set, as text."""
-    for name in names:
-        if found.get(name) not in {None, ""}:
-            return str(found[name])
-    return None
+    values = (found.get(name) for name in names)
+    return next((str(value) for value in values if isinstance(value, str | int | float) and value != ""), None)

@@ -17,6 +17,8 @@ from bootstrap.errors import Problem, settings_error
 from bootstrap.inventory.connection import connection_variables, read_connection
 from bootstrap.inventory.model import Host, Inventory
 from bootstrap.inventory.schema import variables
+from bootstrap.inventory.sources import refuse_sources
+from bootstrap.inventory.user_config import allowed_lookups
 from bootstrap.inventory.validate import problems_of
 
 _DEADLINE_S = 60.0  # resolving takes about 0.5 s; only a lookup that waits for something takes longer
@@ -33,8 +35,16 @@ def load_inventory(path: Path) -> Inventory:
     Raises:
         GpuctlError: exit 3, with every problem that was found in it.
     """
-    _refuse_unreadable(path)
-    answer = _resolve(path)
+    refuse_sources(path)
+    return inventory_of(_resolve(path), path)
+
+
+def inventory_of(answer: Mapping[str, Any], path: Path) -> Inventory:
+    """The inventory that the resolving child's answer describes.
+
+    Raises:
+        GpuctlError: exit 3, with every problem that was found in it.
+    """
     problems = problems_of(answer, path)
     if problems:
         raise settings_error(*(_with_short_place(problem) for problem in problems))
@@ -66,33 +76,19 @@ def _host(raw: Mapping[str, Any]) -> Host:
     )
 
 
-def _refuse_unreadable(path: Path) -> None:
-    named = "name an inventory with --inventory, or write one with `gpuctl init`"
-    if not path.exists():
-        raise settings_error(Problem("inventory-missing", f"{path}: there is no such file", named))
-    if not (path.is_file() or path.is_dir()):
-        raise settings_error(Problem("inventory-invalid", f"{path} is neither a file nor a directory", named))
-    try:
-        start = b"" if path.is_dir() and list(path.iterdir()) is not None else path.open("rb").read(2)
-    except OSError as error:
-        fix = f"make it readable for {os.environ.get('USER', 'this user')}"
-        raise settings_error(Problem("inventory-unreadable", f"{path}: {error.strerror}", fix)) from error
-    if start == b"#!":
-        fix = f"keep what it prints instead: `ansible-inventory -i {path} --list --yaml --output FILE.yml`"
-        raise settings_error(Problem("inventory-invalid", f"{path} is a script; inventories are never executed", fix))
-
-
 def _resolve(path: Path) -> dict[str, Any]:
     """What the child process found. RuntimeError when it broke: a fault of gpuctl."""
+    callers = {name: value for name, value in os.environ.items() if name.startswith("ANSIBLE_")}
+    asked = {"path": str(path.absolute()), "allowed": sorted(allowed_lookups()), "environment": callers}
     argv = [sys.executable, "-P", "-m", "bootstrap.inventory.resolve_child"]
     try:
         done = subprocess.run(
             argv,
-            input=json.dumps(str(path.absolute())),
+            input=json.dumps(asked),
             capture_output=True,
             text=True,
             encoding="utf-8",
-            env=_environment(),
+            env=child_environment(),
             timeout=_DEADLINE_S,
             check=False,
         )
@@ -101,13 +97,16 @@ def _resolve(path: Path) -> dict[str, Any]:
         fix = "look for a lookup in it that waits for something"
         raise settings_error(Problem("inventory-invalid", message, fix)) from error
     if done.returncode != 0:
+        if done.returncode < 0:
+            message = f"{path}: reading it was ended by signal {-done.returncode}"
+            raise settings_error(Problem("inventory-invalid", message, "free memory, or look for what takes it in it"))
         raise RuntimeError(f"the inventory could not be resolved (status {done.returncode}):\n{done.stderr}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
-def _environment() -> dict[str, str]:
-    """The caller's environment, but none of the settings of the caller's own Ansible."""
+def child_environment() -> dict[str, str]:
+    """The caller's environment, but none of the settings of the caller's own Ansible: look-ups are told these apart."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     search = [str(_PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {

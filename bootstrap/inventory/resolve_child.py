@@ -1,16 +1,18 @@
 """A small process that lets Ansible itself read an inventory, and prints what it made of it as JSON.
 
-`python -m bootstrap.inventory.resolve_child` reads one JSON string, the inventory's path, from stdin. It is the only
-place that imports Ansible's loader: a process of its own, since Ansible reads its configuration and changes the
+`python -m bootstrap.inventory.resolve_child` reads one JSON object from stdin: the inventory's `path`, the look-ups
+that are `allowed` beyond those that only read, and the ANSIBLE_* variables of the caller's `environment`. It is the
+only place that imports Ansible's loader: a process of its own, since Ansible reads its configuration and changes the
 interpreter's state when it is imported, and everything else of gpuctl starts without it.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import sys
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,9 @@ from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 
 from bootstrap.content import roles_path
+from bootstrap.inventory.ansible_errors import ini_line, of_the_right_parser, origin_of, words
 from bootstrap.inventory.coerce import Coercer, RejectedError
+from bootstrap.inventory.lookups import Gate
 from bootstrap.inventory.scan import Definition, Scan, scan_tree
 from bootstrap.inventory.schema import roles, variables
 
@@ -34,21 +38,23 @@ from bootstrap.inventory.schema import roles, variables
 class Resolver:
     """One inventory, as Ansible reads it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, gate: Gate | None = None) -> None:
         self.path = path
+        self.gate = gate or Gate((), {})
         self.problems: list[dict[str, Any]] = []
         self.scan = scan_tree(path)
         self.places = _places(self.scan)
         self.loader = DataLoader()
         self.coercer = Coercer(variables())
-        self.manager = self._parse()
+        self.manager = None if self._endless() else self._parse()
         self.variables = VariableManager(loader=self.loader, inventory=self.manager) if self.manager else None
         self.magic = _HOST_MAGIC | (set(self.variables.get_vars()) if self.variables else set())
         self.defaults, self.fixed = self._role_defaults()
 
     def answer(self) -> dict[str, Any]:
         """All that the parent needs, in JSON types."""
-        hosts = [self._host(host) for host in self.manager.hosts.values()] if self.manager else []
+        with self.gate.closed():
+            hosts = [self._host(host) for host in self.manager.hosts.values()] if self.manager else []
         return {
             "hosts": [host for host in hosts if host],
             "listed": [
@@ -66,14 +72,21 @@ class Resolver:
             "problems": self.problems,
         }
 
+    def _endless(self) -> bool:
+        """Whether a file holds what would take Ansible all memory, or for ever."""
+        fatal = [fault for fault in self.scan.faults if fault.fatal]
+        for fault in fatal:
+            self._problem("inventory-invalid", fault.message, _at(fault.path, fault.line), fix=_SYNTAX)
+        return bool(fatal)
+
     def _parse(self) -> InventoryManager | None:
-        failures: list[AnsibleError] = []
+        failures: list[BaseException] = []
         # Ansible prints what its parsers say as warnings, and raises a sentence without a place.
         ansible_display.error_as_warning = lambda msg, exception: failures.append(exception)  # noqa: ARG005
         try:
             return InventoryManager(loader=self.loader, sources=[str(self.path)], cache=False)
-        except AnsibleError as error:
-            for failure in _of_the_right_parser(failures) or [error]:
+        except Exception as error:  # noqa: BLE001 - its parsers fail in many ways, for what stands in the files
+            for failure in of_the_right_parser(failures) or [error]:
                 self._broken(failure)
             return None
 
@@ -81,24 +94,18 @@ class Resolver:
         """Defaults of all roles: those to template for each host, and the fixed ones, coerced once."""
         dynamic: dict[str, Any] = {}
         fixed: dict[str, Any] = {}
-        for role in roles():
-            file = roles_path() / role.name / "defaults" / "main.yml"
-            found = (
-                self.loader.load_from_file(str(file), cache="none", trusted_as_template=True) if file.is_file() else {}
-            )
-            found = {**{v.name: v.default for v in role.variables if v.default is not None}, **(found or {})}
-            for name, value in found.items():
-                if "{{" in str(value) or name not in variables():
-                    dynamic[name] = value
-                else:
-                    fixed[name] = self.coercer.coerce(name, plain(value))
+        for name, value in _defaults().items():
+            if "{{" in str(value) or name not in variables():
+                dynamic[name] = value
+            else:
+                fixed[name] = self.coercer.coerce(name, plain(value))
         return dynamic, fixed
 
     def _host(self, host: Any) -> dict[str, Any] | None:
         assert self.variables is not None  # noqa: S101 - only called once the inventory was parsed
         try:
             everything = self.variables.get_vars(host=host)
-        except AnsibleError as error:
+        except Exception as error:  # noqa: BLE001 - a file of group_vars or host_vars that its parsers cannot take
             self._broken(error)
             return None
         own = {key: value for key, value in everything.items() if key not in self.magic}
@@ -106,20 +113,11 @@ class Resolver:
         wanted = {name for name in own if name in known or name.startswith("ansible_")}
         origins = {str(name): at for name, value in own.items() if (at := self._origin(name, value, host))}
         templar = Templar(loader=self.loader, variables={**self.fixed, **self.defaults, **everything})
-        settings, connection = dict(self.fixed), {}
+        settings, connection = dict(self.fixed), dict[str, Any]()
         for name in [*(n for n in self.defaults if n in known and n not in own), *sorted(wanted)]:
-            try:
-                value = plain(templar.template(own.get(name, self.defaults.get(name))))
-                if name in known:
-                    settings[name] = self.coercer.coerce(name, value, self._form(name, origins))
-                else:
-                    connection[name] = value
-            except RejectedError as error:
-                fix = error.fix or f"see `{name}` in docs/variables.md"
-                self._problem("variable-invalid", f"`{name}` {error}", origins.get(name), host.name, fix)
-            except AnsibleError as error:
-                fix = "correct the template, or define what it uses"
-                self._problem("variable-invalid", f"`{name}`: {_words(error)}", origins.get(name), host.name, fix)
+            value = self._value(name, own.get(name, self.defaults.get(name)), templar, origins, host.name)
+            if value is not _NOTHING:
+                (settings if name in known else connection)[name] = value
         return {
             "name": str(host.name),
             "groups": sorted(str(group.name) for group in host.get_groups()),
@@ -128,6 +126,26 @@ class Resolver:
             "origins": origins,
             "connection": connection,
         }
+
+    def _value(self, name: str, raw: Any, templar: Templar, origins: Mapping[str, str], host: str) -> Any:
+        """What the variable is for the host, coerced if a role has it; _NOTHING once its problem is noted."""
+        at = origins.get(name)
+        self.gate.refusals.clear()
+        try:
+            value = plain(templar.template(raw))
+            if not self.gate.refusals:
+                return self.coercer.coerce(name, value, self._form(name, origins)) if name in variables() else value
+        except RejectedError as error:
+            fix = error.fix or f"see `{name}` in docs/variables.md"
+            self._problem("variable-invalid", f"`{name}` {error}", at, host, fix)
+        except Exception as error:  # noqa: BLE001 - what a template meets on its way is the inventory's doing
+            if not self.gate.refusals:
+                fix = "correct the template, or define what it uses"
+                self._problem("variable-invalid", f"`{name}`: {words(error)}", at, host, fix)
+        for refusal in self.gate.refusals:
+            message = f"`{name}` needs the look-up `{refusal.name}`, which is not run: {refusal.why}"
+            self._problem("lookup-refused", message, refusal.at or at, host, refusal.fix)
+        return _NOTHING
 
     def _origin(self, name: str, value: Any, host: Any) -> str | None:
         """file:line of the value: Ansible's own tag; booleans carry none, so the scan is asked for the nearest."""
@@ -150,19 +168,22 @@ class Resolver:
                 return definition
         return None
 
-    def _broken(self, error: AnsibleError) -> None:
+    def _broken(self, error: BaseException) -> None:
         """A file that cannot be parsed; the scan knows the line where Ansible names none."""
         for fault in self.scan.faults:
             self._problem("inventory-invalid", fault.message, _at(fault.path, fault.line), fix=_SYNTAX)
         if not self.scan.faults:
-            place = _origin_of(error) or str(self.path)
-            line = _ini_line(error)
-            self._problem("inventory-invalid", _words(error), _at(place, line) if line else place, fix=_SYNTAX)
+            place = origin_of(error) or str(self.path)
+            line = ini_line(error)
+            self._problem("inventory-invalid", words(error), _at(place, line) if line else place, fix=_SYNTAX)
 
     def _problem(self, code: str, message: str, at: str | None, host: str | None = None, fix: str = "") -> None:
         self.problems.append({"code": code, "message": message, "at": at, "host": host, "fix": fix})
 
 
+_NOTHING = object()
+_MOST_MEMORY = 2 * 1024**3  # 10,000 hosts take a quarter of it
+_MOST_BITS = 1024  # of a number; Python refuses to write those of more than 4,300 digits
 _SYNTAX = "correct the line; `gpuctl init` writes an example of the INI form"
 # Variables that Ansible adds for a host, beyond those that it adds for none.
 _HOST_MAGIC = frozenset(
@@ -196,10 +217,23 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise RejectedError("is too large a number", "write the number that is meant")
     for kind in (int, float):
         if isinstance(value, kind):
             return kind(value)
     return str(value)
+
+
+@cache
+def _defaults() -> Mapping[str, Any]:
+    """What the roles' files say, and only that, is a template that may be rendered here."""
+    found: dict[str, Any] = {}
+    for role in roles():
+        file = roles_path() / role.name / "defaults" / "main.yml"
+        read = DataLoader().load_from_file(str(file), cache="none", trusted_as_template=True) if file.is_file() else {}
+        found |= {**{v.name: v.default for v in role.variables if v.default is not None}, **(read or {})}
+    return found
 
 
 def _places(scan: Scan) -> dict[tuple[tuple[str, str], str], Definition]:
@@ -215,60 +249,24 @@ def _at(path: str, line: int) -> str:
     return f"{path}:{line}"
 
 
-def _origin_of(error: BaseException | None) -> str | None:
-    """The most exact place that an error or one of its causes names."""
-    found = None
-    for cause in _causes(error):
-        where = getattr(cause, "obj", None)
-        origin = where if isinstance(where, Origin) else Origin.get_tag(where) if where is not None else None
-        if origin is not None and origin.path:
-            found = _at(origin.path, origin.line_num) if origin.line_num else found or origin.path
-    return found
-
-
-def _ini_line(error: BaseException) -> int | None:
-    """The line that Ansible's INI parser stopped at: its error has lost it, but its stack frame has not."""
-    for cause in _causes(error):
-        for frame, _ in traceback.walk_tb(cause.__traceback__):
-            lines, line, pending = (frame.f_locals.get(name) for name in ("lines", "line", "decl"))
-            if frame.f_code.co_name != "_parse" or not isinstance(lines, list):
-                continue
-            if isinstance(pending, dict):
-                return int(pending["line"])
-            return next((number for number, text in enumerate(lines, start=1) if text.strip() == line), None)
-    return None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _words(error: BaseException) -> str:
-    """What the innermost cause says, in one line."""
-    last = [*_causes(error)][-1]
-    text = str(getattr(last, "_original_message", None) or getattr(last, "message", None) or last)
-    return " ".join(text.split())
-
-
-def _of_the_right_parser(failures: list[AnsibleError]) -> list[AnsibleError]:
-    """Each file is tried as YAML and then as INI: keep what the parser for its name says."""
-    kept: dict[str, AnsibleError] = {}
-    for failure in failures:
-        place = (_origin_of(failure) or "").rsplit(":", 1)[0]
-        if Path(place).suffix in {".yml", ".yaml", ".json"}:
-            kept.setdefault(place, failure)
-        else:
-            kept[place] = failure
-    return list(kept.values())
-
-
 def main() -> None:
-    """Read the path from stdin, print the answer on stdout."""
+    """Read the request from stdin, print the answer on stdout."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     ansible_constants.set_constant("INVENTORY_UNPARSED_WARNING", value=False)
-    answer = json.dumps(Resolver(Path(json.load(sys.stdin))).answer(), ensure_ascii=False)
+    asked = json.load(sys.stdin)
+    answer = resolve(Path(asked["path"]), Gate(asked["allowed"], asked["environment"]))
     sys.stdout.buffer.write(answer.encode("utf-8", "replace"))  # bytes that are no text come in as lone surrogates
+
+
+def resolve(path: Path, gate: Gate) -> str:
+    """The answer as JSON; an inventory that takes all memory, or nests without end, gets one that says so."""
+    try:
+        return json.dumps(Resolver(path, gate).answer(), ensure_ascii=False)
+    except (MemoryError, RecursionError) as error:
+        what = "takes more than 2 GiB of memory" if isinstance(error, MemoryError) else "nests values too deeply"
+        problem = {"code": "inventory-invalid", "message": f"it {what} to resolve", "at": str(path), "host": None}
+        problems = [{**problem, "fix": "look for templates or aliases that repeat each other"}]
+        return json.dumps({"hosts": [], "listed": [], "groups": [], "definitions": [], "problems": problems})
 
 
 if __name__ == "__main__":

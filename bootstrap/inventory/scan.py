@@ -17,12 +17,11 @@ from typing import Any
 
 import yaml
 
+from bootstrap.inventory.bounds import MOST_HOSTS, MOST_VALUES, host_count, value_count
+from bootstrap.inventory.sources import is_source
+
 _SECTION = re.compile(r"^\[([^:\]\s]+)(?::(\w+))?\]\s*(?:[#;].*)?$")
 _YAML_SUFFIXES = frozenset({".yml", ".yaml", ".json"})
-# What Ansible passes over in a directory: its defaults for inventory_ignore_extensions and the two vars folders.
-_IGNORED_SUFFIXES = frozenset(
-    {".pyc", ".pyo", ".swp", ".bak", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry"}
-)
 _VARS_FOLDERS = {"group_vars": "group", "host_vars": "host"}
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -61,11 +60,15 @@ class GroupEntry:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What makes a YAML file unreadable; Ansible says that it is, but not always in which file and line."""
+    """What makes a YAML file unreadable; Ansible says that it is, but not always in which file and line.
+
+    One that is `fatal` is kept from Ansible: it would take all memory, or for ever.
+    """
 
     message: str
     path: str
     line: int
+    fatal: bool = False
 
 
 @dataclass(slots=True)
@@ -126,11 +129,20 @@ def _scan_host_line(found: Scan, line: str, group: str, path: str, number: int) 
         return
     if not words:
         return
-    found.hosts.append(HostEntry(words[0], group, path, number))
+    _add_host(found, HostEntry(words[0], group, path, number))
     for word in words[1:]:
         name, equals, raw = word.partition("=")
         if equals:
             found.definitions.append(Definition(name, raw, "host", words[0], path, number, "host-line"))
+
+
+def _add_host(found: Scan, entry: HostEntry) -> None:
+    count = host_count(entry.pattern)
+    if count > MOST_HOSTS:
+        words = f"`{entry.pattern[:60]}` stands for {count} hosts or more; {MOST_HOSTS} are the most"
+        found.faults.append(Fault(words, entry.path, entry.line, fatal=True))
+    else:
+        found.hosts.append(entry)
 
 
 def scan_yaml(text: str, path: str) -> Scan:
@@ -148,7 +160,7 @@ def _scan_group(found: Scan, key: yaml.Node, body: yaml.Node | None, path: str) 
     for part, content in _pairs(body):
         if _text(part) == "hosts":
             for host, variables in _pairs(content):
-                found.hosts.append(HostEntry(_text(host), group, path, _line(host)))
+                _add_host(found, HostEntry(_text(host), group, path, _line(host)))
                 found.definitions += _definitions(variables, "host", _text(host), path)
         elif _text(part) == "children":
             for child, child_body in _pairs(content):
@@ -178,6 +190,10 @@ def _compose(text: str, path: str, found: Scan) -> yaml.Node | None:
         found.faults.append(Fault(" ".join(filter(None, (error.context, error.problem))), path, line))
         return None
     except (yaml.YAMLError, ValueError, RecursionError):  # control characters and the like: Ansible's words must do
+        return None
+    if value_count(node) > MOST_VALUES:
+        words = f"its aliases stand for more than {MOST_VALUES} values, or for themselves"
+        found.faults.append(Fault(words, path, _line(node) if node is not None else 1, fatal=True))
         return None
     found.faults += _doubles(node, path, set())
     return node
@@ -214,8 +230,7 @@ def _inventory_files(path: Path) -> list[Path]:
         return [path]
     found: list[Path] = []
     for entry in sorted(path.iterdir()):
-        hidden = entry.name.startswith(".") or entry.name.endswith("~") or entry.suffix in _IGNORED_SUFFIXES
-        if not hidden and entry.name not in {*_VARS_FOLDERS, "vars_plugins"}:
+        if is_source(entry):
             found += _inventory_files(entry)
     return found
 

@@ -21,6 +21,7 @@ from bootstrap.inventory.connection import (
     read_connection,
 )
 from bootstrap.inventory.groups import group_problems
+from bootstrap.inventory.names import name_problems
 from bootstrap.inventory.schema import SETTINGS_SCOPE, Variable, roles, variables
 
 Answer = Mapping[str, Any]
@@ -45,6 +46,7 @@ def problems_of(answer: Answer, path: Path) -> list[Problem]:
     found += group_problems(answer, path)
     for host in answer["hosts"]:
         found += _unknown(host)
+        found += name_problems(host)
         found += check_connection(host["name"], host["connection"], host["origins"])
         found += _unfit(host)
     found += check_local_hosts(answer["hosts"])
@@ -124,7 +126,8 @@ def _complaints(
     shown = "that" if variable.no_log else without_logins(json.dumps(value, ensure_ascii=False))
     items = value if isinstance(value, list) else [value]
     pattern = patterns.get(variable.name)
-    if pattern and not all(re.search(pattern, str(item)) for item in items):
+    # `$` also stands before a newline at the end.
+    if pattern and not all(re.search(pattern, str(item)) and not str(item).endswith("\n") for item in items):
         yield f"must match {pattern}, not {shown}"
     low, high = ranges.get(variable.name, (None, None))
     if low is not None and high is not None and not all(low <= item <= high for item in items):

@@ -117,10 +117,10 @@ def _apply_pins(values: dict[str, Any], host: Host, facts: Mapping[str, HostFact
 
 def _following(component: Component, pinned: str, host: Host, values: Mapping[str, Any]) -> dict[str, Any]:
     """Defaults that are made of a pinned version, such as an image's name: made of the one that is installed."""
-    from jinja2 import Environment
+    from jinja2.sandbox import SandboxedEnvironment
 
     use = re.compile(r"\{\{.*\b" + re.escape(pinned) + r"\b.*\}\}")
-    plain = Environment(autoescape=False)  # noqa: S701 - no HTML
+    plain = SandboxedEnvironment(autoescape=False)  # no HTML; what is rendered is the role's own text
 
     def made(value: Any) -> Any:
         if isinstance(value, dict):
@@ -156,7 +156,7 @@ def _derived(
     gpu_host = (host.is_node or host.is_minikube) and gpu_mode != "none" and is_gpu_host(mine)
     nodes = [facts[h.name] for h in inventory.hosts if (h.is_node or h.is_minikube) and h.name in facts]
     return {
-        "cluster_os": f"{mine.os.id}-{mine.os.version_id}",
+        "cluster_os": _system(mine),
         "cluster_gpu_host": gpu_host,
         "cluster_has_gpus": gpu_mode != "none" and any(map(is_gpu_host, nodes)),
         "cluster_endpoint_address": _endpoint_address(facts, view, inventory),
@@ -168,6 +168,12 @@ def _derived(
         "containerd_prefetch_images": prefetch_images(host, {**seed_values, **values}, gpu_host),
         **_kubeadm_arguments(host, values, facts, view, inventory, gpu_host),
     }
+
+
+def _system(facts: HostFacts) -> str:
+    """Such as debian-12: it names files of the roles here, so what a host says is none unless it looks like that."""
+    name = f"{facts.os.id}-{facts.os.version_id}"
+    return name if re.fullmatch(r"[a-z0-9]+-[0-9]+(\.[0-9]+)*", name) else "unknown"
 
 
 def _endpoint_address(facts: Mapping[str, HostFacts], view: ClusterView, inventory: Inventory) -> str:
