@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Mapping, Tuple, Type, Union
+import time
+from typing import Any, Mapping
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-Kinds = Mapping[str, Union[Type[Any], Tuple[Type[Any], ...]]]
+_PIECE = 1 << 16
 
 
 def parse(text: str) -> Any:
@@ -34,39 +35,53 @@ def parse_object(text: str) -> dict[str, Any]:
     return found
 
 
-def read_bounded(stream: Any, limit: int) -> bytes:
-    """All that a stream has to say. ValueError: that is more than `limit` bytes."""
-    data: bytes = stream.read(limit + 1)
-    if len(data) > limit:
-        raise ValueError("it is longer than %d MiB" % (limit >> 20))
-    return data
+def read_bounded(stream: Any, limit: int, seconds: float) -> bytes:
+    """All that a server has to say. ValueError: it is longer than `limit` bytes, or takes longer than `seconds`."""
+    end, data = time.monotonic() + seconds, bytearray()
+    while True:
+        piece = stream.read1(_PIECE)
+        data += piece
+        if not piece:
+            return bytes(data)
+        if len(data) > limit:
+            raise ValueError("its answer is longer than %d MiB" % (limit >> 20))
+        if time.monotonic() > end:
+            raise ValueError("its answer takes longer than %d s" % seconds)
 
 
-def unlike(value: Any, kinds: Kinds, lists: Kinds) -> str:
-    """Where a document is not of its shape, as "metadata.labels"; empty when it is.
+def misshapen(shape: Any, value: Any, where: str = "") -> str:
+    """Where a document has not its shape, as "items.metadata.name"; empty when it has.
 
-    `kinds` has the type of what stands under a key, wherever that is; `lists` the type of the entries of a list there.
-    None stands for a value that is not there.
+    A shape is a type, or several; a map of keys to shapes, with a `!` behind a key that must be there; a list with the
+    shape of its entries; or a function that says whether a value fits. A null counts as not there, and is taken out.
     """
-    todo = [(value, "")]
-    while todo:
-        item, where = todo.pop()
-        if isinstance(item, dict):
-            for key, inner in item.items():
-                place = "%s.%s" % (where, key) if where else str(key)
-                if inner is not None and key in kinds and not _is(inner, kinds[key]):
-                    return place[-200:]
-                if isinstance(inner, list) and key in lists and not all(_is(one, lists[key]) for one in inner):
-                    return place[-200:]
-                todo.append((inner, place[-200:]))
-        elif isinstance(item, list):
-            todo += [(inner, where) for inner in item]
+    if isinstance(shape, dict):
+        return _misshapen_object(shape, value, where)
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return where
+        return next(filter(None, (misshapen(shape[0], item, where) for item in value)), "")
+    if isinstance(shape, (type, tuple)):
+        kinds = shape if isinstance(shape, tuple) else (shape,)
+        return "" if isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds) else where
+    return "" if shape(value) else where
+
+
+def _misshapen_object(shape: Mapping[str, Any], value: Any, where: str) -> str:
+    if not isinstance(value, dict):
+        return where or "all of it"
+    for key, inner in shape.items():
+        name = key.rstrip("!")
+        place = "%s.%s" % (where, name) if where else name
+        if value.get(name) is None:
+            value.pop(name, None)
+            if key != name:
+                return place
+        else:
+            wrong = misshapen(inner, value[name], place)
+            if wrong:
+                return wrong
     return ""
-
-
-def _is(value: Any, kind: Any) -> bool:
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    return isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
 
 
 def _no_number(word: str) -> None:

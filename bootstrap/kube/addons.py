@@ -130,4 +130,5 @@ def _state(item: Mapping[str, Any], pointer: str) -> str:
     conditions = _at(item, "/status/conditions")
     if not isinstance(conditions, list):  # a JobFlow has its jobs' there, by their names
         return "no state yet"
-    return next((str(c["type"]) for c in reversed(conditions) if c.get("status") == "True"), "no state yet")
+    holding = (c.get("type") for c in reversed(conditions) if isinstance(c, dict) and c.get("status") == "True")
+    return next(map(str, filter(None, holding)), "no state yet")
