@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from bootstrap.kube.addons import receipt_in, workloads
 from bootstrap.kube.client import ApiError, Cluster, cluster_api
 from bootstrap.plan.addons import Addon, receipt_of, version_of
 from bootstrap.plan.cluster_view import ClusterView
+from bootstrap.probe.receipt import DAMAGED
 from bootstrap.progress import Progress
 
 READY_DEADLINE_S = 180.0  # as long as the roles wait for a rollout
@@ -29,7 +30,7 @@ def unknown(addon: Addon, wanted: Collection[str]) -> AddonState:
 
 
 def state_of(
-    addon: Addon, wanted: Collection[str], receipt: dict[str, Any] | None, drift: Sequence[str], cluster: Cluster
+    addon: Addon, wanted: Collection[str], receipt: Mapping[str, Any] | None, drift: Sequence[str], cluster: Cluster
 ) -> AddonState:
     """How one addon stands.
 
@@ -43,7 +44,8 @@ def state_of(
     lacking = tuple(f"{one.kind} {one.name}: {one.lacks}" for one in found if one.lacks)
     state, detail = State.READY, lacking
     if receipt.get("state") != COMPLETE:
-        state, detail = State.INTERRUPTED, ("an earlier run was interrupted in it",)
+        damaged = f"its receipt is damaged: {receipt.get('why')}" if receipt.get("state") == DAMAGED else ""
+        state, detail = State.INTERRUPTED, (damaged or "an earlier run was interrupted in it",)
     elif drift:
         state, detail = State.CHANGED, tuple(drift)
     elif lacking:

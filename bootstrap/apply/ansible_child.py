@@ -29,8 +29,12 @@ _KEPT_EVENTS = frozenset(
         "runner_on_unreachable",
     }
 )
+_TAIL_BYTES = 16_000  # 4,000 characters, of four bytes at most
 _END_S = 5.0  # for processes to be gone after SIGKILL
-_KEPT_RESULT = ("msg", "changed", "stderr", "stdout", "rc", "argument_errors", "code", "fix", "details", "state")
+_KEPT_TEXTS = ("msg", "stderr", "stdout", "code", "fix", "details", "state")
+# Of a text that a host sends; the console shows 2,000 characters, and the log is read by people.
+MOST_TEXT = 64 << 10
+_MOST_ERRORS = 100
 
 
 class _Cancel:
@@ -146,7 +150,6 @@ def _ours(pids: set[int]) -> set[int]:
 def _trimmed(event: dict[str, Any]) -> dict[str, Any]:
     """What the parent needs of an event; results are cut down to what explains them."""
     data = event.get("event_data", {})
-    result = data.get("res") if isinstance(data.get("res"), dict) else {}
     return {
         "event": event["event"],
         "play": data.get("play"),
@@ -156,8 +159,30 @@ def _trimmed(event: dict[str, Any]) -> dict[str, Any]:
         "action": data.get("task_action"),
         "path": data.get("task_path"),
         "ignored": bool(data.get("ignore_errors")),
-        "res": {key: result[key] for key in _KEPT_RESULT if key in result},
+        "res": _result(data.get("res")),
     }
+
+
+def _result(found: Any) -> dict[str, Any]:
+    """What explains a result, each part of its type and of a bounded length: a host chose all of it."""
+    result = found if isinstance(found, dict) else {}
+    kept: dict[str, Any] = {key: _cut(result[key]) for key in _KEPT_TEXTS if result.get(key) not in (None, "")}
+    if isinstance(result.get("rc"), int) and abs(result["rc"]) < 1 << 31:
+        kept["rc"] = int(result["rc"])
+    errors = result.get("argument_errors")
+    if isinstance(errors, list | tuple):
+        kept["argument_errors"] = [_cut(error) for error in errors[:_MOST_ERRORS]]
+    return {**kept, "changed": result.get("changed") is True}
+
+
+def _cut(value: Any) -> str:
+    """Beginning and end of a text: what went wrong stands at one of them."""
+    try:
+        text = str(value)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
+        return "what cannot be shown"
+    half = MOST_TEXT // 2
+    return text if len(text) <= MOST_TEXT else f"{text[:half]}\n… {len(text) - 2 * half} characters …\n{text[-half:]}"
 
 
 def _say(line: dict[str, Any], cancel: _Cancel) -> None:
@@ -171,7 +196,11 @@ def _say(line: dict[str, Any], cancel: _Cancel) -> None:
 def _output_tail(private_data_dir: Path) -> str:
     """The end of what ansible-playbook printed: parse errors are told nowhere else."""
     outputs = sorted(private_data_dir.glob("artifacts/*/stdout"))
-    return outputs[-1].read_text(encoding="utf-8", errors="replace")[-4000:] if outputs else ""
+    if not outputs:
+        return ""
+    with outputs[-1].open("rb") as stream:
+        stream.seek(max(outputs[-1].stat().st_size - _TAIL_BYTES, 0))
+        return stream.read().decode("utf-8", "replace")[-4000:]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bootstrap.apply.events import EventReader, HostRun
 from bootstrap.content import content_root
@@ -25,6 +25,8 @@ from bootstrap.rundir import RunDirectory
 # What the child gets of our environment: ansible_runner copies all of it into its artifacts.
 _ALLOWED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SSH_AUTH_SOCK", "TZ", "USER", "XDG_RUNTIME_DIR")
 _CANCEL_GRACE_S = 15.0
+# An event holds a dozen texts of 64 KiB at most (apply/ansible_child.py), escaped as JSON.
+LONGEST_LINE = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def _read(
     assert child.stdout is not None  # noqa: S101 - Popen was given a pipe
     while True:
         try:
-            for line in child.stdout:
+            for line in _lines(child.stdout):
                 if (event := _parsed(line, run)) is None:
                     continue
                 if event["kind"] == "end":
@@ -148,10 +150,18 @@ def _read(
             view.note("stopping after the components that are under way; press Ctrl-C again to stop at once")
 
 
+def _lines(stream: IO[str]) -> Iterator[str]:
+    """The lines of the child, each of a bounded length: of one that is longer, its beginning."""
+    while line := stream.readline(LONGEST_LINE):
+        yield line
+        while len(line) == LONGEST_LINE and not line.endswith("\n"):
+            line = stream.readline(LONGEST_LINE)
+
+
 def _parsed(line: str, run: RunDirectory) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         run.log.info("ansible: %s", line.rstrip())
         return None
     return event if isinstance(event, dict) and "kind" in event else None

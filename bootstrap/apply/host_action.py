@@ -94,7 +94,7 @@ def _result(name: str, done: Mapping[str, Any]) -> dict[str, Any]:
     """The last line of standard output: a login shell's greeting may come before it."""
     try:
         found = json.loads(done["stdout"].strip().splitlines()[-1])
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         return _broken(f"{name} gave no answer", done)

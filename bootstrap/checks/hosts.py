@@ -163,3 +163,16 @@ def foreign_receipts(host: Host, facts: HostFacts) -> Iterator[Finding]:
         yield Say(host.name, "leftover-cluster").refuse(
             "it is a copy of a machine on which gpuctl worked before", f"run: gpuctl reset --limit {host.name}"
         )
+
+
+def malformed(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """Values of the probe's answer that are none: what they say of the host is unknown."""
+    if facts.malformed:
+        more = f" and {len(facts.malformed) - _NAMED} more" if len(facts.malformed) > _NAMED else ""
+        yield Say(host.name, "facts-malformed").warn(
+            f"unknown, as its answer is not of the form: {', '.join(facts.malformed[:_NAMED])}{more}",
+            "look at that on the host; gpuctl goes on without it",
+        )
+
+
+_NAMED = 5

@@ -22,6 +22,7 @@ HOST_CHECKS: tuple[HostCheck, ...] = (
     hosts.package_lock,
     hosts.ssh_options,
     hosts.foreign_receipts,
+    hosts.malformed,
 )
 GPU_CHECKS: tuple[HostCheck, ...] = (
     gpu.missing,

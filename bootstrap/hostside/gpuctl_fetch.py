@@ -11,6 +11,7 @@ import os
 import shutil
 import ssl
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from typing import Optional
@@ -19,6 +20,10 @@ from urllib.parse import urlsplit, urlunsplit
 from .gpuctl_hostio import HostError
 
 SILENCE_S = 60  # without a byte
+# A bundle for minikube has 2 to 3 GB: node image, images of Kubernetes and of addons, programs.
+MOST_BYTES = 16 << 30
+SLOWEST = 8 << 10  # bytes a second on the mean: a modem's
+PATIENCE_S = 120.0  # before that is looked at
 _CHUNK = 1 << 20
 _SCHEMES = ("https", "http", "file")  # what arrives is compared with a sum, whoever brought it
 
@@ -72,8 +77,11 @@ def _copy(url: str, out: object, folder: str, ca_path: str) -> str:
     try:
         with urllib.request.urlopen(url, timeout=SILENCE_S, context=_context(url, ca_path)) as answer:  # noqa: S310
             length = answer.headers.get("Content-Length") or ""
-            _refuse_full(folder, int(length) if length.isdigit() else 0)
-            for part in iter(lambda: answer.read(_CHUNK), b""):
+            _refuse_full(folder, int(length) if length.isdigit() and len(length) < 19 else 0)
+            began, size = time.monotonic(), 0
+            for part in iter(lambda: answer.read1(_CHUNK), b""):
+                size += len(part)
+                _refuse_endless(size, time.monotonic() - began)
                 total.update(part)
                 out.write(part)  # type: ignore[attr-defined]
     except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ValueError, TimeoutError) as error:
@@ -82,6 +90,14 @@ def _copy(url: str, out: object, folder: str, ca_path: str) -> str:
     except OSError as error:
         raise _failed(url, error.strerror or str(error)) from error
     return total.hexdigest()
+
+
+def _refuse_endless(size: int, seconds: float) -> None:
+    """ValueError: it is longer than any file, or comes so slowly that it would never end."""
+    if size > MOST_BYTES:
+        raise ValueError("it is longer than %d GiB" % (MOST_BYTES >> 30))
+    if seconds > PATIENCE_S and size < SLOWEST * seconds:
+        raise ValueError("%d KiB came in %d s" % (size >> 10, seconds))
 
 
 def _context(url: str, ca_path: str) -> Optional[ssl.SSLContext]:

@@ -15,8 +15,14 @@ import urllib.request
 from typing import Any, Dict, List, Mapping, Optional
 
 from .gpuctl_hostio import HostError
+from .gpuctl_strictjson import misshapen, parse_object, read_bounded
 
 TIMEOUT_S = 10.0
+# 200 runs or agents with a KiB each are asked for at most, and queues of 64 KiB.
+ANSWER_BYTES = 16 << 20
+ERROR_BYTES = 1 << 20
+ANSWER_S = 60.0
+_WORDS = 2000  # of a refusal
 # The project that holds an entity's queues; the client knows no other.
 PROJECT = "model-registry"
 # The client's own rule (wandb 0.31): what follows the first dash, or all of it.
@@ -34,6 +40,43 @@ def key_complaint(key: str) -> str:
     if _KEY.fullmatch(key):
         return ""
     return "the W&B API key is no key: %d characters where 40 or more of A-Z a-z 0-9 _ - belong" % len(key)
+
+
+# As far as any query here asks; what stands under `config` and `schema` is the user's.
+_ID = (str, int)
+_ANY = (dict, str)
+_QUEUE_ITEM = {"id": _ID, "state": str, "associatedRunId": str, "error": _ANY}
+_RUN = {"name": str, "state": str, "jobType": str, "heartbeatAt": str}
+_AGENT = {
+    "id": _ID,
+    "name": str,
+    "hostname": str,
+    "agentStatus": str,
+    "heartbeatAt": str,
+    "runQueues": [(dict, str, int)],
+}
+_QUEUE = {
+    "id": _ID,
+    "prioritizationMode": str,
+    "defaultResourceConfigID": _ID,
+    "runQueueItem": _QUEUE_ITEM,
+    "runQueueItems": {"edges": [{"node!": {"state": str}}]},
+}
+_CONFIG = {"config": _ANY, "resource": str, "templateVariables": [{"name!": str, "schema": _ANY}]}
+_DATA = {
+    "viewer": {"username": str},
+    "entity": {"defaultResourceConfig": _CONFIG},
+    "project": {
+        "runQueues": [{"id": _ID, "name!": str}],
+        "launchAgents": [_AGENT],
+        "runQueue": _QUEUE,
+        "runs": {"edges": [{"node": _RUN}]},
+        "run": {"state": str},
+    },
+    "upsertRunQueue": {"success": bool, "configSchemaValidationErrors": [(dict, str)]},
+    "pushToRunQueueByName": {"runQueueItemId": _ID},
+    "deleteFromRunQueue": {},
+}
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -67,7 +110,10 @@ class Server:
             request = urllib.request.Request(self.base_url + "/graphql", body, headers)  # noqa: S310 - checked above
             opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=self._context()))
             with opener.open(request, timeout=self._timeout_s) as answer:
-                found = json.load(answer)
+                found = parse_object(read_bounded(answer, ANSWER_BYTES, ANSWER_S).decode("utf-8", "replace"))
+            place = "" if found.get("errors") else misshapen({"data": _DATA}, found)
+            if place:
+                raise ValueError("its answer to %s is not of the expected form: %s" % (name, place))
         except urllib.error.HTTPError as error:
             raise self._refused(error) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -75,9 +121,8 @@ class Server:
             words = "the W&B server %s does not answer: %s" % (self.base_url, reason.strip())
             fix = _CA_FIX if "CERTIFICATE_VERIFY" in reason else _URL_FIX
             raise HostError("launch-server-unreachable", words, fix) from error
-        errors = found.get("errors") if isinstance(found, dict) else [{"message": "no JSON object"}]
-        if errors:
-            words = "; ".join(str(one.get("message", one)) for one in errors)
+        words = _said(found.get("errors"))
+        if words:
             raise HostError("launch-refused", "the W&B server %s says: %s" % (self.base_url, words), _ACCESS_FIX)
         return found.get("data") or {}
 
@@ -108,10 +153,15 @@ class Server:
 def _errors_in(error: urllib.error.HTTPError) -> str:
     """What a GraphQL server says in an answer with an error status; empty when it is none of GraphQL's."""
     try:
-        found = json.load(error)
-        return "; ".join(str(one.get("message", one)) for one in found["errors"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return _said(parse_object(read_bounded(error, ERROR_BYTES, ANSWER_S).decode("utf-8", "replace")).get("errors"))
+    except (OSError, ValueError, http.client.HTTPException):
         return ""
+
+
+def _said(errors: Any) -> str:
+    """The messages of a list of errors; empty without any."""
+    listed = errors if isinstance(errors, list) else [errors] if errors else []
+    return "; ".join(str(one.get("message", one) if isinstance(one, dict) else one) for one in listed)[:_WORDS]
 
 
 _URL_FIX = "look whether the address (launch_agent_base_url, --base-url) is right and can be reached from here"

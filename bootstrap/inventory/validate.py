@@ -22,7 +22,7 @@ from bootstrap.inventory.connection import (
 )
 from bootstrap.inventory.groups import group_problems
 from bootstrap.inventory.names import name_problems
-from bootstrap.inventory.schema import SETTINGS_SCOPE, Variable, roles, variables
+from bootstrap.inventory.schema import SETTINGS_SCOPE, Variable, component_named, roles, variables
 
 Answer = Mapping[str, Any]
 # A name this close to a known one is a typo even without a role's prefix; found by trying one-letter mistakes
@@ -112,7 +112,7 @@ def _unfit(host: Answer) -> Iterator[Problem]:
 
 def setting_complaints(name: str, value: Any) -> Iterator[str]:
     """Which rules of its role a value of the right type breaks; each continues a sentence that begins with its name."""
-    role = next(role for role in roles() if any(variable.name == name for variable in role.variables))
+    role = component_named(variables()[name].role)
     yield from _complaints(variables()[name], value, role.patterns, role.ranges, role.formats)
 
 
@@ -126,14 +126,18 @@ def _complaints(
     shown = "that" if variable.no_log else without_logins(json.dumps(value, ensure_ascii=False))
     items = value if isinstance(value, list) else [value]
     pattern = patterns.get(variable.name)
-    # `$` also stands before a newline at the end.
-    if pattern and not all(re.search(pattern, str(item)) and not str(item).endswith("\n") for item in items):
+    if pattern and not all(_matches(pattern, str(item)) for item in items):
         yield f"must match {pattern}, not {shown}"
     low, high = ranges.get(variable.name, (None, None))
     if low is not None and high is not None and not all(low <= item <= high for item in items):
         yield f"must be between {low} and {high}, not {shown}"
     if variable.name in formats:
         yield from (why for item in items if (why := format_complaint(formats[variable.name], item)))
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Whether a whole text has the form; `$` alone would let a newline stand at its end."""
+    return re.search(pattern, text) is not None and not text.endswith("\n")
 
 
 def format_complaint(name: str, value: Any) -> str:

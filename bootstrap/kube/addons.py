@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bootstrap.hostside.gpuctl_applyset import rollout_lacks
 from bootstrap.hostside.gpuctl_kube import receipt_name, split_id
-from bootstrap.inventory.schema import ObjectsInUse
+from bootstrap.hostside.gpuctl_strictjson import parse
+from bootstrap.inventory.schema import ObjectsInUse, component_named
 from bootstrap.kube.client import Cluster
+from bootstrap.probe.receipt import Receipt, read_receipt
 
 _PLURALS = {"Deployment": "deployments", "DaemonSet": "daemonsets"}
 
@@ -52,8 +53,8 @@ def workloads(cluster: Cluster, receipt: Mapping[str, Any]) -> tuple[Workload, .
     return tuple(found)
 
 
-def receipt_in(cluster: Cluster, component: str) -> dict[str, Any] | None:
-    """A component's receipt as the cluster holds it; None without one.
+def receipt_in(cluster: Cluster, component: str) -> Receipt | None:
+    """A component's receipt as the cluster holds it, perhaps a damaged one; None without one.
 
     Raises:
         ApiError: the API did not answer.
@@ -62,10 +63,10 @@ def receipt_in(cluster: Cluster, component: str) -> dict[str, Any] | None:
     if found is None:
         return None
     try:
-        receipt = json.loads((found.get("data") or {}).get("receipt") or "")
+        receipt = parse((found.get("data") or {}).get("receipt") or "")
     except ValueError:
         receipt = None
-    return receipt if isinstance(receipt, dict) else {}
+    return read_receipt(component_named(component), receipt)
 
 
 def _waiting_for(cluster: Cluster, namespace: str, workload: Mapping[str, Any]) -> str:
@@ -129,4 +130,5 @@ def _state(item: Mapping[str, Any], pointer: str) -> str:
     conditions = _at(item, "/status/conditions")
     if not isinstance(conditions, list):  # a JobFlow has its jobs' there, by their names
         return "no state yet"
-    return next((str(c["type"]) for c in reversed(conditions) if c.get("status") == "True"), "no state yet")
+    holding = (c.get("type") for c in reversed(conditions) if isinstance(c, dict) and c.get("status") == "True")
+    return next(map(str, filter(None, holding)), "no state yet")

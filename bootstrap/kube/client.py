@@ -6,7 +6,6 @@ The only importer of the kubernetes package, which takes most of a second to loa
 from __future__ import annotations
 
 import ipaddress
-import json
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -21,8 +20,10 @@ from bootstrap.access import Access
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_kube import PROFILE_ACCESS
+from bootstrap.hostside.gpuctl_strictjson import parse_object, read_bounded
 from bootstrap.inventory.model import Host
 from bootstrap.kube.credentials import Credentials, credentials_from, kubeconfig_of, url
+from bootstrap.kube.shape import not_of_its_kind
 from bootstrap.probe.remote import reach, run_as_root
 from bootstrap.probe.session import Session
 
@@ -31,6 +32,10 @@ ADMIN_CONF = "/etc/kubernetes/admin.conf"
 _PROFILE_CONF = ["sh", "-c", f"cat {PROFILE_ACCESS}/*.conf"]
 _DIRECT_TIMEOUT_S = 2.0
 REQUEST_TIMEOUT_S = 15.0
+# 5,000 pods with 10 KiB each, which is the longest list that is asked for; etcd itself takes objects of 1.5 MiB.
+ANSWER_BYTES = 64 << 20
+_ANSWER_S = 60.0  # for a list of that length over a slow tunnel
+_WORDS = 4096  # of a refusal
 _NOT_FOUND = 404
 _FIRST_ERROR = 400
 
@@ -67,7 +72,8 @@ class Cluster:
         """One request.
 
         Raises:
-            ApiError: the API refused it or did not answer; `status` is the HTTP status (0: none), `message` its words.
+            ApiError: the API refused it, did not answer or not as it should; `status` is the HTTP status (0: none),
+                `message` its words.
         """
         try:
             _, answer = self._request(method, path, query, body, content_type)
@@ -75,8 +81,7 @@ class Cluster:
             if error.status == _NOT_FOUND and missing_ok:
                 return None
             raise
-        parsed: dict[str, Any] = json.loads(answer)
-        return parsed
+        return _object(path, answer)
 
     def _request(
         self, method: str, path: str, query: Mapping[str, str] | None, body: Any, content_type: str
@@ -89,8 +94,8 @@ class Cluster:
         )
         try:
             response = self._client.call_api(*sent, _request_timeout=REQUEST_TIMEOUT_S)
-            answer = (response.read() or b"").decode("utf-8", "replace")
-        except (HTTPError, OSError) as error:
+            answer = _read(response.response)
+        except (HTTPError, OSError, ValueError) as error:
             raise ApiError(0, f"the API server does not answer: {error}") from error
         if response.status >= _FIRST_ERROR:
             raise ApiError(int(response.status), _words(answer))
@@ -236,9 +241,28 @@ def _greet(address: str, port: int, authority: str | None) -> None:
         pass
 
 
-def _words(answer: str) -> str:
-    """The message of a Status object, else the answer as it is."""
+def _read(response: Any) -> str:
+    """The body of an answer. ValueError: it is too long, or takes too long."""
     try:
-        return str(json.loads(answer).get("message", answer))
-    except (ValueError, AttributeError):
-        return answer
+        return read_bounded(response, ANSWER_BYTES, _ANSWER_S).decode("utf-8", "replace")
+    finally:
+        response.release_conn()
+
+
+def _object(path: str, answer: str) -> dict[str, Any]:
+    """The object that an answer is. Raises ApiError: it is none, or not of its kind's shape."""
+    try:
+        found = parse_object(answer)
+    except ValueError as error:
+        raise ApiError(0, f"the API server's answer to {path} cannot be read: {error}") from None
+    if place := not_of_its_kind(path, found):
+        raise ApiError(0, f"the API server's answer to {path} is not of its kind's form: {place}")
+    return found
+
+
+def _words(answer: str) -> str:
+    """The message of a Status object, else the beginning of the answer."""
+    try:
+        return str(parse_object(answer).get("message", answer))[:_WORDS]
+    except ValueError:
+        return answer[:_WORDS]

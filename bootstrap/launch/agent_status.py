@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import LAUNCH_AGENT, Host, Inventory
 from bootstrap.inventory.secret import Secret
+from bootstrap.kube.addons import receipt_in
 from bootstrap.kube.client import ApiError, Cluster, cluster_api, kubeconfig_api
 from bootstrap.launch.agent_cluster import deployment_seen, objects_seen, rights_problems
 from bootstrap.launch.agent_hosts import hosts_seen
@@ -24,8 +24,6 @@ from bootstrap.launch.agent_server import asker, server_seen
 from bootstrap.launch.rights import Right, missing_rights
 from bootstrap.launch.server_access import ca_text
 from bootstrap.plan.launch_arguments import launch_arguments, read_launch_files
-
-_RECEIPT = "/api/v1/namespaces/kube-system/configmaps/gpuctl-receipt-launch-agent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +112,12 @@ def _first_api(inventory: Inventory, access: Access, stack: ExitStack) -> Cluste
 
 def _recorded(cluster: Cluster) -> Mapping[str, Any]:
     """The role's variables as the cluster's receipt has them."""
-    found = cluster.get(_RECEIPT)
+    receipt = receipt_in(cluster, "launch_agent")
+    arguments = receipt.get("arguments", {}) if receipt else {}
+    values = {name: entry["value"] for name, entry in arguments.items() if "value" in entry}
     try:
-        receipt = json.loads(((found or {}).get("data") or {}).get("receipt") or "{}")
-        arguments = receipt.get("arguments") or {}
-        values = {name: entry["value"] for name, entry in arguments.items() if "value" in entry}
         Target.of(values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
         words = "this cluster has no receipt of a Launch agent"
         fix = "name the cluster's own context; or set the agent up: group launch_agent in the inventory"
         raise GpuctlError(ExitCode.NOT_READY, Problem("launch-agent-none", words, fix)) from error

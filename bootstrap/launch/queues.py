@@ -10,6 +10,7 @@ from typing import Any
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_hostio import HostError
+from bootstrap.hostside.gpuctl_strictjson import parse
 from bootstrap.hostside.gpuctl_wandb import PROJECT, Server, check_server
 from bootstrap.jsonform import plain
 from bootstrap.launch.queue_file import QueueConfig
@@ -107,7 +108,9 @@ class Queues:
         variables = {str(v["name"]): _object(v.get("schema")) for v in config.get("templateVariables") or []}
         resource = str(config.get("resource") or RESOURCE)
         priorities = "on" if found.get("prioritizationMode") == _PRIORITY["on"] else "off"
-        return Queue(name, str(found["id"]), resource, _object(arguments.get(RESOURCE)), variables, priorities)
+        return Queue(
+            name, str(found.get("id") or ""), resource, _object(arguments.get(RESOURCE)), variables, priorities
+        )
 
     def require(self, name: str) -> Queue:
         """The queue. Raises GpuctlError launch-queue-unknown (exit 4)."""
@@ -200,7 +203,7 @@ def _object(value: Any) -> dict[str, Any]:
     """A JSON object, given as one or as text; anything else is an empty one."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = parse(value)
         except ValueError:
             return {}
     return value if isinstance(value, dict) else {}

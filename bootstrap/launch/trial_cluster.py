@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from bootstrap.hostside.gpuctl_strictjson import parse
 from bootstrap.kube.client import ApiError
 from bootstrap.launch.hello import REGISTERED, SEEN
 from bootstrap.launch.trial_model import Hello, Job, Pod
@@ -197,7 +197,7 @@ def read_hello(log: str) -> Hello | None:
     registered = ""
     for line in log.splitlines():
         try:
-            said = json.loads(line)
+            said = parse(line)
         except ValueError:
             continue
         if isinstance(said, dict) and SEEN in said and isinstance(said.get("gpus"), int):

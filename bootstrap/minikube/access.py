@@ -7,7 +7,6 @@ runs, also those that no profile can run any more: so it stops with its profile.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from bootstrap.access import Access
@@ -16,6 +15,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_kube import PROFILE_ACCESS
 from bootstrap.inventory.model import Host
 from bootstrap.launch.agent_model import UNIT
+from bootstrap.probe.remote import last_object
 from bootstrap.probe.remote_python import run_python
 from bootstrap.probe.session import Session
 
@@ -96,7 +96,7 @@ def give_access(session: Session, host: Host, profile: str, access: Access) -> b
         words = f"root's access to profile {profile} cannot be made: {found['error']}"
         problem = Problem("minikube-profile-broken", words, f"`gpuctl minikube status --profile {profile}`", host.name)
         raise GpuctlError(ExitCode.STEP_FAILED, problem)
-    return bool(found["agent"])
+    return bool(found.get("agent"))
 
 
 def halt_agent(session: Session, host: Host, profile: str, access: Access) -> bool:
@@ -105,7 +105,7 @@ def halt_agent(session: Session, host: Host, profile: str, access: Access) -> bo
     Raises:
         ConnectFailure: the connection was lost, or sudo refuses.
     """
-    return bool(_as_root(session, host, profile, access, _HALT)["agent"])
+    return bool(_as_root(session, host, profile, access, _HALT).get("agent"))
 
 
 def take_access(session: Session, host: Host, profile: str, access: Access) -> bool:
@@ -114,12 +114,11 @@ def take_access(session: Session, host: Host, profile: str, access: Access) -> b
     Raises:
         ConnectFailure: the connection was lost, or sudo refuses.
     """
-    return bool(_as_root(session, host, profile, access, _TAKE)["agent"])
+    return bool(_as_root(session, host, profile, access, _TAKE).get("agent"))
 
 
 def _as_root(session: Session, host: Host, profile: str, access: Access, program: str) -> dict[str, Any]:
     given = f"profile, folder, unit = {profile!r}, {PROFILE_ACCESS!r}, {UNIT!r}\n"
     text = given + _COMMON + program
     done = run_python(session, host, text, password=access.become_password, timeout_s=_TIMEOUT_S)
-    answer: dict[str, Any] = json.loads(done.out.splitlines()[-1])
-    return answer
+    return last_object(done)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube.look import USUAL
 from bootstrap.minikube.options import Bundle
+from bootstrap.probe.remote import last_object
 from bootstrap.probe.session import Session
 
 _TIMEOUT_S = 600.0
@@ -91,8 +90,8 @@ def seed(session: Session, bundle: Bundle, host: str) -> tuple[str, ...]:
         words = f"the bundle in {bundle.path} cannot be put in place: {last[-1] if last else f'status {done.rc}'}"
         fix = "free space in the home directory and in /var/lib/docker, or make the bundle anew"
         raise GpuctlError(ExitCode.STEP_FAILED, Problem("minikube-bundle-invalid", words, fix, host, details=done.err))
-    found = json.loads(done.out.splitlines()[-1])
-    return (*found["copied"], *found["loaded"])
+    found = last_object(done, copied=list, loaded=list)
+    return tuple(map(str, (*found["copied"], *found["loaded"])))
 
 
 def purge(session: Session, profile: str, host: str) -> tuple[int, tuple[str, ...]]:
@@ -110,8 +109,8 @@ def purge(session: Session, profile: str, host: str) -> tuple[int, tuple[str, ..
         words = f"minikube's cache cannot be cleared: {last[-1] if last else f'status {done.rc}'}"
         problem = Problem("minikube-failed", words, "look at who owns ~/.minikube/cache", host, details=done.err)
         raise GpuctlError(ExitCode.STEP_FAILED, problem)
-    found = json.loads(done.out.splitlines()[-1])
-    return len(found["removed"]), tuple(found["others"])
+    found = last_object(done, removed=list, others=list)
+    return len(found["removed"]), tuple(map(str, found["others"]))
 
 
 def load_addons(session: Session, bundle: Bundle, profile: str, minikube: str, host: str) -> Problem | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,13 +59,12 @@ def wanted_addons(inventory: Inventory) -> tuple[str, ...]:
     return tuple(str(name) for name in inventory.hosts[0].settings[SETTING])
 
 
-def receipt_of(addon: Addon, view: ClusterView) -> dict[str, Any] | None:
+def receipt_of(addon: Addon, view: ClusterView) -> Mapping[str, Any] | None:
     """The addon's receipt in the cluster; None where it is not installed, or no API answers."""
-    found = view.kube.receipts.get(addon.component.name) if view.kube else None
-    return dict(found) if found is not None else None
+    return view.kube.receipts.get(addon.component.name) if view.kube else None
 
 
-def version_of(addon: Addon, receipt: dict[str, Any]) -> str:
+def version_of(addon: Addon, receipt: Mapping[str, Any]) -> str:
     """The installed version: the argument that the first installation pins; empty where there is none."""
     known = known_arguments(receipt)
     return next((str(known[name].get("value", "")) for name in addon.component.pinned if name in known), "")

@@ -18,7 +18,8 @@ from bootstrap.inventory.model import MINIKUBE, SERVICE_GROUPS, Host, Inventory
 from bootstrap.inventory.schema import Component, components
 from bootstrap.plan.addon_arguments import addon_arguments
 from bootstrap.plan.addresses import node_address
-from bootstrap.plan.cluster_view import ClusterView, node_name, recorded_argument
+from bootstrap.plan.cluster_view import ClusterView, recorded_argument
+from bootstrap.plan.kubeadm_arguments import kubeadm_arguments
 from bootstrap.plan.launch_arguments import LaunchFiles, launch_arguments
 from bootstrap.plan.minikube_plan import belongs_on_minikube, minikube_arguments
 from bootstrap.plan.model import Update, upgrade_command
@@ -166,7 +167,7 @@ def _derived(
         "nvidia_container_toolkit_envvar": values["nvidia_device_plugin_device_list_strategy"] == "envvar",
         "containerd_adopt": _adopt_containerd(mine),
         "containerd_prefetch_images": prefetch_images(host, {**seed_values, **values}, gpu_host),
-        **_kubeadm_arguments(host, values, facts, view, inventory, gpu_host),
+        **kubeadm_arguments(host, values, facts, view, inventory, gpu_host),
     }
 
 
@@ -213,7 +214,7 @@ def _driver_arguments(values: Mapping[str, Any], facts: HostFacts) -> dict[str, 
 
 def module_flavour(facts: HostFacts) -> str:
     """`open` unless a GPU is older than Turing, which only the closed module drives."""
-    ids = [int(gpu.device_id, 16) for gpu in facts.gpus]
+    ids = [int(gpu.device_id, 16) for gpu in facts.gpus if gpu.device_id]
     return "closed" if ids and min(ids) < _FIRST_TURING_ID else "open"
 
 
@@ -239,46 +240,6 @@ def prefetch_images(host: Host, values: Mapping[str, Any], gpu_host: bool) -> li
     if gpu_host:
         images.append(values["nvidia_device_plugin_image"])
     return [str(image) for image in images]
-
-
-def _kubeadm_arguments(
-    host: Host,
-    values: Mapping[str, Any],
-    facts: Mapping[str, HostFacts],
-    view: ClusterView,
-    inventory: Inventory,
-    gpu_host: bool,
-) -> dict[str, Any]:
-    mine = facts[host.name]
-    has_workers = any(not h.is_control_plane for h in inventory.nodes)
-    kind = "worker" if not host.is_control_plane else "init" if host.name == view.seed else "control-plane"
-    chosen = {
-        "kubeadm_role": kind,
-        "kubeadm_cert_sans": _cert_sans(values, facts, inventory) if host.is_control_plane else [],
-        "kubeadm_schedulable": not has_workers or (gpu_host and host.is_control_plane),
-    }
-    return {
-        **{name: _as_installed(mine, name, value) for name, value in chosen.items()},
-        "kubeadm_node_ip": node_address(host, mine),
-        "kubeadm_node_labels": {"nvidia.com/gpu.present": "true"} if gpu_host else {},
-        "kubeadm_resolv_conf": "/run/systemd/resolve/resolv.conf" if mine.resolv_loop else "",
-    }
-
-
-def _as_installed(facts: HostFacts, variable: str, chosen: Any) -> Any:
-    """What was decided when the node was made: hosts that come or go later must not touch the others."""
-    recorded = recorded_argument(facts, "kubeadm", variable)
-    return chosen if recorded is None else recorded
-
-
-def _cert_sans(values: Mapping[str, Any], facts: Mapping[str, HostFacts], inventory: Inventory) -> list[str]:
-    """Endpoint name, node names and addresses, every ansible_host of control planes, 127.0.0.1; sorted."""
-    names = {str(values["cluster_endpoint"]), "127.0.0.1"}
-    for host in inventory.control_plane:
-        names.add(host.connection.from_here)
-        if host.name in facts:
-            names |= {node_name(facts[host.name]), node_address(host, facts[host.name])}
-    return sorted(names)
 
 
 def _read_ca(inventory: Inventory) -> str:

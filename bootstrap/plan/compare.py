@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bootstrap.hostside.gpuctl_url import has_login
-from bootstrap.inventory.schema import Component, Revision, options_of
+from bootstrap.inventory.schema import Component, Revision, Variable, options_of
 from bootstrap.plan.digests import plain, same
 from bootstrap.probe.facts import Drift
+from bootstrap.probe.receipt import DAMAGED
 
 _WORDS = {
     "file": "{name} {change}",
@@ -23,6 +25,8 @@ def receipt_trouble(receipt: Mapping[str, Any], machine_id: str | None) -> str:
     """Why a receipt cannot vouch for the component at all; empty when it can."""
     if receipt.get("schema") != 1:
         return "its receipt is of a form that this version does not know"
+    if receipt.get("state") == DAMAGED:
+        return f"its receipt is damaged: {receipt.get('why') or 'it cannot be parsed'}"
     if receipt.get("machine_id") not in {None, machine_id}:
         return "its receipt is from another machine (cloned disk?)"
     return ""
@@ -38,9 +42,14 @@ def changed_arguments(component: Component, receipt: Mapping[str, Any], values: 
         entry = recorded.get(option.name)
         if entry is None and plain(values[option.name]) == plain(option.default):
             continue  # an argument that the role did not have then, and that says what it did then
-        if entry is None or not same(str(entry["digest"]), plain(values[option.name])):
+        if entry is None or not _recorded_is(option, str(entry["digest"]), values[option.name]):
             changed.append(option.name)
     return tuple(changed)
+
+
+def _recorded_is(option: Variable, digest: str, value: Any) -> bool:
+    """Whether that was the value. Only secrets have a slow digest: a host must not make us work out others."""
+    return (option.no_log or not digest.startswith("scrypt:")) and same(digest, plain(value))
 
 
 def describe_argument(receipt: Mapping[str, Any], name: str, value: Any, secret: bool) -> str:
@@ -112,7 +121,7 @@ def _direction(was: str, now: str) -> str:
     """Whether a package went up or down, by the digits of its version: good enough to say, never to decide."""
 
     def digits(version: str) -> list[int]:
-        return [int(part) for part in "".join(c if c.isdigit() else " " for c in version).split()]
+        return [int(part) for part in re.findall("[0-9]{1,18}", version)]
 
     return " (downgraded on the host)" if digits(now) < digits(was) else " (changed on the host)"
 

@@ -8,40 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from bootstrap.hostside.gpuctl_url import has_login
+from bootstrap.inventory.canonical import canonical as canonical
+from bootstrap.inventory.canonical import plain as plain
+from bootstrap.inventory.canonical import value_digest as value_digest
 from bootstrap.inventory.schema import options_of
 
 # Cost of one secret's digest: about 50 ms and 16 MiB, as RFC 7914 suggests for interactive use.
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
-
-
-def plain(value: Any) -> Any:
-    """The value as plain JSON types (Ansible hands out tagged and lazy subclasses)."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
-    if isinstance(value, bool) or value is None:
-        return value
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return str(value)
-
-
-def canonical(value: Any) -> str:
-    """One spelling per value: JSON with sorted keys and no spaces."""
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-
-def value_digest(value: Any) -> str:
-    """sha256 of the canonical JSON."""
-    return "sha256:" + hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def secret_digest(value: Any, salt: bytes | None = None) -> str:

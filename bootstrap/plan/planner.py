@@ -219,6 +219,8 @@ def _refusals(
             )
         elif name in component.immutable:
             fix = f"set `{name}` back, or `gpuctl reset` the cluster and make it anew"
+            if name == "kubeadm_role":  # which nobody sets: it is the host's group
+                fix = f"list it in its former group, or `gpuctl reset --limit {host}`, then run again"
             problems.append(
                 Problem("variable-immutable", f"{words} (immutable: refused)", fix, host, origins.get(name))
             )

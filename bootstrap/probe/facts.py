@@ -154,6 +154,7 @@ class HostFacts:
     root: bool  # whether the probe ran as root (else much is unknown)
     kube: KubeFacts | None = None
     bpf_jit_harden: int | None = None  # net.core's; None where the kernel hides it
+    malformed: tuple[str, ...] = ()  # the places whose values had no such form, and count as unknown
 
     @property
     def address_list(self) -> tuple[str, ...]:
@@ -164,7 +165,7 @@ class HostFacts:
     def primary_address(self) -> str | None:
         """The IPv4 address of the interface by which the default route leaves."""
         for candidate in self.addresses.get(self.default_interface or "", ()):
-            address = ipaddress.ip_interface(candidate).ip
+            address = ipaddress.ip_interface(candidate).ip  # which is one: from_json has seen to it
             if address.version == 4 and not address.is_loopback:
                 return str(address)
         return None

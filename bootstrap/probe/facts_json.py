@@ -1,11 +1,15 @@
-"""HostFacts from and to JSON. A key that is missing or of the wrong kind reads as unknown; nothing raises for it."""
+"""HostFacts from and to JSON. What a host prints is a stranger's: each value is read by its form, or is unknown.
+
+Nothing raises for a value. The names of those that had no such form are in HostFacts.malformed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
+from bootstrap.probe import forms
 from bootstrap.probe.facts import (
     ClusterTraces,
     Drift,
@@ -17,186 +21,167 @@ from bootstrap.probe.facts import (
     OsFacts,
     PciGpu,
 )
+from bootstrap.probe.forms import form, one_of, text, whole
+from bootstrap.probe.reader import Reader
+from bootstrap.probe.receipt import component_names, read_receipts
 
-T = TypeVar("T")
+_MODULE_STATES = one_of("loaded", "builtin", "loadable", "missing", "unknown")
+_PROXIES = one_of("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy")
 
 
 def to_json(facts: HostFacts) -> dict[str, Any]:
     """The document that `from_json` reads."""
-    return asdict(facts)
+    found = asdict(facts)
+    found["receipts"] = {name: dict(receipt) for name, receipt in facts.receipts.items()}
+    if facts.kube is not None:
+        found["kube"]["receipts"] = {name: dict(receipt) for name, receipt in facts.kube.receipts.items()}
+    return found
 
 
 def from_json(host: str, found: Mapping[str, Any], clock_offset_s: float | None = None) -> HostFacts:
     """The facts of a host from the document that the probe printed there, or that `to_json` gave."""
-    offset = clock_offset_s if clock_offset_s is not None else _float(found.get("clock_offset_s"))
-    network = found.get("addresses")
+    doc = Reader(found)
+    told = doc.one("clock_offset_s", forms.number)
     return HostFacts(
         host=host,
-        os=OsFacts(**_texts(found.get("os"), OsFacts.__slots__)),
-        hostname=_text(found.get("hostname")),
-        machine_id=_text_or_none(found.get("machine_id")),
-        product_uuid=_text_or_none(found.get("product_uuid")),
-        boot_id=_text(found.get("boot_id")),
-        macs=_strings(found.get("macs")),
-        cpus=_int(found.get("cpus")) or 0,
-        memory_bytes=_int(found.get("memory_bytes")) or 0,
-        disk_free_bytes=_mapping(found.get("disk_free_bytes"), _int),
-        clock_offset_s=offset,
-        addresses=_mapping(network, _strings),
-        routes=_strings(found.get("routes")),
-        default_interface=_text_or_none(found.get("default_interface")),
-        swap=_strings(found.get("swap")),
-        cgroup_version=_int(found.get("cgroup_version")),
-        kernel_modules=_mapping(found.get("kernel_modules"), _text_or_none),
-        inotify=_mapping(found.get("inotify"), _int),
-        listeners=_ports(found.get("listeners")),
-        resolv_loop=found.get("resolv_loop") is True,
-        firewall=_text_or_none(found.get("firewall")),
-        proxies=_mapping(found.get("proxies"), _text_or_none),
-        package_lock=_text_or_none(found.get("package_lock")),
-        time_synchronised=_bool(found.get("time_synchronised")),
-        secure_boot=_bool(found.get("secure_boot")),
-        packages=_mapping(found.get("packages"), _text_or_none),
-        units=_mapping(found.get("units"), _text_or_none),
-        gpus=_items(found.get("gpus"), _pci_gpu),
-        nvswitches=_int(found.get("nvswitches")) or 0,
-        driver=_driver(_dict(found.get("driver"))),
-        cluster=_cluster(_dict(found.get("cluster"))),
-        receipts=_mapping(found.get("receipts"), _dict),
-        drift=_mapping(found.get("drift"), _drifts),
-        lock_holder=_text_or_none(found.get("lock_holder")),
-        unfinished=_strings(found.get("unfinished")),
-        root=found.get("root") is True,
-        kube=_kube(found.get("kube")),
-        bpf_jit_harden=_int(found.get("bpf_jit_harden")),
+        os=_os(doc.below("os")),
+        hostname=doc.text("hostname", form(forms.VISIBLE)),
+        machine_id=doc.one("machine_id", form(forms.MACHINE_ID)),
+        product_uuid=doc.one("product_uuid", form(forms.FIRMWARE)),
+        boot_id=doc.text("boot_id", form(forms.WORD)),
+        macs=doc.many("macs", form(forms.MAC)),
+        cpus=doc.count("cpus", whole),
+        memory_bytes=doc.count("memory_bytes", whole),
+        disk_free_bytes=doc.mapping("disk_free_bytes", text, whole),
+        clock_offset_s=told if clock_offset_s is None else clock_offset_s,
+        addresses=_addresses(doc),
+        routes=doc.many("routes", forms.network),
+        default_interface=doc.one("default_interface", form(forms.INTERFACE)),
+        swap=doc.many("swap", text),
+        cgroup_version=doc.one("cgroup_version", whole),
+        kernel_modules=doc.mapping("kernel_modules", form(forms.WORD), _MODULE_STATES),
+        inotify=doc.mapping("inotify", form(forms.WORD), whole),
+        listeners=doc.mapping("listeners", forms.port, lambda name: text(name) or "?"),
+        resolv_loop=doc.flag("resolv_loop"),
+        firewall=doc.one("firewall", form(forms.OS_WORD)),
+        proxies=doc.mapping("proxies", _PROXIES, text),
+        package_lock=doc.one("package_lock", text),
+        time_synchronised=doc.one("time_synchronised", forms.boolean),
+        secure_boot=doc.one("secure_boot", forms.boolean),
+        packages=doc.mapping("packages", form(forms.PACKAGE), form(forms.VERSION)),
+        units=doc.mapping("units", form(forms.VISIBLE), form(forms.UNIT_STATE)),
+        gpus=tuple(filter(None, map(_pci_gpu, doc.each("gpus")))),
+        nvswitches=doc.count("nvswitches", whole),
+        driver=_driver(doc.below("driver")),
+        cluster=_cluster(doc.below("cluster")),
+        receipts=read_receipts(doc.raw("receipts"), "host"),
+        drift=_drifts(doc, "host"),
+        lock_holder=doc.one("lock_holder", text),
+        unfinished=doc.many("unfinished", text),
+        root=doc.flag("root"),
+        kube=_kube(doc.below("kube")) if isinstance(doc.raw("kube"), Mapping) else None,
+        bpf_jit_harden=doc.one("bpf_jit_harden", whole),
+        malformed=doc.malformed,
     )
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+def _os(doc: Reader) -> OsFacts:
+    return OsFacts(
+        id=doc.text("id", form(forms.OS_WORD)),
+        version_id=doc.text("version_id", form(forms.OS_WORD)),
+        codename=doc.text("codename", form(forms.OS_WORD)),
+        pretty=doc.text("pretty", text),
+        arch=doc.text("arch", form(forms.WORD)),
+        kernel=doc.text("kernel", form(forms.WORD)),
+    )
 
 
-def _text_or_none(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _addresses(doc: Reader) -> dict[str, tuple[str, ...]]:
+    inner = doc.below("addresses")
+    names = doc.mapping("addresses", form(forms.INTERFACE), lambda listed: isinstance(listed, list | tuple) or None)
+    return {name: inner.many(name, forms.interface_address) for name in names}
 
 
-def _int(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _pci_gpu(doc: Reader) -> PciGpu | None:
+    """A card; none without an address, which all else goes by."""
+    address = doc.one("address", form(forms.PCI_ADDRESS))
+    device = doc.text("device_id", form(forms.PCI_ID))
+    return PciGpu(address, device, doc.one("driver", form(forms.WORD))) if address else None
 
 
-def _float(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def _bool(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else []
-
-
-def _strings(value: Any) -> tuple[str, ...]:
-    return tuple(item for item in _list(value) if isinstance(item, str))
-
-
-def _texts(value: Any, names: tuple[str, ...]) -> dict[str, str]:
-    return {name: _text(text) for name, text in _dict(value).items() if name in names}
-
-
-def _mapping(value: Any, item: Callable[[Any], T | None]) -> dict[str, T]:
-    """The entries whose value can be read."""
-    read = {name: item(raw) for name, raw in _dict(value).items()}
-    return {name: good for name, good in read.items() if good is not None}
-
-
-def _items(value: Any, item: Callable[[dict[str, Any]], T]) -> tuple[T, ...]:
-    return tuple(item(_dict(raw)) for raw in _list(value) if isinstance(raw, Mapping))
-
-
-def _ports(value: Any) -> dict[int, str]:
-    return {int(port): _text(name) or "?" for port, name in _dict(value).items() if port.isdecimal()}
-
-
-def _pci_gpu(raw: dict[str, Any]) -> PciGpu:
-    return PciGpu(_text(raw.get("address")), _text(raw.get("device_id")), _text_or_none(raw.get("driver")))
-
-
-def _nvml_gpu(raw: dict[str, Any]) -> NvmlGpu:
+def _nvml_gpu(doc: Reader) -> NvmlGpu:
     return NvmlGpu(
-        index=_int(raw.get("index")) or 0,
-        uuid=_text(raw.get("uuid")),
-        name=_text(raw.get("name")),
-        pci=_text(raw.get("pci")),
-        memory_bytes=_int(raw.get("memory_bytes")),
-        compute_capability=_text_or_none(raw.get("compute_capability")),
+        index=doc.count("index", whole),
+        uuid=doc.text("uuid", form(forms.WORD)),
+        name=doc.text("name", text),
+        pci=doc.text("pci", form(forms.PCI_ADDRESS)),
+        memory_bytes=doc.one("memory_bytes", whole),
+        compute_capability=doc.one("compute_capability", form(forms.CAPABILITY)),
     )
 
 
-def _driver(raw: dict[str, Any]) -> DriverFacts:
+def _driver(doc: Reader) -> DriverFacts:
     return DriverFacts(
-        loaded_version=_text_or_none(raw.get("loaded_version")),
-        flavour=_text_or_none(raw.get("flavour")),
-        library_version=_text_or_none(raw.get("library_version")),
-        package_version=_text_or_none(raw.get("package_version")),
-        simulated=raw.get("simulated") is True,
-        nouveau=raw.get("nouveau") is True,
-        nouveau_draws=raw.get("nouveau_draws") is True,
-        foreign=raw.get("foreign") is True,
-        device_nodes=_strings(raw.get("device_nodes")),
-        nvml_error=_text_or_none(raw.get("nvml_error")),
-        gpus=_items(raw.get("gpus"), _nvml_gpu),
+        loaded_version=doc.one("loaded_version", form(forms.VERSION)),
+        flavour=doc.one("flavour", one_of("open", "closed")),
+        library_version=doc.one("library_version", form(forms.VERSION)),
+        package_version=doc.one("package_version", form(forms.VERSION)),
+        simulated=doc.flag("simulated"),
+        nouveau=doc.flag("nouveau"),
+        nouveau_draws=doc.flag("nouveau_draws"),
+        foreign=doc.flag("foreign"),
+        device_nodes=doc.many("device_nodes", form(forms.VISIBLE)),
+        nvml_error=doc.one("nvml_error", text),
+        gpus=tuple(map(_nvml_gpu, doc.each("gpus"))),
     )
 
 
-def _cluster(raw: dict[str, Any]) -> ClusterTraces:
+def _cluster(doc: Reader) -> ClusterTraces:
     return ClusterTraces(
-        admin_conf=raw.get("admin_conf") is True,
-        kubelet_conf=raw.get("kubelet_conf") is True,
-        etcd_data=raw.get("etcd_data") is True,
-        ca_hash=_text_or_none(raw.get("ca_hash")),
-        kubelet_ca_hash=_text_or_none(raw.get("kubelet_ca_hash")),
-        server=_text_or_none(raw.get("server")),
-        init_unit=_text_or_none(raw.get("init_unit")),
+        admin_conf=doc.flag("admin_conf"),
+        kubelet_conf=doc.flag("kubelet_conf"),
+        etcd_data=doc.flag("etcd_data"),
+        ca_hash=doc.one("ca_hash", form(forms.DIGEST)),
+        kubelet_ca_hash=doc.one("kubelet_ca_hash", form(forms.DIGEST)),
+        server=doc.one("server", form(forms.SERVER)),
+        init_unit=doc.one("init_unit", form(forms.OS_WORD)),
     )
 
 
-def _drift(raw: dict[str, Any]) -> Drift:
-    return Drift(_text(raw.get("key")), _text(raw.get("was")), _text(raw.get("now")), _text_or_none(raw.get("when")))
+def _drifts(doc: Reader, scope: str) -> dict[str, tuple[Drift, ...]]:
+    """Of the components that belong there; what else is listed is nobody's."""
+    return {name: tuple(map(_drift, items)) for name, items in doc.lists_of("drift", component_names(scope)).items()}
 
 
-def _drifts(value: Any) -> tuple[Drift, ...]:
-    return _items(value, _drift)
+def _drift(doc: Reader) -> Drift:
+    return Drift(doc.text("key", text), doc.text("was", text), doc.text("now", text), doc.one("when", form(forms.WORD)))
 
 
-def _node(raw: dict[str, Any]) -> NodeFacts:
-    return NodeFacts(
-        name=_text(raw.get("name")),
-        ready=raw.get("ready") is True,
-        reason=_text(raw.get("reason")),
-        uid=_text(raw.get("uid")),
-        kubelet_version=_text(raw.get("kubelet_version")),
-        internal_ip=_text(raw.get("internal_ip")),
-        allocatable_gpus=_int(raw.get("allocatable_gpus")) or 0,
-        capacity_gpus=_int(raw.get("capacity_gpus")) or 0,
-        unschedulable=raw.get("unschedulable") is True,
-        labels=_mapping(raw.get("labels"), lambda v: v if isinstance(v, str) else None),
-        gpu_pods=_int(raw.get("gpu_pods")) or 0,
-    )
-
-
-def _kube(value: Any) -> KubeFacts | None:
-    if not isinstance(value, Mapping):
+def _node(doc: Reader) -> NodeFacts | None:
+    """A node; none without a name."""
+    name = doc.one("name", form(forms.NODE))
+    if name is None:
         return None
-    raw = _dict(value)
+    return NodeFacts(
+        name=name,
+        ready=doc.flag("ready"),
+        reason=doc.text("reason", text),
+        uid=doc.text("uid", form(forms.WORD)),
+        kubelet_version=doc.text("kubelet_version", form(forms.VERSION)),
+        internal_ip=doc.text("internal_ip", forms.address),
+        allocatable_gpus=doc.count("allocatable_gpus", whole),
+        capacity_gpus=doc.count("capacity_gpus", whole),
+        unschedulable=doc.flag("unschedulable"),
+        labels=doc.mapping("labels", form(forms.LABEL_KEY), form(forms.LABEL_VALUE)),
+        gpu_pods=doc.count("gpu_pods", whole),
+    )
+
+
+def _kube(doc: Reader) -> KubeFacts:
     return KubeFacts(
-        error=_text_or_none(raw.get("error")),
-        version=_text_or_none(raw.get("version")),
-        nodes=_items(raw.get("nodes"), _node),
-        receipts=_mapping(raw.get("receipts"), _dict),
-        drift=_mapping(raw.get("drift"), _drifts),
+        error=doc.one("error", text),
+        version=doc.one("version", form(forms.VERSION)),
+        nodes=tuple(filter(None, map(_node, doc.each("nodes")))),
+        receipts=read_receipts(doc.raw("receipts"), "cluster"),
+        drift=_drifts(doc, "cluster"),
     )

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from bootstrap.probe.session import DEFAULT_TIMEOUT_S, Completed
+from bootstrap.probe.session import DEFAULT_TIMEOUT_S, Completed, drain
 from bootstrap.probe.ssh_errors import ConnectFailure
 from bootstrap.probe.tunnel import Tunnel
 
@@ -182,6 +182,13 @@ class LocalChannel:
         _end(self._process)
 
 
+def _feed(channel: LocalChannel, data: bytes) -> None:
+    """Write all input and end it; what cannot be written shows in how the command ends."""
+    with contextlib.suppress(OSError, ValueError):  # TimeoutError too; ValueError: closed meanwhile
+        channel.sendall(data)
+        channel.shutdown_write()
+
+
 def _wait(stream: IO[bytes], event: int, timeout_s: float | None) -> None:
     """Wait until a pipe can be read or written, or has ended. Raises TimeoutError."""
     poll = select.poll()
@@ -223,18 +230,20 @@ class LocalSession:
         """Run a command and wait for its end; exit status 127 when there is no such program.
 
         Raises:
-            ConnectFailure: it took longer than `timeout_s` seconds; it was ended then, with what it started.
+            ConnectFailure: it took longer than `timeout_s` seconds, or said too much; it was ended then, with what it
+                started.
         """
-        process = _start(argv)
+        deadline = time.monotonic() + timeout_s
+        channel = self.open_exec(argv, timeout_s)
         try:
-            out, err = process.communicate(stdin.encode(), timeout_s)
-        except subprocess.TimeoutExpired as error:
+            # Beside the reading: a command may answer before it has read all.
+            threading.Thread(target=_feed, args=(channel, stdin.encode()), name="gpuctl-stdin", daemon=True).start()
+            return drain(channel, deadline)
+        except TimeoutError as error:
             said = f"{argv[0]} on {self.address} did not end within {timeout_s:.0f} s"
             raise ConnectFailure("unreachable", said, "look at the load of the host and run again") from error
         finally:
-            _end(process)
-        texts = (text.decode("utf-8", "replace") for text in (out, err))
-        return Completed(max(process.returncode, -1), *texts)
+            channel.close()
 
     def forward(self, remote_host: str, remote_port: int) -> int:
         """A port on 127.0.0.1 that leads to remote_host:remote_port: the port itself where that is this machine."""

@@ -6,12 +6,13 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from bootstrap.probe.session import Channel, Completed, Session, drain
-from bootstrap.probe.ssh_errors import ConnectFailure, python_missing, sudo_denied
+from bootstrap.probe.session import MOST_BYTES, Channel, Completed, Session, drain
+from bootstrap.probe.ssh_errors import ConnectFailure, answer_too_long, python_missing, sudo_denied
 
 if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
 
+_TALK_BYTES = 1 << 20  # before sudo has started Python: a prompt, a lecture, a warning or two
 _BECOME_VARIABLES = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
 
 
@@ -54,6 +55,9 @@ def _with_password(session: Session, argv: list[str], payload: bytes, password: 
     channel = session.open_exec([*sudo, *argv], timeout_s)
     out, err, asked = b"", b"", 0
     while mark.encode() not in out:
+        if len(out) + len(err) > _TALK_BYTES:
+            channel.close()
+            raise answer_too_long(_TALK_BYTES)
         if time.monotonic() > deadline:
             channel.close()
             raise sudo_denied(session.user, f"sudo did not answer within {timeout_s:.0f} s")
@@ -78,14 +82,25 @@ def _with_password(session: Session, argv: list[str], payload: bytes, password: 
 
 
 def run_python(
-    session: Session, host: Host, program: str, *, password: str | None = None, timeout_s: float = 15.0
+    session: Session,
+    host: Host,
+    program: str,
+    *,
+    password: str | None = None,
+    timeout_s: float = 15.0,
+    limit: int = MOST_BYTES,
 ) -> Completed:
-    """Run `program` as root and wait for its end. Raises ConnectFailure, also when it ends with a failure."""
+    """Run `program` as root and wait for its end.
+
+    Raises:
+        ConnectFailure: sudo refuses, the connection was lost, it takes longer than `timeout_s` seconds, says more than
+            `limit` bytes, or ends with a failure.
+    """
     deadline = time.monotonic() + timeout_s
     channel = start_python(session, host, program, (), become_password_of(host, password), timeout_s)
     try:
         channel.shutdown_write()
-        done = drain(channel, deadline)
+        done = drain(channel, deadline, limit)
     except (TimeoutError, OSError) as error:
         said = f"{session.address} did not finish within {timeout_s:.0f} s what it was asked"
         raise ConnectFailure("unreachable", said, "look at the load and the kernel log of the host") from error

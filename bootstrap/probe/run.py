@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bootstrap.hostside.gpuctl_strictjson import parse_object
 from bootstrap.probe.bundle import script
 from bootstrap.probe.connect import Sessions
 from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
 from bootstrap.probe.facts_json import from_json
+from bootstrap.probe.forms import VERSION, form, number
 from bootstrap.probe.lock import is_ours
 from bootstrap.probe.remote_python import run_python
 from bootstrap.probe.session import DEFAULT_TIMEOUT_S
-from bootstrap.probe.ssh_errors import ConnectFailure, python_missing
+from bootstrap.probe.ssh_errors import ConnectFailure, answer_unreadable, python_missing
 
 if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
 
+# A host of 16 GPUs with all components answers with 60 KiB; what is far above that is no answer.
+ANSWER_BYTES = 4 << 20
 _GRACE_S = 2.0  # for a thread to notice its own deadline
 
 
@@ -66,12 +69,12 @@ def _probe(host: Host, pool: Sessions, become_password: str | None, timeout_s: f
     try:
         session = pool.get(host)
         sent = time.time()
-        done = run_python(session, host, script(), password=become_password, timeout_s=timeout_s)
+        done = run_python(session, host, script(), password=become_password, timeout_s=timeout_s, limit=ANSWER_BYTES)
         return read_answer(host, done.out, sent, time.time())
     except ConnectFailure as failure:
         return Unreachable(host.name, failure.code, str(failure), failure.fix)
     except Exception as error:  # noqa: BLE001 - a thread must not die in silence: the host is reported instead
-        said = f"{type(error).__name__}: {error}"
+        said = f"{type(error).__name__}: {error}"[:300]
         return Unreachable(host.name, "probe-failed", said, "run again; the log has the details")
 
 
@@ -83,14 +86,13 @@ def read_answer(host: Host, out: str, sent: float, received: float) -> HostFacts
     """
     line = next((text for text in reversed(out.splitlines()) if text.startswith("{")), "")
     try:
-        found: dict[str, Any] = json.loads(line)
-    except ValueError:
-        said = f"the probe's answer cannot be read: {out[-200:]!r}"
-        raise ConnectFailure("probe-failed", said, "remove what prints in the user's shell profile") from None
+        found = parse_object(line)
+    except ValueError as error:
+        raise answer_unreadable(error if line else "it holds no document", out) from None
     if "python_too_old" in found:
-        raise python_missing(host.connection.python, f"version {found['python_too_old']} is too old")
-    offset = None
-    if "clock_start" in found and "clock_end" in found:
-        offset = ((float(found["clock_start"]) - sent) + (float(found["clock_end"]) - received)) / 2
+        version = form(VERSION)(found["python_too_old"]) or "it does not say which"
+        raise python_missing(host.connection.python, f"version {version} is too old")
+    began, ended = number(found.get("clock_start")), number(found.get("clock_end"))
+    offset = None if began is None or ended is None else ((began - sent) + (ended - received)) / 2
     facts = from_json(host.name, found, offset)
     return replace(facts, lock_holder=None) if is_ours(facts.lock_holder) else facts

@@ -7,7 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from bootstrap.probe.ssh_errors import answer_too_long
+
 DEFAULT_TIMEOUT_S = 15.0
+# The longest answer that any command is asked for: the pods of a cluster, 5,000 of them with 6 KiB each.
+MOST_BYTES = 32 << 20
+_TURN_S = 0.25  # how long one stream is waited for before the other is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +112,39 @@ class Session(Protocol):
         """End everything that goes through it."""
 
 
-def drain(channel: Channel, deadline: float) -> Completed:
-    """Read a channel to its end. Raises TimeoutError at the deadline (time.monotonic)."""
-    out = _read(channel, channel.recv, deadline)
-    err = _read(channel, channel.recv_stderr, deadline)
+def drain(channel: Channel, deadline: float, limit: int = MOST_BYTES) -> Completed:
+    """Read a channel to its end, both streams by turns: what is not read, a host could make us keep.
+
+    Raises:
+        TimeoutError: not at its end at the deadline (time.monotonic).
+        ConnectFailure: more than `limit` bytes came.
+    """
+    out, err = bytearray(), bytearray()
+    while _take(channel.recv, channel, deadline, out):
+        while channel.recv_stderr_ready() and _take(channel.recv_stderr, channel, deadline, err):
+            _refuse_beyond(limit, out, err)
+        _refuse_beyond(limit, out, err)
+    while _take(channel.recv_stderr, channel, deadline, err):
+        _refuse_beyond(limit, out, err)
     if not channel.status_event.wait(max(deadline - time.monotonic(), 0.0)):
         raise TimeoutError
-    return Completed(channel.exit_status, out, err)
+    return Completed(channel.exit_status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
-def _read(channel: Channel, receive: Callable[[int], bytes], deadline: float) -> str:
-    data = bytearray()
-    while True:
-        channel.settimeout(max(deadline - time.monotonic(), 0.001))
+def _take(receive: Callable[[int], bytes], channel: Channel, deadline: float, data: bytearray) -> bool:
+    """Add what comes within a turn; whether there may be more. Raises TimeoutError at the deadline."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    channel.settimeout(min(left, _TURN_S))
+    try:
         chunk = receive(1 << 16)
-        if not chunk:
-            return data.decode("utf-8", "replace")
-        data += chunk
+    except TimeoutError:
+        return True
+    data += chunk
+    return bool(chunk)
+
+
+def _refuse_beyond(limit: int, out: bytearray, err: bytearray) -> None:
+    if len(out) + len(err) > limit:
+        raise answer_too_long(limit)

@@ -102,3 +102,21 @@ def python_missing(python: str, said: str) -> ConnectFailure:
         f"{python} cannot run the probe: {said}",
         "install Python 3.8 or later there (apt-get install python3), or set ansible_python_interpreter",
     )
+
+
+def answer_too_long(limit: int) -> ConnectFailure:
+    """A host said more than anything that is asked there has to say."""
+    return ConnectFailure(
+        "answer-too-long",
+        f"its answer is longer than {limit >> 20} MiB",
+        "run `python3 -c pass` there as root and look at what prints besides, then at the host itself",
+    )
+
+
+def answer_unreadable(why: object, out: str) -> ConnectFailure:
+    """What a host answered is no document that was asked for."""
+    return ConnectFailure(
+        "probe-failed",
+        f"its answer cannot be read: {why}: {out[-200:]!r}",
+        "remove what prints in the user's shell profile",
+    )

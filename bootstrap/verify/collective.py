@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -12,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
+from bootstrap.hostside.gpuctl_strictjson import misshapen, parse
 from bootstrap.jobs.pods import FILES
 from bootstrap.jobs.ranks import Rank, culprit
 from bootstrap.jobs.run import Following, run_job
 from bootstrap.jobs.spec import JobSpec, Launcher
 from bootstrap.kube.client import ApiError, Cluster
+from bootstrap.probe.forms import number
 from bootstrap.progress import Progress
 from bootstrap.verify.compute import LIVES
 
 _PAYLOAD = Path(__file__).parents[1] / "jobs" / "payload"
 _PROGRAM, _TORCH, _MODULE = "collective.py", "torch_collective.py", "ranks.py"
 _MARK = "gpuctl_collective"  # key of each rank's report
+_REPORT = {"bytes_per_s": lambda value: number(value) is not None}
 _STEP = "all-reduce"
 PULL_S = 1800.0  # images with PyTorch have up to 10 GB: 14 minutes at 100 Mbit/s, and a slow disk takes as long again
 _SLACK_S = 60  # by which the cluster ends a job later than gpuctl does
@@ -166,8 +168,8 @@ def _follow(cluster: Cluster, spec: JobSpec, timeout_s: float, progress: Progres
 
     def said(rank: Rank, line: str) -> None:
         with suppress(ValueError):
-            found = json.loads(line)
-            if isinstance(found, dict) and _MARK in found:
+            found = parse(line)
+            if isinstance(found, dict) and _MARK in found and not misshapen(_REPORT, found):
                 reports[rank.rank] = {**found, "node": rank.node}
 
     for node in spec.on_nodes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bootstrap.hostside.gpuctl_strictjson import misshapen, parse
 from bootstrap.kube.client import ApiError, Cluster
 from bootstrap.progress import Progress
 
@@ -293,10 +293,10 @@ def parse_report(log: str, assignment: Assignment) -> Computed:
     """The payload's JSON document, the last line of its log that is one."""
     for line in reversed(log.strip().splitlines()):
         try:
-            report = json.loads(line)
-        except json.JSONDecodeError:
+            report = parse(line)
+        except ValueError:
             continue
-        if isinstance(report, dict) and isinstance(report.get("devices"), list):
+        if isinstance(report, dict) and not misshapen({"devices!": [dict]}, report):
             error = str(report.get("error") or "")
             code = str(report.get("code") or ("compute-failed" if error else ""))
             return Computed(assignment.node, tuple(report["devices"]), code, error, assignment.held)

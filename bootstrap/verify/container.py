@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 from bootstrap.access import Access
 from bootstrap.inventory.model import Host
 from bootstrap.probe.bundle import packed
+from bootstrap.probe.remote import last_object
 from bootstrap.probe.remote_python import run_python
 from bootstrap.probe.session import Session
 
@@ -55,5 +54,7 @@ def container_gpus(session: Session, host: Host, access: Access, gpus: str) -> C
     """
     program = packed(_FILES, WAYS[gpus])
     done = run_python(session, host, program, password=access.become_password, timeout_s=_TIMEOUT_S)
-    answer: dict[str, Any] = json.loads(done.out.splitlines()[-1])
-    return ContainerGpus(WAYS[gpus], **answer)
+    answer = last_object(done)
+    have, got, rc = (found if isinstance(found := answer.get(key), int) else 0 for key in ("have", "got", "rc"))
+    said, error = (str(answer.get(key) or "") for key in ("said", "error"))
+    return ContainerGpus(WAYS[gpus], have, got, rc, said, error)

@@ -162,6 +162,10 @@ FAULTS = [
         "leftover-cluster", "gpu1", REFUSE, {"receipts": {"kubeadm": {"state": "complete", "machine_id": "another"}}},
         "copy of a machine", "gpuctl reset --limit gpu1",
     ),
+    Fault(
+        "facts-malformed", "gpu1", WARN, {"malformed": ("gpus.address", "macs")}, "gpus.address, macs",
+        "look at that on the host",
+    ),
 ]  # fmt: skip
 
 

@@ -172,15 +172,24 @@ def test_pods_that_run_lack_nothing() -> None:
     assert addons.workloads(asked, RECEIPT)[1] == Workload("Deployment", "sys/d")
 
 
+COMPLETE = {"schema": 1, "component": "csi_driver_nfs", "state": "complete"}
+DAMAGED = {**COMPLETE, "state": "damaged"}
+
+
 @pytest.mark.parametrize(
     ("found", "receipt"),
     [
         (None, None),
-        ({"data": {"receipt": json.dumps({"state": "complete"})}}, {"state": "complete"}),
-        ({"data": {"receipt": "{"}}, {}),
-        ({}, {}),
+        ({"data": {"receipt": json.dumps(COMPLETE)}}, COMPLETE),
+        (
+            {"data": {"receipt": json.dumps({**COMPLETE, "objects": {"../secrets": ""}})}},
+            {**DAMAGED, "why": "objects has an entry of no such form"},
+        ),
+        ({"data": {"receipt": "{"}}, {**DAMAGED, "why": "it is not one of this component"}),
+        ({}, {**DAMAGED, "why": "it is not one of this component"}),
     ],
 )
 def test_a_receipt_is_read_from_its_config_map(found: Any, receipt: Any) -> None:
     asked = cluster({"/api/v1/namespaces/kube-system/configmaps/gpuctl-receipt-csi-driver-nfs": found})
-    assert addons.receipt_in(asked, "csi_driver_nfs") == receipt
+    read = addons.receipt_in(asked, "csi_driver_nfs")
+    assert (read if read is None else dict(read)) == receipt

@@ -24,6 +24,7 @@ from bootstrap.launch.agent_hosts import unit_seen
 from bootstrap.launch.agent_model import Seen, State, Target
 from bootstrap.launch.agent_server import KnownAgent, agents_by_runs, asker, judge_agents, known_agents, server_seen
 from bootstrap.launch.rights import RIGHTS
+from bootstrap.plan.digests import argument_digests
 from tests.doubles.wandb_api import running
 from tests.unit.plugins_cluster.rendering import ROLES, have_lookups, render, value
 
@@ -126,8 +127,8 @@ class FakeCluster:
 
 
 def receipt(values: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = {name: {"digest": "x", "value": v} for name, v in values.items() if name != "launch_agent_api_key"}
-    text = json.dumps({"component": "launch_agent", "state": "complete", "arguments": arguments})
+    arguments = argument_digests("launch_agent", values)
+    text = json.dumps({"schema": 1, "component": "launch_agent", "state": "complete", "arguments": arguments})
     meta = {"name": "gpuctl-receipt-launch-agent", "namespace": "kube-system"}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"receipt": text}}
 

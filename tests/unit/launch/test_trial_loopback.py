@@ -203,7 +203,7 @@ def test_an_image_that_is_not_pulled_leaves_a_job_that_is_named(
     with LoopbackAgent(double, cluster).running():
         code = command("--gpus", "2")
 
-    assert code == 6
+    assert code == 6, command.err
     assert "is not pulled: ImagePullBackOff   [image-pull-failed]" in command.err
     assert "Failed to pull image: not found" in command.err
     assert "left over: Job jobs/launch-x (runs on): `kubectl delete job -n jobs launch-x`" in command.out

@@ -14,13 +14,15 @@ from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
 from bootstrap.inventory.schema import Revision, component_named, components
-from bootstrap.plan.arguments import components_for
+from bootstrap.plan.arguments import components_for, resolve_arguments
 from bootstrap.plan.cluster_view import view_cluster
 from bootstrap.plan.compare import describe_argument
 from bootstrap.plan.digests import argument_digests, value_digest
 from bootstrap.plan.model import CLUSTER, Effect
 from bootstrap.plan.planner import Decision, decide
+from bootstrap.plan.survey import expected_gpus
 from bootstrap.probe.facts import ClusterTraces, Drift, HostFacts, KubeFacts
+from bootstrap.probe.receipt import read_receipt
 from tests.unit.factories import host_facts, inventory, loaded_driver, node
 
 ADDRESSES = {"cp1": "198.51.100.10", "gpu1": "198.51.100.11", "gpu2": "198.51.100.12"}
@@ -416,3 +418,68 @@ def test_a_first_run_that_was_killed_binds_nobody() -> None:
     facts["cp1"] = replace(facts["cp1"], kube=None)
     wanted = lab(kubeadm_kubernetes_version="1.35.4")
     assert decide(wanted, facts).arguments.by_host["gpu1"]["kubeadm_kubernetes_version"] == "1.35.4"
+
+
+def says(facts: HostFacts, component: str, **arguments: Any) -> HostFacts:
+    """A host whose receipt has other arguments than it was given, with digests to match."""
+    made = facts.receipts[component]
+    own = {name: {"digest": value_digest(value), "value": value} for name, value in arguments.items()}
+    told = {**made, "component": component, "schema": 1, "arguments": {**made["arguments"], **own}}
+    read = read_receipt(component_named(component), {**told, "machine_id": None})
+    assert read["state"] == "complete", read["why"]
+    return replace(facts, receipts={**facts.receipts, component: read})
+
+
+@pytest.mark.parametrize("role", ["control-plane", "init"])
+def test_what_a_host_is_comes_from_the_inventory(role: str) -> None:
+    facts = installed(lab(), bare())
+    facts["gpu1"] = says(
+        facts["gpu1"], "kubeadm", kubeadm_role=role, kubeadm_cert_sans=["evil"], kubeadm_schedulable=True
+    )
+    values = resolve_arguments(lab(), facts, view_cluster(lab(), facts)).by_host
+    assert {name: found["kubeadm_role"] for name, found in values.items()} == {
+        "cp1": "init", "gpu1": "worker", "gpu2": "worker",
+    }  # fmt: skip
+    assert (values["gpu1"]["kubeadm_cert_sans"], values["gpu1"]["kubeadm_schedulable"]) == ([], False)
+    with pytest.raises(GpuctlError) as caught:
+        decide(lab(), facts)
+    (problem,) = caught.value.problems
+    assert (problem.host, problem.code) == ("gpu1", "variable-immutable")
+    assert "list it in its former group" in problem.fix
+
+
+def test_a_control_plane_that_says_worker_is_one_all_the_same() -> None:
+    facts = installed(lab(), bare())
+    facts["cp1"] = says(facts["cp1"], "kubeadm", kubeadm_role="worker", kubeadm_cert_sans=["evil"])
+    values = resolve_arguments(lab(), facts, view_cluster(lab(), facts)).by_host["cp1"]
+    assert values["kubeadm_role"] == "init"
+    assert "evil" not in values["kubeadm_cert_sans"]
+
+
+def test_no_worker_decides_for_another_host() -> None:
+    """Whatever a worker's receipts say, the other hosts are told what they were told before."""
+    facts = installed(lab(), bare())
+    before = resolve_arguments(lab(), facts, view_cluster(lab(), facts)).by_host
+    facts["gpu1"] = says(
+        facts["gpu1"], "kube_host", cluster_endpoint_address="203.0.113.9", kube_host_time_service=True
+    )
+    facts["gpu1"] = says(facts["gpu1"], "kubeadm", kubeadm_kubernetes_version="1.30.1", cluster_name="other")
+    facts["gpu1"] = says(facts["gpu1"], "containerd", containerd_version="2.9.9", containerd_adopt=True)
+    facts["gpu1"] = says(facts["gpu1"], "nvidia_driver", nvidia_driver_module="closed")
+    facts["gpu1"] = replace(facts["gpu1"], kube=facts["cp1"].kube and replace(facts["cp1"].kube, receipts={}))
+    after = resolve_arguments(lab(), facts, view_cluster(lab(), facts)).by_host
+    assert after["gpu1"]["kubeadm_kubernetes_version"] == "1.30.1"
+    for host in ("cp1", "gpu2"):
+        assert after[host] == before[host]
+
+
+def test_a_damaged_receipt_is_named_and_nothing_of_it_is_used() -> None:
+    facts = installed(lab(), bare())
+    raw = {**facts["gpu1"].receipts["nvidia_driver"], "component": "nvidia_driver", "gpus": ["x"]}
+    damaged = read_receipt(component_named("nvidia_driver"), raw)
+    facts["gpu1"] = replace(facts["gpu1"], gpus=(), receipts={**facts["gpu1"].receipts, "nvidia_driver": damaged})
+    assert expected_gpus(facts["gpu1"]) == frozenset()
+    facts["gpu1"] = replace(facts["gpu1"], gpus=facts["gpu2"].gpus)
+    (step,) = decide(lab(), facts).plan.steps
+    assert (step.host, step.component, step.action) == ("gpu1", "nvidia_driver", "install")
+    assert step.reasons == ("its receipt is damaged: gpus has no such form",)

@@ -23,12 +23,25 @@ JSON = st.recursive(
 NAMES = [f.name for f in fields(HostFacts)]
 
 
+UNUSED = frozenset({"evidence_spec", "role_digest", "run"})  # of a receipt: for the host itself, and of old
+
+
+def kept(text: dict[str, Any]) -> dict[str, Any]:
+    """What the controller keeps of a host's document: in receipts, what it reads."""
+
+    def receipts(found: dict[str, Any]) -> dict[str, Any]:
+        return {n: {k: v for k, v in r.items() if k not in UNUSED and v is not None} for n, r in found.items()}
+
+    kube = text["kube"] and {**text["kube"], "receipts": receipts(text["kube"]["receipts"])}
+    return {**text, "receipts": receipts(text["receipts"]), "kube": kube, "malformed": []}
+
+
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.json")), ids=lambda p: p.stem)
 def test_recorded_facts_come_back_the_same(path: Path) -> None:
     text = json.loads(path.read_text(encoding="utf-8"))
     facts = from_json(text["host"], text)
 
-    assert json.loads(json.dumps(to_json(facts), sort_keys=True)) == text
+    assert json.loads(json.dumps(to_json(facts), sort_keys=True)) == kept(text)
     assert from_json(facts.host, to_json(facts)) == facts
 
 
