@@ -283,8 +283,8 @@ def _finished(cluster: Cluster, namespace: str, pod: Mapping[str, Any], assignme
 def _counted(log: str) -> int | None:
     """What the container without GPUs has counted; None where it said nothing of the kind."""
     try:
-        found = json.loads(log.strip().splitlines()[-1])["gpus"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        found = parse(log.strip().splitlines()[-1])["gpus"]
+    except (ValueError, LookupError, TypeError):
         return None
     return found if isinstance(found, int) else None
 
