@@ -155,6 +155,13 @@ def token_secret(namespace: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token", "metadata": meta}
 
 
+def endless_secret(namespace: str) -> dict[str, Any]:
+    """What older releases gave the service on a host."""
+    annotations = {"kubernetes.io/service-account.name": "wandb-launch-serviceaccount-gpuctl"}
+    meta = {"name": "launch-agent-token", "namespace": namespace, "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token", "metadata": meta}
+
+
 def refusals(lab: Lab, host: str, objects: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, str]:
     """What the API says of each object, asked with the token of the agent on that host; empty where it takes it.
 

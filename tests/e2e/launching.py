@@ -8,6 +8,7 @@ from typing import Any
 from tests.e2e.tool import Lab, Ran, wait_for
 
 NAMESPACE = "launch-jobs"  # where new installations have jobs
+POLICY = "ValidatingAdmissionPolicy 'wandb-launch-agent-gpuctl'"
 QUEUE, ENTITY, PROJECT = "gpus", "vision", "hello"
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f001234567"
 IMAGE = "docker.io/library/python:3.11-slim-bookworm"

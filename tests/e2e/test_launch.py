@@ -20,7 +20,7 @@ from bootstrap.testvm.names import LabPaths
 from tests.doubles import wandb_api
 from tests.e2e import hostile_jobs
 from tests.e2e.conftest import made_lab
-from tests.e2e.launching import ENTITY, IMAGE, KEY, NAMESPACE, PROJECT, QUEUE, UNIT, Launch
+from tests.e2e.launching import ENTITY, IMAGE, KEY, NAMESPACE, POLICY, PROJECT, QUEUE, UNIT, Launch
 from tests.e2e.tool import Lab, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -28,7 +28,6 @@ LANE_COST_S = 800  # two cores, everything built, other lanes beside it
 
 AGENT = "gpu1"
 TOKEN = "/var/lib/gpuctl-launch/token"
-POLICY = "ValidatingAdmissionPolicy 'wandb-launch-agent-gpuctl'"
 PRESET = ("--preset", "job", "--gpus", "1,1,8")
 
 
@@ -243,6 +242,8 @@ def test_a_token_that_has_lapsed_is_named_and_mended(lab: Lab, launch: Launch) -
         return lab.ssh(AGENT, "python3", "/etc/gpuctl/launch-agent/renew.py", TOKEN).split()[0]
 
     assert token() == "until"
+    endless = json.dumps(hostile_jobs.endless_secret("wandb"))
+    lab.ssh("cp1", "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "apply", "-f", "-", stdin=endless)
     lab.ssh(AGENT, "systemctl", "stop", UNIT)
     header, _, signature = lab.ssh(AGENT, "cat", TOKEN).split(".")
     claims = base64.urlsafe_b64encode(json.dumps({"iat": 1, "exp": 2}).encode()).decode().rstrip("=")
@@ -254,6 +255,7 @@ def test_a_token_that_has_lapsed_is_named_and_mended(lab: Lab, launch: Launch) -
         "launch-token-lapsed" in lab.gpuctl("launch", "agent", "status", *lab.named, "--output", "json", expect=6).out
     )
     assert "gpuctl bootstrap" in ran.err
+    assert "[launch-token-endless]" in ran.err
     assert set(lab.plan()) == {f"{AGENT} launch_agent_host"}
     lab.json("bootstrap", *lab.named)
     assert token() == "until"
