@@ -235,30 +235,35 @@ def test_hostile_jobs_with_the_agents_token_are_refused(
     assert POLICY in secret["token"]
 
 
+def token(lab: Lab, host: str) -> str:
+    """How the token of the agent on that host stands: until, lapsed or missing."""
+    return lab.ssh(host, "python3", "/etc/gpuctl/launch-agent/renew.py", TOKEN).split()[0]
+
+
+def stop_past_expiry(lab: Lab, host: str) -> None:
+    """Stop the agent, and have its token lapse."""
+    lab.ssh(host, "systemctl", "stop", UNIT)
+    header, _, signature = lab.ssh(host, "cat", TOKEN).split(".")
+    claims = base64.urlsafe_b64encode(json.dumps({"iat": 1, "exp": 2}).encode()).decode().rstrip("=")
+    lab.ssh(host, "sh", "-c", f"cat > {TOKEN}", stdin=f"{header}.{claims}.{signature}")
+    assert token(lab, host) == "lapsed"
+
+
 def test_a_token_that_has_lapsed_is_named_and_mended(lab: Lab, launch: Launch) -> None:
-    """The agent was down for longer than its token lived."""
-
-    def token() -> str:
-        return lab.ssh(AGENT, "python3", "/etc/gpuctl/launch-agent/renew.py", TOKEN).split()[0]
-
-    assert token() == "until"
+    """The agent was down for longer than its token lived. The cluster has what an older release left, too."""
+    assert token(lab, AGENT) == "until"
     endless = json.dumps(hostile_jobs.endless_secret("wandb"))
     lab.ssh("cp1", "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "apply", "-f", "-", stdin=endless)
-    lab.ssh(AGENT, "systemctl", "stop", UNIT)
-    header, _, signature = lab.ssh(AGENT, "cat", TOKEN).split(".")
-    claims = base64.urlsafe_b64encode(json.dumps({"iat": 1, "exp": 2}).encode()).decode().rstrip("=")
-    lab.ssh(AGENT, "sh", "-c", f"cat > {TOKEN}", stdin=f"{header}.{claims}.{signature}")
+    stop_past_expiry(lab, AGENT)
     lab.ssh(AGENT, "systemctl", "start", "--no-block", UNIT)
-    wait_for("the token to be removed", lambda: token() == "missing", 60)
-    ran = launch.status(expect=6)
-    assert (
-        "launch-token-lapsed" in lab.gpuctl("launch", "agent", "status", *lab.named, "--output", "json", expect=6).out
-    )
-    assert "gpuctl bootstrap" in ran.err
-    assert "[launch-token-endless]" in ran.err
+    wait_for("the token to be removed", lambda: token(lab, AGENT) == "missing", 60)
+    said = launch.status(expect=6).err
+    assert "[launch-token-lapsed]" in said
+    assert "[launch-token-endless]" in said
+    assert "gpuctl bootstrap" in said
     assert set(lab.plan()) == {f"{AGENT} launch_agent_host"}
     lab.json("bootstrap", *lab.named)
-    assert token() == "until"
+    assert token(lab, AGENT) == "until"
     launch.status()
     assert lab.plan() == {}
 
@@ -351,4 +356,19 @@ def test_a_right_that_is_missing_is_named(lab: Lab, launch: Launch) -> None:
     assert "watch" in ran.out + ran.err
     assert "cluster launch_agent" in lab.plan()
     lab.json("bootstrap", *lab.named, "--force-conflicts")
+    launch.status()
+
+
+def test_root_of_a_control_plane_renews_the_token_before_the_agent_starts(lab: Lab, launch: Launch) -> None:
+    lab.inventory.write_text(
+        lab.inventory.read_text()
+        .replace("launch_agent_mode=cluster\n", "")
+        .replace(f"[launch_agent]\n{AGENT}\n", "[launch_agent]\ncp1\n")
+    )
+    lab.json("bootstrap", *lab.named)
+    stop_past_expiry(lab, "cp1")
+    lab.ssh("cp1", "systemctl", "start", UNIT)
+    assert token(lab, "cp1") == "until"
+    assert lab.ssh("cp1", "stat", "-c", "%a %U", TOKEN).split() == ["600", "gpuctl-launch"]
+    wait_for("the agent to run", lambda: lab.ssh("cp1", "systemctl", "is-active", UNIT).strip() == "active", 60)
     launch.status()
