@@ -18,6 +18,7 @@ from .gpuctl_receipts import BEGUN, COMPLETE, SCHEMA, known_arguments, machine_i
 _NAMESPACE = "kube-system"
 _FIRST = ("Namespace", "CustomResourceDefinition", "PriorityClass", "RuntimeClass", "ServiceAccount")
 _MANAGED_BY = "app.kubernetes.io/managed-by"
+_POD_SECURITY = "pod-security.kubernetes.io/"
 _RETRY_S = 60.0  # an API server that just started refuses connections, or says 429 and 503, for moments
 _POLL_S = 0.5
 _TRANSIENT = (0, 429, 500, 502, 503, 504)
@@ -123,8 +124,13 @@ def begin(api: Api, new: Mapping[str, Any], objects: Sequence[Mapping[str, Any]]
     return receipt
 
 
-def apply_objects(api: Api, receipt: Mapping[str, Any], objects: Sequence[Mapping[str, Any]], force: bool) -> Change:
-    """Apply all, then delete what the receipt has and the rendering has not. Raises HostError [object-conflict]."""
+def apply_objects(
+    api: Api, receipt: Mapping[str, Any], objects: Sequence[Mapping[str, Any]], force: bool, keep: Sequence[str] = ()
+) -> Change:
+    """Apply all, then delete what the receipt has and the rendering has not, but for what is to be kept.
+
+    Raises HostError [object-conflict].
+    """
     applied, conflicts = [], []
     for item in ordered(objects):
         identity = object_id(item)
@@ -132,7 +138,8 @@ def apply_objects(api: Api, receipt: Mapping[str, Any], objects: Sequence[Mappin
         if is_somebody_elses(item, before):
             continue
         try:
-            after = patiently(lambda item=item: api.apply(item, force))  # type: ignore[misc]
+            sent = with_known_levels(item, before)
+            after = patiently(lambda sent=sent: api.apply(sent, force))  # type: ignore[misc]
         except KubeError as error:
             if error.status != 409:
                 raise _refused(identity, error) from error
@@ -142,7 +149,7 @@ def apply_objects(api: Api, receipt: Mapping[str, Any], objects: Sequence[Mappin
             applied.append(identity)
     if conflicts:
         raise HostError("object-conflict", "; ".join(conflicts), "give them back, or run with --force-conflicts")
-    gone = sorted(set(receipt.get("objects") or {}) - {object_id(item) for item in objects})
+    gone = sorted(set(receipt.get("objects") or {}) - {object_id(item) for item in objects} - set(keep))
     return Change(applied, delete_objects(api, gone))
 
 
@@ -169,6 +176,28 @@ def is_somebody_elses(item: Mapping[str, Any], found: Optional[Mapping[str, Any]
     """
     only_asked = (item["metadata"].get("labels") or {}).get(_MANAGED_BY) == MANAGER
     return item["kind"] == "Namespace" and only_asked and found is not None and not _is_ours(found)
+
+
+def with_level(item: Mapping[str, Any], level: str) -> Mapping[str, Any]:
+    """A namespace with the Pod Security level that it enforces; any other object, or without a level, as it is."""
+    labels = item["metadata"].get("labels") or {}
+    if not level or item["kind"] != "Namespace" or any(key.startswith(_POD_SECURITY) for key in labels):
+        return item
+    return {**item, "metadata": {**item["metadata"], "labels": {**labels, _POD_SECURITY + "enforce": level}}}
+
+
+def with_known_levels(item: Mapping[str, Any], found: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The item as it is applied: a namespace that is there without a Pod Security level of ours gets none.
+
+    Pods run in it, or will, that nobody has compared with a level.
+    """
+    if item["kind"] != "Namespace" or found is None:
+        return item
+    if _is_ours(found) and any(key.startswith(_POD_SECURITY) for key in found["metadata"].get("labels") or {}):
+        return item
+    labels = item["metadata"].get("labels") or {}
+    kept = {key: value for key, value in labels.items() if not key.startswith(_POD_SECURITY)}
+    return {**item, "metadata": {**item["metadata"], "labels": kept}}
 
 
 def _is_shared_namespace(identity: str, found: Mapping[str, Any]) -> bool:

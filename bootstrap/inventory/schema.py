@@ -6,7 +6,7 @@ A role that is incomplete (no spec, or no gpuctl.yml) is not there for gpuctl; t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -75,6 +75,8 @@ class Component:
     arguments of one run, which say what it may do or has to mind: how the host is to be does not depend on them, so
     that another value in the receipt is no change, and no later run takes them from there. `purpose` is the role's
     short description; `in_use` says which objects of users need it, so that it is not taken away under them.
+    `assumed` are the values of pinned variables for receipts that are older than the variable. `pod_security` is the
+    level that namespaces of the component enforce where gpuctl makes them: the lowest that its own pods run under.
     `revision` is raised by hand when a new version of the role must run on hosts that have an older one; `raises` holds
     each raise.
     """
@@ -99,6 +101,8 @@ class Component:
     in_use: tuple[ObjectsInUse, ...] = ()
     revision: int = 1
     raises: tuple[Revision, ...] = ()
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    pod_security: str = ""
 
 
 @cache
@@ -202,6 +206,8 @@ def parse_role(role: str, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> C
             Revision(int(number), str(entry["why"]), str(entry["effect"]))
             for number, entry in sorted((meta.get("revisions") or {}).items())
         ),
+        assumed=MappingProxyType(dict(meta.get("assumed") or {})),
+        pod_security=str(meta.get("pod_security") or ""),
     )
 
 

@@ -10,6 +10,11 @@ from bootstrap.kube.client import ApiError, Cluster
 from bootstrap.launch.agent_model import CLUSTER_MODE, TOKEN_SECRET, Fact, Seen, State, Target
 from bootstrap.launch.rights import RIGHTS, Right
 
+_POLICIES = "/apis/admissionregistration.k8s.io/v1/"
+_GUARDS = (
+    ("ValidatingAdmissionPolicy", "validatingadmissionpolicies"),
+    ("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"),
+)
 _AGAIN = "run `gpuctl bootstrap` again: it applies what is missing"
 _RIGHTS_FIX = "run `gpuctl bootstrap` again: it applies the rights (ClusterRole {}, bound in each namespace)"
 
@@ -21,33 +26,62 @@ def objects_seen(cluster: Cluster, target: Target) -> Seen:
         ApiError: the API did not answer.
     """
     core, own = "/api/v1/namespaces/", target.namespace
-    wanted = [("Namespace", "", name, f"{core}{name}") for name in target.namespaces]
+    every = tuple(dict.fromkeys((own, *target.namespaces)))
+    wanted = [("Namespace", "", name, f"{core}{name}") for name in every]
     wanted.append(("ServiceAccount", own, target.account, f"{core}{own}/serviceaccounts/{target.account}"))
     if target.mode == CLUSTER_MODE:
         key = target.key_secret
-        wanted += [("Secret", name, key, f"{core}{name}/secrets/{key}") for name in target.namespaces]
+        wanted += [("Secret", name, key, f"{core}{name}/secrets/{key}") for name in every]
         wanted.append(("ConfigMap", own, target.config_map, f"{core}{own}/configmaps/{target.config_map}"))
-    else:
-        wanted.append(("Secret", own, TOKEN_SECRET, f"{core}{own}/secrets/{TOKEN_SECRET}"))
-    seen = Seen()
+    if not target.older:
+        wanted += [
+            (kind, "", target.policy_name, f"{_POLICIES}{plural}/{target.policy_name}") for kind, plural in _GUARDS
+        ]
+    seen = _cautions(target) + _endless(cluster, target)
     for kind, namespace, name, path in wanted:
         seen += _object(kind, f"{namespace}/{name}" if namespace else name, cluster.get(path))
     return seen
 
 
+def _cautions(target: Target) -> Seen:
+    """What works, and could be safer."""
+    found = []
+    if target.older:
+        told = "an older release set it up, with a token that never ends: `gpuctl bootstrap` makes one that does"
+        found.append(Fact("the agent", State.WARNING, told))
+    elif target.policy != "enforce":
+        told = "jobs that reach for the node are not refused, only named: set launch_agent_policy=enforce"
+        found.append(Fact(f"ValidatingAdmissionPolicy {target.policy_name}", State.WARNING, told))
+    if "default" in target.namespaces:
+        told = (
+            "jobs may run in it, and it enforces no Pod Security level: set launch_agent_target_namespaces="
+            '["launch-jobs"], and that namespace in the queues'
+        )
+        found.append(Fact("Namespace default", State.WARNING, told))
+    return Seen(tuple(found))
+
+
+def _endless(cluster: Cluster, target: Target) -> Seen:
+    """The token of an older release that was to be deleted."""
+    found = None if target.older else cluster.get(f"/api/v1/namespaces/{target.namespace}/secrets/{TOKEN_SECRET}")
+    if found is None or found.get("type") != "kubernetes.io/service-account-token":
+        return Seen()
+    words = f"Secret {target.namespace}/{TOKEN_SECRET} still holds a token of the agent's account that never ends"
+    fix = f"kubectl delete secret --namespace {target.namespace} {TOKEN_SECRET}"
+    return Seen(problems=(Problem("launch-token-endless", words, fix),))
+
+
 def _object(kind: str, name: str, found: Mapping[str, Any] | None) -> Seen:
-    lack = "it is not there" if found is None else _lack(kind, name, found)
+    lack = "it is not there" if found is None else _lack(kind, found)
     if not lack:
         return Seen((Fact(f"{kind} {name}", State.OK),))
     problem = Problem("launch-object-missing", f"{kind} {name}: {lack}", _AGAIN)
     return Seen((Fact(f"{kind} {name}", State.BAD, lack),), (problem,))
 
 
-def _lack(kind: str, name: str, found: Mapping[str, Any]) -> str:
+def _lack(kind: str, found: Mapping[str, Any]) -> str:
     """What an object lacks that is there, or nothing."""
     data = found.get("data") or {}
-    if kind == "Secret" and name.endswith(TOKEN_SECRET):
-        return "" if data.get("token") else "Kubernetes has not put a token into it"
     if kind == "Secret":
         return "" if data.get("password") else "it has no key `password`"
     return "it is being deleted" if found.get("metadata", {}).get("deletionTimestamp") else ""

@@ -14,7 +14,8 @@ from bootstrap.launch.rights import KINDS, Right
 
 HOST_MODE = "host"
 CLUSTER_MODE = "cluster"
-TOKEN_SECRET = "launch-agent-token"  # noqa: S105 - the name of an object
+TOKEN_SECRET = "launch-agent-token"  # noqa: S105 - the name of an object, of older releases
+OLDER = "older"  # beside the role's variables: see Target
 UNIT = "gpuctl-launch-agent.service"
 
 
@@ -22,6 +23,7 @@ class State(StrEnum):
     """How one thing stands."""
 
     OK = "ok"
+    WARNING = "warning"  # it works, and could be safer
     BAD = "bad"
     UNKNOWN = "unknown"  # could not be asked
 
@@ -37,6 +39,9 @@ class Target:
     base_url: str
     entity: str
     queues: tuple[str, ...]
+    beside_agent: bool = False  # jobs run in the agent's own namespace, too
+    policy: str = "enforce"
+    older: bool = False  # set up by a release that knew no policy
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Target:
@@ -49,12 +54,16 @@ class Target:
             base_url=str(values["launch_agent_base_url"]),
             entity=str(values["launch_agent_entity"]),
             queues=tuple(values["launch_agent_queues"]),
+            beside_agent=bool(values["launch_agent_jobs_beside_agent"]),
+            policy=str(values["launch_agent_policy"]),
+            older=bool(values.get(OLDER)),
         )
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """Where jobs may run: the agent's own namespace and the targets, each once."""
-        return tuple(dict.fromkeys((self.namespace, *self.target_namespaces)))
+        """Where jobs may run, each once."""
+        own = (self.namespace,) if self.beside_agent else ()
+        return tuple(dict.fromkeys((*own, *self.target_namespaces)))
 
     # Names as the role has them.
 
@@ -67,6 +76,11 @@ class Target:
     def cluster_role(self) -> str:
         """The ClusterRole with the rights."""
         return f"wandb-job-creator-{self.release}"
+
+    @property
+    def policy_name(self) -> str:
+        """The ValidatingAdmissionPolicy for its jobs, and its binding."""
+        return f"wandb-launch-agent-{self.release}"
 
     @property
     def deployment(self) -> str:

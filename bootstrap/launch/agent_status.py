@@ -13,13 +13,14 @@ from bootstrap.errors import GpuctlError, Problem, settings_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import LAUNCH_AGENT, Host, Inventory
+from bootstrap.inventory.schema import component_named
 from bootstrap.inventory.secret import Secret
 from bootstrap.kube.addons import receipt_in
 from bootstrap.kube.client import ApiError, Cluster, cluster_api, kubeconfig_api
 from bootstrap.launch.agent_cluster import deployment_seen, objects_seen, rights_problems
 from bootstrap.launch.agent_hosts import hosts_seen
 from bootstrap.launch.agent_key import key_for
-from bootstrap.launch.agent_model import CLUSTER_MODE, HOST_MODE, AgentStatus, Fact, Seen, State, Target
+from bootstrap.launch.agent_model import CLUSTER_MODE, HOST_MODE, OLDER, AgentStatus, Fact, Seen, State, Target
 from bootstrap.launch.agent_server import asker, server_seen
 from bootstrap.launch.rights import Right, missing_rights
 from bootstrap.launch.server_access import ca_text
@@ -76,12 +77,11 @@ def _by_inventory(request: StatusRequest, inventory: Inventory) -> AgentStatus:
         raise settings_error(Problem("launch-agent-none", words, "list the agent's host under [launch_agent]"))
     values = launch_arguments(agents[0], None, inventory, read_launch_files(inventory))
     key = request.api_key or values["launch_agent_api_key"]
-    target = Target.of(values)
-    hosts = agents if target.mode == HOST_MODE else ()
-    meant = _Meant(target, hosts, key, ca_text(inventory))
     with _seed_api(inventory, request.access) as cluster:
+        target = Target.of({**_kept(cluster), **values})
         said = _cluster_says(cluster, target)
-    return _status(meant, request.access, *said)
+    hosts = agents if target.mode == HOST_MODE else ()
+    return _status(_Meant(target, hosts, key, ca_text(inventory)), request.access, *said)
 
 
 def _beside_profile(request: StatusRequest, inventory: Inventory, host: Host) -> AgentStatus:
@@ -110,12 +110,24 @@ def _first_api(inventory: Inventory, access: Access, stack: ExitStack) -> Cluste
     raise errors[-1]
 
 
+def _kept(cluster: Cluster) -> Mapping[str, Any]:
+    """What the inventory does not say and the first installation decided; the defaults where there was none."""
+    role = component_named("launch_agent")
+    try:
+        recorded = _recorded(cluster)
+    except GpuctlError:
+        return {variable.name: variable.default for variable in role.variables if variable.name in role.pinned}
+    return {name: value for name, value in recorded.items() if name in role.pinned or name == OLDER}
+
+
 def _recorded(cluster: Cluster) -> Mapping[str, Any]:
-    """The role's variables as the cluster's receipt has them."""
+    """The role's variables as the cluster's receipt has them; what it is too old for, as they were then."""
     receipt = receipt_in(cluster, "launch_agent")
+    assumed = component_named("launch_agent").assumed
     arguments = receipt.get("arguments", {}) if receipt else {}
     values = {name: entry["value"] for name, entry in arguments.items() if "value" in entry}
     try:
+        values = {OLDER: not assumed.keys() <= values.keys(), **assumed, **values}
         Target.of(values)
     except KeyError as error:
         words = "this cluster has no receipt of a Launch agent"
@@ -126,7 +138,8 @@ def _recorded(cluster: Cluster) -> Mapping[str, Any]:
 
 def _cluster_says(cluster: Cluster, target: Target) -> tuple[Seen, Mapping[str, tuple[Right, ...]]]:
     seen = objects_seen(cluster, target)
-    missing = missing_rights(cluster, target.namespace, target.account, target.namespaces)
+    secret = target.key_secret if target.mode == CLUSTER_MODE and not target.older else ""
+    missing = missing_rights(cluster, target.namespace, target.account, target.namespaces, secret)
     seen += Seen(problems=rights_problems(target, missing))
     return (seen + deployment_seen(cluster, target) if target.mode == CLUSTER_MODE else seen), missing
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.jsonform import plain
 from bootstrap.launch.queue_file import QueueConfig, parse_queue_config
 from bootstrap.launch.queue_gangs import gang_cautions
+from bootstrap.launch.queue_preset import JOBS_NAMESPACE
 from bootstrap.launch.queue_rules import Caution, refusals, warnings
-from bootstrap.launch.queues import RESOURCE, Queues, differences
+from bootstrap.launch.queues import RESOURCE, Queue, Queues, differences
 from bootstrap.launch.template_variables import problems
 
 _NAME_LENGTH = 64  # the server's own limit, as the client's documentation of create_run_queue gives it
@@ -66,17 +68,30 @@ def check_config(config: QueueConfig) -> tuple[Caution, ...]:
     return (*warnings(config), *gang_cautions(config))
 
 
-def apply_queue(queues: Queues, name: str, config: QueueConfig, priorities: str | None, *, dry_run: bool) -> Applied:
+def apply_queue(
+    queues: Queues,
+    name: str,
+    config: QueueConfig,
+    priorities: str | None,
+    *,
+    dry_run: bool,
+    namespace_stays: bool = False,
+) -> Applied:
     """Make the queue, or change it where it differs; `priorities` None leaves them as they are (off in a new queue).
+
+    `namespace_stays`: a queue that is there keeps the namespace of its jobs, for its agent has rights there.
 
     Raises:
         GpuctlError: the name or the configuration is refused (2, 3), or the server says no (4); nothing was changed.
     """
     if not name or len(name) > _NAME_LENGTH or name != name.strip():
         raise usage_error(f"{name!r} is no name of a queue", f"use 1 to {_NAME_LENGTH} characters")
-    cautions = check_config(config)
+    check_config(config)
     queues.check()
     before = queues.read(name)
+    if namespace_stays and before is not None:
+        config = _in_namespace_of(before, config)
+    cautions = (*check_config(config), *_namespace_cautions(config))
     if before is not None and before.resource != RESOURCE:
         words = f"queue {name} is one of resource {before.resource}, not of Kubernetes"
         raise settings_error(Problem("launch-queue-foreign", words, "choose another name, or delete that queue first"))
@@ -86,3 +101,24 @@ def apply_queue(queues: Queues, name: str, config: QueueConfig, priorities: str 
     if outcome != "unchanged" and not dry_run:
         cautions += tuple(Caution(f"the server says: {remark}") for remark in queues.write(name, config, wanted))
     return Applied(queues.entity, name, outcome, changes, config, wanted, cautions, dry_run)
+
+
+def _in_namespace_of(queue: Queue, config: QueueConfig) -> QueueConfig:
+    known = queue.kubernetes.get("metadata")
+    namespace = known.get("namespace") if isinstance(known, Mapping) else None
+    if not isinstance(namespace, str) or not namespace:
+        return config
+    metadata = {**config.kubernetes.get("metadata", {}), "namespace": namespace}
+    return replace(config, kubernetes={**config.kubernetes, "metadata": metadata})
+
+
+def _namespace_cautions(config: QueueConfig) -> tuple[Caution, ...]:
+    """Of jobs among everybody else's."""
+    metadata = config.kubernetes.get("metadata")
+    if not isinstance(metadata, Mapping) or metadata.get("namespace") != "default":
+        return ()
+    words = (
+        "jobs run in namespace default, where no Pod Security level is enforced: set launch_agent_target_namespaces="
+        f'["{JOBS_NAMESPACE}"], run `gpuctl bootstrap`, and apply the queue with --namespace {JOBS_NAMESPACE}'
+    )
+    return (Caution(words),)

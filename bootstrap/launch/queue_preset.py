@@ -20,6 +20,7 @@ GPUS, WORKERS = "gpus", "workers"
 DEFAULT_GPUS: Mapping[str, Any] = {"type": "integer", "default": 1, "minimum": 1, "maximum": 8}
 DEFAULT_WORKERS: Mapping[str, Any] = {"type": "integer", "default": 1, "minimum": 1, "maximum": 8}
 DEFAULT_MOUNT = "/root/.cache"
+JOBS_NAMESPACE = "launch-jobs"  # as the role launch_agent has it
 _FOLDER = Path(__file__).with_name("presets")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?")
@@ -37,7 +38,7 @@ class PresetChoices:
 
     gpus: Mapping[str, Any]
     workers: Mapping[str, Any] | None = None
-    namespace: str = "default"
+    namespace: str = JOBS_NAMESPACE
     cpu: str = "4"
     memory: str = "16Gi"
     claim: str = ""

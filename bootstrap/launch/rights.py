@@ -53,22 +53,26 @@ KINDS = tuple(dict.fromkeys(right.kind for right in RIGHTS))
 
 
 def missing_rights(
-    cluster: Cluster, account_namespace: str, account: str, namespaces: Sequence[str]
+    cluster: Cluster, account_namespace: str, account: str, namespaces: Sequence[str], secret: str = ""
 ) -> Mapping[str, tuple[Right, ...]]:
     """Namespace → what the service account may not do there, in the order of RIGHTS.
+
+    `secret`: the one that it has to get and delete; empty where their names are not known before.
 
     Raises:
         ApiError: the API did not answer, or the admin may not ask.
     """
     return {
-        namespace: tuple(r for r in RIGHTS if not _allowed(cluster, account_namespace, account, namespace, r))
+        namespace: tuple(r for r in RIGHTS if not _allowed(cluster, account_namespace, account, namespace, r, secret))
         for namespace in namespaces
     }
 
 
-def _allowed(cluster: Cluster, account_namespace: str, account: str, namespace: str, right: Right) -> bool:
+def _allowed(cluster: Cluster, account_namespace: str, account: str, namespace: str, right: Right, secret: str) -> bool:
     resource, _, subresource = right.resource.partition("/")
     asked = {"namespace": namespace, "group": right.group, "resource": resource, "verb": right.verb}
+    if secret and right.resource == "secrets" and right.verb != "create":
+        asked["name"] = secret
     groups = ["system:serviceaccounts", f"system:serviceaccounts:{account_namespace}", "system:authenticated"]
     review = {
         "apiVersion": "authorization.k8s.io/v1",

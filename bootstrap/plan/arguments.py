@@ -106,8 +106,8 @@ def _apply_pins(values: dict[str, Any], host: Host, facts: Mapping[str, HostFact
                 continue
             values[variable] = installed
             values.update(_following(component, variable, host, values))
-            if not default:  # whatever there is: nothing newer is known
-                continue
+            if not default or not isinstance(default, str) or variable in component.assumed:
+                continue  # whatever there is: nothing newer is known, or it is a choice and no version
             updates.append(
                 Update(
                     component.name, variable, str(installed), str(default), upgrade_command(component.name, variable)
@@ -142,9 +142,12 @@ def _recorded(component: Component, variable: str, host: str, facts: Mapping[str
         if component.name == "kubeadm" and view.seed in facts:
             places.append(facts[view.seed].receipts.get(component.name, {}))
     for receipt in places:
-        entry = known_arguments(receipt).get(variable)
+        known = known_arguments(receipt)
+        entry = known.get(variable)
         if entry and "value" in entry:
             return entry["value"]
+        if known and not entry and variable in component.assumed:
+            return component.assumed[variable]
     return None
 
 

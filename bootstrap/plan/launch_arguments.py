@@ -85,7 +85,14 @@ def launch_arguments(host: Host, facts: HostFacts | None, inventory: Inventory, 
         # After a change to mode cluster the service has to be stopped where it is.
         "launch_agent_host_wanted": host in agents and (on_hosts or "launch_agent_host" in receipts),
         "launch_agent_host_running": on_hosts,
+        "launch_agent_renews_itself": on_hosts and not all(map(_has_admin_rights, agents)),
+        "launch_agent_host_renewed_by_root": _has_admin_rights(host),
     }
+
+
+def _has_admin_rights(host: Host) -> bool:
+    """Whether root of the host may administer the cluster, and so make tokens of the agent's account."""
+    return host.is_control_plane or host.is_minikube
 
 
 def check_launch_settings(inventory: Inventory) -> None:

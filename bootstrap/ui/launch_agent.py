@@ -8,7 +8,7 @@ from bootstrap.launch.agent_model import AgentStatus, State
 from bootstrap.launch.rights import KINDS
 from bootstrap.ui.layout import columns, count
 
-_SIGNS = {State.OK: "✓", State.BAD: "✗", State.UNKNOWN: "?"}
+_SIGNS = {State.OK: "✓", State.WARNING: "!", State.BAD: "✗", State.UNKNOWN: "?"}
 
 
 def status_screen(status: AgentStatus) -> list[str]:

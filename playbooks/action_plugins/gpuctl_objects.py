@@ -11,6 +11,7 @@ from ansible.template import trust_as_template
 
 from bootstrap.apply.host_action import HostAction
 from bootstrap.apply.role_facts import RoleFacts, read_ahead
+from bootstrap.inventory.schema import component_named
 
 read_ahead()
 
@@ -32,6 +33,7 @@ class ActionModule(HostAction):
                 given["upstream"] = {**given["upstream"], "overlay": overlay}
             receipt = RoleFacts(component, variables, self._loader, self._templar).receipt()
             given["receipt"] = {key: receipt[key] for key in ("revision", "arguments")}
+            given["pod_security"] = component_named(component).pod_security
         return given
 
     def _objects(self, templates: list[str], variables: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from bootstrap.hostside import gpuctl_applyset as applyset
 from bootstrap.hostside.gpuctl_hostio import HostError
-from bootstrap.hostside.gpuctl_kube import MERGE, Api, KubeError
+from bootstrap.hostside.gpuctl_kube import MANAGER, MERGE, Api, KubeError
 from bootstrap.hostside.gpuctl_module import HostModule
 
 DOCUMENTATION = r"""
@@ -22,6 +23,10 @@ options:
     description: Role that owns the volumes.
     type: str
     required: true
+  levels:
+    description: Pod Security levels, by the names of namespaces, that those enforce that are made here.
+    type: dict
+    default: {}
   volumes:
     description: Each has C(name) and C(namespace) of the claim, C(volume), C(capacity), C(server) and C(path).
     type: list
@@ -48,7 +53,9 @@ actions:
 _AGAIN = "delete claim and volume (`kubectl delete pvc`, `kubectl delete pv`) when no pod uses them; the data stays"
 
 
-def prepare(api: Api, volumes: list[dict[str, Any]], check_mode: bool) -> list[str]:
+def prepare(
+    api: Api, volumes: list[dict[str, Any]], check_mode: bool, levels: Mapping[str, str] | None = None
+) -> list[str]:
     """Refuse what cannot be, then make namespaces and free volumes. Raises HostError (nfs-volume-*)."""
     claims = {
         v["volume"]: applyset.get_or_none(api, f"v1/PersistentVolumeClaim/{v['namespace']}/{v['name']}")
@@ -62,7 +69,7 @@ def prepare(api: Api, volumes: list[dict[str, Any]], check_mode: bool) -> list[s
         if applyset.get_or_none(api, f"v1/Namespace//{name}") is None:
             actions.append(f"make namespace {name}")
             if not check_mode:
-                _make_namespace(api, name)
+                _make_namespace(api, name, (levels or {}).get(name, ""))
     for name, there in found.items():
         if there is not None and _orphaned(there, claims[name]):
             actions.append(f"free volume {name} from a claim that was deleted")
@@ -109,8 +116,13 @@ def _orphaned(volume: dict[str, Any], claim: dict[str, Any] | None) -> bool:
     return bool(uid) and (claim is None or claim["metadata"].get("uid") != uid)
 
 
-def _make_namespace(api: Api, name: str) -> None:
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+def _make_namespace(api: Api, name: str, level: str) -> None:
+    """One with a level is for all that brings jobs: labelled as managed by us, it may get another level later."""
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    if level:
+        body["metadata"]["labels"] = {"app.kubernetes.io/managed-by": MANAGER}
+        applyset.patiently(lambda: api.apply(applyset.with_level(body, level)))
+        return
     try:
         applyset.patiently(lambda: api.request("POST", "/api/v1/namespaces", body))
     except KubeError as error:
@@ -127,7 +139,8 @@ def _free(api: Api, name: str) -> None:
 def main(module: HostModule) -> dict[str, Any]:
     """Prepare the cluster for the volumes."""
     try:
-        actions = prepare(applyset.connect(), module.params["volumes"], module.check_mode)
+        given = module.params
+        actions = prepare(applyset.connect(), given["volumes"], module.check_mode, given["levels"])
     except KubeError as error:
         code = "api-unreachable" if error.status == 0 else "object-refused"
         raise HostError(code, str(error), "see the message of the API server") from error

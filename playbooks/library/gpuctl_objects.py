@@ -53,6 +53,17 @@ options:
     description: Whether fields that others hold are taken from them.
     type: bool
     default: false
+  keep:
+    description: Objects, named as in O(wait), that are not deleted though O(manifests) has them no more.
+    type: list
+    elements: str
+    default: []
+  pod_security:
+    description:
+      - Pod Security level that namespaces of O(manifests) and O(upstream) enforce, unless they say one themselves. A
+        namespace that is there already gets no such label. The action plugin takes it from the role's meta/gpuctl.yml.
+    type: str
+    default: ""
   wait:
     description:
       - Objects, as C(apiVersion/kind/namespace/name), to wait for until their pods are ready; a PersistentVolumeClaim,
@@ -118,10 +129,10 @@ def act(module: HostModule) -> dict[str, Any]:
             serving.try_out(api, objects[0], given["until"], given["wait_timeout"])
         return {"changed": False, "applied": [], "deleted": [], "state": given["state"]}
     trial = objects.pop() if given["trial"] else None
-    objects = [*made(api, given), *objects]
+    objects = [applyset.with_level(item, given["pod_security"]) for item in (*made(api, given), *objects)]
     new = {**given["receipt"], "component": component, "run": os.environ.get("GPUCTL_RUN", "")}
     receipt = applyset.begin(api, new, objects)
-    change = applyset.apply_objects(api, receipt, objects, given["force_conflicts"])
+    change = applyset.apply_objects(api, receipt, objects, given["force_conflicts"], given["keep"])
     wait(api, {**given, "objects": [trial] if trial else []})
     applyset.complete(api, receipt, objects)
     changed = bool(change.applied or change.deleted)
@@ -159,7 +170,7 @@ def look(api: Any, given: dict[str, Any]) -> dict[str, Any]:
     wanted = {object_id(item) for item in objects} if given["state"] == "present" else set()
     wanted |= known if given["state"] == "present" and given["upstream"] else set()
     missing = sorted(key for key in wanted if applyset.get_or_none(api, key) is None)
-    gone = sorted(known - wanted)
+    gone = sorted(known - wanted - set(given["keep"]))
     return {"changed": bool(missing or gone), "applied": missing, "deleted": gone}
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from tests.e2e.tool import Lab, Ran, wait_for
 
+NAMESPACE = "launch-jobs"  # where new installations have jobs
+POLICY = "ValidatingAdmissionPolicy 'wandb-launch-agent-gpuctl'"
 QUEUE, ENTITY, PROJECT = "gpus", "vision", "hello"
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f001234567"
 IMAGE = "docker.io/library/python:3.11-slim-bookworm"
@@ -17,8 +19,9 @@ VENV = "/opt/gpuctl/launch-agent"
 class Launch:
     """The server, and what people do with it: gpuctl's commands and the client's own."""
 
-    def __init__(self, lab: Lab, server: Any) -> None:
+    def __init__(self, lab: Lab, server: Any, host: str = "cp1") -> None:
         self.lab = lab
+        self.host = host  # that of the agent
         self.server = server
         self.key_file = lab.folder / "wandb.key"
         self.key_file.write_text(f"{KEY}\n")
@@ -36,7 +39,7 @@ class Launch:
         return ran.document
 
     def client(self, *command: str, stdin: str = "") -> str:
-        """A program of the client's environment on cp1, with its key as `wandb login` leaves it; also its errors."""
+        """A program of the client's environment on the agent's host, with its key as `wandb login` leaves it."""
         environment = [
             "HOME=/tmp/researcher",
             "NETRC=/etc/gpuctl/launch-agent/netrc",
@@ -45,18 +48,20 @@ class Launch:
         ]
         script = 'mkdir -p /tmp/researcher && cd /tmp/researcher && "$@" 2>&1; echo "exit $?"'
         words = ["env", *environment, "sh", "-c", script, "sh", f"{VENV}/bin/{command[0]}", *command[1:]]
-        return self.lab.ssh("cp1", *words, stdin=stdin)
+        return self.lab.ssh(self.host, *words, stdin=stdin)
 
     def submit(self, program: str, *arguments: str, queue: str = QUEUE) -> str:
         """`wandb launch` with a job that runs this Python program, as a researcher calls it."""
         config = json.dumps({"overrides": {"entry_point": ["python3", "-c", program]}})
-        self.lab.ssh("cp1", "sh", "-c", "mkdir -p /tmp/researcher && cat > /tmp/researcher/job.json", stdin=config)
+        self.lab.ssh(self.host, "sh", "-c", "mkdir -p /tmp/researcher && cat > /tmp/researcher/job.json", stdin=config)
         job = ("-d", IMAGE, "-q", queue, "-e", ENTITY, "-p", PROJECT, "-c", "job.json")
         return self.client("wandb", "launch", *job, *arguments)
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """The Jobs of the agent in the cluster, by name."""
-        found = json.loads(self.lab.kubectl("get", "jobs", "-n", "jobs", "-o", "json", "-l", "wandb.ai/monitor=true"))
+        found = json.loads(
+            self.lab.kubectl("get", "jobs", "-n", NAMESPACE, "-o", "json", "-l", "wandb.ai/monitor=true")
+        )
         return {job["metadata"]["name"]: job for job in found["items"]}
 
     def new_job(self, before: set[str], deadline_s: float = 60.0) -> dict[str, Any]:
@@ -67,7 +72,7 @@ class Launch:
 
     def pod(self, job: dict[str, Any]) -> dict[str, Any] | None:
         name = job["metadata"]["name"]
-        found = json.loads(self.lab.kubectl("get", "pods", "-n", "jobs", "-o", "json", "-l", f"job-name={name}"))
+        found = json.loads(self.lab.kubectl("get", "pods", "-n", NAMESPACE, "-o", "json", "-l", f"job-name={name}"))
         return found["items"][0] if found["items"] else None
 
     def phase(self, job: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +17,15 @@ import pytest
 from bootstrap.testvm import firewall, state
 from bootstrap.testvm.names import LabPaths
 from tests.doubles import wandb_api
-from tests.e2e import building, jobs
+from tests.e2e import building, hostile_jobs, jobs
 from tests.e2e.conftest import made_lab
-from tests.e2e.launching import ENTITY, KEY, Launch
+from tests.e2e.launching import ENTITY, KEY, NAMESPACE, POLICY, Launch
 from tests.e2e.playbooks import playbook
 from tests.e2e.tool import Lab, wait_for
 
 pytestmark = pytest.mark.e2e
 LANE_COST_S = 800  # two cores, everything built, other lanes beside it
+LEVEL = "pod-security.kubernetes.io/enforce"
 ADDONS = ("volcano", "jobset", "kubeflow-training-operator")
 LAUNCHERS = ("volcano", "pytorchjob", "jobset")  # the plain Job is in test_main_job.py
 GROUPS = ("volcano.sh", "jobset.x-k8s.io", "kubeflow.org")
@@ -71,7 +72,7 @@ launch_agent_entity={ENTITY}
 launch_agent_queues={json.dumps(list(KINDS))}
 launch_agent_base_url={server.url}
 launch_agent_api_key_file={made.key_file.name}
-launch_agent_target_namespaces=["default"]
+launch_agent_allowed_secrets=["pull"]
 launch_agent_max_jobs=4
 
 [launch_agent]
@@ -160,7 +161,7 @@ def submitted(lab: Lab, launch: Launch, queue: str, workers: int) -> set[str]:
 def reported(lab: Lab, queue: str, before: set[str]) -> tuple[int, int, int, bool]:
     """What the master of the new job says, once the job has ended well: rank, pods, GPUs, whether the sum is right."""
     name = wait_for(f"a job of {queue} to end well", lambda: ended_well(lab, queue, before), 120)
-    (line,) = lab.kubectl("logs", f"{name}-master-0").splitlines()
+    (line,) = lab.kubectl("logs", "-n", NAMESPACE, f"{name}-master-0").splitlines()
     report = json.loads(line)
     return report["rank"], report["pods"], report["gpus"], report["sum_right"]
 
@@ -173,7 +174,7 @@ def ended_well(lab: Lab, queue: str, before: set[str]) -> str:
 def ends(lab: Lab, queue: str) -> dict[str, bool]:
     """Jobs of a queue: name → whether it has ended well."""
     kind, _ = KINDS[queue]
-    found = json.loads(lab.kubectl("get", kind, "-n", "default", "-o", "json"))["items"]
+    found = json.loads(lab.kubectl("get", kind, "-n", NAMESPACE, "-o", "json"))["items"]
     return {item["metadata"]["name"]: KINDS[queue][1] in json.dumps(item.get("status")) for item in found}
 
 
@@ -183,6 +184,26 @@ def test_queues_run_as_many_workers_as_are_asked_for(lab: Lab, launch: Launch) -
         before = {queue: submitted(lab, launch, queue, workers) for queue in KINDS}
         for queue in KINDS:
             assert reported(lab, queue, before[queue]) == (0, workers + 1, 2, True), queue
+
+
+def test_hostile_jobs_with_the_agents_token_are_refused(
+    lab: Lab, launch: Launch, figure: Callable[[str], None]
+) -> None:
+    said = hostile_jobs.refusals(lab, launch.host, hostile_jobs.hostile(hostile_jobs.KINDS, NAMESPACE))
+    through = [what for what, words in said.items() if POLICY not in words]
+    fine = hostile_jobs.refusals(lab, launch.host, hostile_jobs.harmless(hostile_jobs.KINDS, NAMESPACE))
+    refused = [what for what, words in fine.items() if words]
+    figure(f"the same beside Volcano and the operator: {len(said) - len(through)} of {len(said)} refused")
+    assert (through, refused) == ([], [])
+
+
+@pytest.mark.parametrize("namespace", ["volcano-system", "jobset-system", "kubeflow"])
+def test_an_addons_pods_keep_to_the_level_of_their_namespace(lab: Lab, namespace: str) -> None:
+    """The API names pods that are there and would not be admitted."""
+    level = json.loads(lab.kubectl("get", "namespace", namespace, "-o", "jsonpath={.metadata.labels}"))[LEVEL]
+    label = ("label", "--dry-run=server", "--overwrite", "namespace", namespace, f"{LEVEL}={level}", "probe=1")
+    assert level == "baseline"
+    assert "Warning" not in lab.kubectl(*label)
 
 
 def test_an_addon_is_not_taken_away_under_a_job(lab: Lab) -> None:
@@ -196,7 +217,7 @@ def test_an_addon_is_not_taken_away_under_a_job(lab: Lab) -> None:
 def test_the_operator_goes_on_without_volcano(lab: Lab) -> None:
     """It starts pods itself then; it would start none with its old arguments."""
     for kind, _ in KINDS.values():
-        lab.kubectl("delete", kind, "--all", "-n", "default", "--wait=true")
+        lab.kubectl("delete", kind, "--all", "-n", NAMESPACE, "--wait=true")
     wait_for("no gang to be left", lambda: not lab.kubectl("get", PODGROUPS, "-A", "-o", "name").split(), 60)
     lab.json("addon", "remove", "volcano", "--yes", *lab.named)
     assert GANG not in operators_arguments(lab)

@@ -11,21 +11,24 @@ import base64
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from bootstrap.testvm import firewall, state
 from bootstrap.testvm.names import LabPaths
 from tests.doubles import wandb_api
+from tests.e2e import hostile_jobs
 from tests.e2e.conftest import made_lab
-from tests.e2e.launching import ENTITY, IMAGE, KEY, PROJECT, QUEUE, UNIT, Launch
+from tests.e2e.launching import ENTITY, IMAGE, KEY, NAMESPACE, POLICY, PROJECT, QUEUE, UNIT, Launch
 from tests.e2e.tool import Lab, wait_for
 
 pytestmark = pytest.mark.e2e
 LANE_COST_S = 800  # two cores, everything built, other lanes beside it
 
-PRESET = ("--preset", "job", "--gpus", "1,1,8", "--namespace", "jobs")
+AGENT = "gpu1"
+TOKEN = "/var/lib/gpuctl-launch/token"
+PRESET = ("--preset", "job", "--gpus", "1,1,8")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def launch(lab: Lab) -> Iterator[Launch]:
     assert record is not None
     with wandb_api.running(address=(str(record.subnet.gateway), 0), teams=[ENTITY], api_key=KEY) as server:
         firewall.open_ports(lab.name, [server.port])
-        made = Launch(lab, server)
+        made = Launch(lab, server, AGENT)
         lab.inventory.write_text(
             lab.inventory.read_text()
             + f"""
@@ -50,15 +53,15 @@ launch_agent_entity={ENTITY}
 launch_agent_queues=["{QUEUE}"]
 launch_agent_base_url={server.url}
 launch_agent_api_key_file={made.key_file.name}
-launch_agent_target_namespaces=["default", "jobs"]
+launch_agent_allowed_secrets=["pull"]
 launch_agent_max_jobs=4
 # A container has no NFS client: volumes are made, not mounted.
 nfs_client_enabled=false
 nfs_volumes_server={record.subnet.gateway}
-nfs_volumes_claims=[{{"name": "cache", "namespaces": ["jobs"]}}]
 
+# No control plane: its account renews its own token.
 [launch_agent]
-cp1
+{AGENT}
 """
         )
         yield made
@@ -91,9 +94,9 @@ def test_what_cannot_work_is_refused_before_anything_is_changed(lab: Lab) -> Non
 def test_a_queue_is_made_by_preset_and_stays_as_it_is(launch: Launch) -> None:
     assert "created" in launch.queue("apply", QUEUE, *PRESET).out
     assert "unchanged" in launch.queue("apply", QUEUE, *PRESET).out
-    cached = launch.queue("apply", "cached", *PRESET, "--nfs-claim", "cache")
+    cached = launch.queue("apply", "cached", *PRESET, "--nfs-claim", "nfs-kubedata")
     assert "created" in cached.out
-    assert "claimName: cache" in launch.queue("show", "cached").out
+    assert "claimName: nfs-kubedata" in launch.queue("show", "cached").out
     launch.queue("delete", "cached", "--yes")
     assert launch.queue("list").out.startswith(f"1 queue of {ENTITY}\n")
 
@@ -112,10 +115,10 @@ def test_what_the_agent_would_refuse_later_is_refused_with_its_line(lab: Lab, la
 
 def test_bootstrap_ends_with_an_agent_that_polls(lab: Lab, launch: Launch) -> None:
     ran = lab.json("bootstrap", *lab.named)
-    assert {"launch_agent_host"} <= set(lab.applied(ran)["cp1"])
-    assert lab.ssh("cp1", "systemctl", "is-active", UNIT).strip() == "active"
+    assert {"launch_agent_host"} <= set(lab.applied(ran)[AGENT])
+    assert lab.ssh(AGENT, "systemctl", "is-active", UNIT).strip() == "active"
     wait_for("a poll of the queue", lambda: "popFromRunQueue" in launch.operations(), 60)
-    bound = lab.kubectl("get", "pv,pvc", "-n", "jobs", "-o", "jsonpath={.items[*].status.phase}")
+    bound = lab.kubectl("get", "pv,pvc", "-n", NAMESPACE, "-o", "jsonpath={.items[*].status.phase}")
     assert bound.split() == ["Bound", "Bound"]
     status = launch.status()
     assert "error" not in status.err
@@ -155,7 +158,7 @@ def test_a_job_of_the_real_client_sees_the_gpus_that_it_asked_for(lab: Lab, laun
     wait_for("the pod to end", lambda: launch.phase(job) == "Succeeded", 60)
     pod = launch.pod(job)
     assert pod is not None
-    seen = lab.kubectl("logs", "-n", "jobs", pod["metadata"]["name"])
+    seen = lab.kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"])
     assert len(re.findall(r"'nvidia\d+'", seen)) == 2, seen
     spec = job["spec"]
     container = spec["template"]["spec"]["containers"][0]
@@ -200,10 +203,88 @@ def test_launch_test_names_where_it_stops(launch: Launch) -> None:
     launch.queue("apply", QUEUE, *PRESET)
 
 
+def test_namespaces_of_jobs_keep_them_from_the_nodes(lab: Lab) -> None:
+    labels = json.loads(lab.kubectl("get", "namespace", NAMESPACE, "-o", "jsonpath={.metadata.labels}"))
+    levels = {key.partition("/")[2]: value for key, value in labels.items() if key.startswith("pod-security")}
+    assert levels == {"enforce": "baseline", "warn": "restricted"}
+    wait_for("no Secret there", lambda: lab.kubectl("get", "secrets", "-n", NAMESPACE, "-o", "name").split() == [], 60)
+    own = lab.kubectl("get", "secrets", "-n", "wandb", "-o", "jsonpath={.items[*].type}")
+    assert "service-account-token" not in own
+
+
+def test_hostile_jobs_with_the_agents_token_are_refused(
+    lab: Lab, launch: Launch, figure: Callable[[str], None]
+) -> None:
+    kinds = [
+        hostile_jobs.kind_of("batch.volcano.sh", "v1alpha1", "Job"),
+        hostile_jobs.kind_of("kubeflow.org", "v1", "PyTorchJob"),
+    ]
+    with lab.applied_objects(kinds):
+        said = hostile_jobs.refusals(lab, launch.host, hostile_jobs.hostile(hostile_jobs.KINDS, NAMESPACE))
+        through = [what for what, words in said.items() if POLICY not in words]
+        fine = hostile_jobs.refusals(lab, launch.host, hostile_jobs.harmless(hostile_jobs.KINDS, NAMESPACE))
+    refused = [what for what, words in fine.items() if words]
+    figure(
+        f"hostile Jobs, vcjobs, PyTorchJobs with the agent's token: {len(said) - len(through)} of {len(said)} refused"
+    )
+    figure(
+        f"harmless Jobs, vcjobs and PyTorchJobs with the agent's token: {len(fine) - len(refused)} of {len(fine)} taken"
+    )
+    assert (through, refused) == ([], [])
+    secret = hostile_jobs.refusals(lab, launch.host, [("token", hostile_jobs.token_secret(NAMESPACE))])
+    assert POLICY in secret["token"]
+
+
+def token(lab: Lab, host: str) -> str:
+    """How the token of the agent on that host stands: until, lapsed or missing."""
+    return lab.ssh(host, "python3", "/etc/gpuctl/launch-agent/renew.py", TOKEN).split()[0]
+
+
+def stop_past_expiry(lab: Lab, host: str) -> None:
+    """Stop the agent, and have its token lapse."""
+    lab.ssh(host, "systemctl", "stop", UNIT)
+    header, _, signature = lab.ssh(host, "cat", TOKEN).split(".")
+    claims = base64.urlsafe_b64encode(json.dumps({"iat": 1, "exp": 2}).encode()).decode().rstrip("=")
+    lab.ssh(host, "sh", "-c", f"cat > {TOKEN}", stdin=f"{header}.{claims}.{signature}")
+    assert token(lab, host) == "lapsed"
+
+
+def test_a_token_that_has_lapsed_is_named_and_mended(lab: Lab, launch: Launch) -> None:
+    """The agent was down for longer than its token lived. The cluster has what an older release left, too."""
+    assert token(lab, AGENT) == "until"
+    endless = json.dumps(hostile_jobs.endless_secret("wandb"))
+    lab.ssh("cp1", "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "apply", "-f", "-", stdin=endless)
+    stop_past_expiry(lab, AGENT)
+    lab.ssh(AGENT, "systemctl", "start", "--no-block", UNIT)
+    wait_for("the token to be removed", lambda: token(lab, AGENT) == "missing", 60)
+    said = launch.status(expect=6).err
+    assert "[launch-token-lapsed]" in said
+    assert "[launch-token-endless]" in said
+    assert "gpuctl bootstrap" in said
+    assert set(lab.plan()) == {f"{AGENT} launch_agent_host"}
+    lab.json("bootstrap", *lab.named)
+    assert token(lab, AGENT) == "until"
+    launch.status()
+    assert lab.plan() == {}
+
+
+def test_the_account_renews_its_own_token(lab: Lab) -> None:
+    old = lab.ssh(AGENT, "cat", TOKEN)
+    program = "/etc/gpuctl/launch-agent/renew.py"
+    ahead = f"sed 's/now, known = time.time()/now, known = time.time() + 20 * 86400/' {program} > /tmp/ahead.py"
+    unit = lab.ssh(AGENT, "systemctl", "cat", "gpuctl-launch-token.service")
+    command = re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    assert command is not None
+    words = command[1].replace(program, "/tmp/ahead.py")
+    lab.ssh(AGENT, "sh", "-c", f"{ahead} && chmod 644 /tmp/ahead.py && runuser -u gpuctl-launch -- {words}")
+    assert lab.ssh(AGENT, "cat", TOKEN) != old
+    assert lab.ssh(AGENT, "stat", "-c", "%a %U", TOKEN).split() == ["600", "gpuctl-launch"]
+
+
 def test_a_job_that_the_agent_refuses_is_not_lost(launch: Launch) -> None:
     """Pushed past gpuctl, whose `queue apply` refuses it."""
     pod = {"spec": {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}}
-    spec = {"metadata": {"namespace": "jobs"}, "spec": {"template": pod}}
+    spec = {"metadata": {"namespace": NAMESPACE}, "spec": {"template": pod}}
     job = {"docker": {"docker_image": IMAGE}, "project": PROJECT, "entity": ENTITY, "resource": "kubernetes"}
     item = launch.server.push(QUEUE, {**job, "resource_args": {"kubernetes": spec}})
     wait_for("the item to fail", lambda: "FAILED" in json.dumps(launch.item(item)), 60)
@@ -220,9 +301,9 @@ def test_an_image_that_cannot_be_pulled_is_named(launch: Launch) -> None:
 def test_the_agent_survives_an_outage_and_a_kill(lab: Lab, launch: Launch) -> None:
     launch.server.outage(60)
     time.sleep(62)
-    pid = lab.ssh("cp1", "systemctl", "show", "-p", "MainPID", "--value", UNIT).strip()
+    pid = lab.ssh(AGENT, "systemctl", "show", "-p", "MainPID", "--value", UNIT).strip()
     if pid != "0":
-        lab.ssh("cp1", "kill", "-9", pid)
+        lab.ssh(AGENT, "kill", "-9", pid)
     data = launch.trial("-q", QUEUE, "--gpus", "1", "--timeout", "180")["data"]
     assert all(stage["state"] == "ok" for stage in data["stages"])
 
@@ -231,12 +312,12 @@ def test_the_key_is_nowhere_but_in_its_places(lab: Lab) -> None:
     for path in lab.runs:
         assert all(KEY.encode() not in file.read_bytes() for file in path.rglob("*") if file.is_file()), path
     places = "/etc /var/lib/gpuctl /var/lib/gpuctl-launch /var/log /run /opt/gpuctl"
-    holders = lab.ssh("cp1", "sh", "-c", f"grep -rls {KEY} {places} || true").split()
+    holders = lab.ssh(AGENT, "sh", "-c", f"grep -rls {KEY} {places} || true").split()
     for path in holders:
-        assert lab.ssh("cp1", "stat", "-c", "%a %U", path).split()[0] in {"600", "400", "440"}, path
+        assert lab.ssh(AGENT, "stat", "-c", "%a %U", path).split()[0] in {"600", "400", "440"}, path
     assert [path for path in holders if path.startswith("/etc")] == ["/etc/gpuctl/launch-agent/netrc"]
-    assert KEY not in lab.ssh("cp1", "ps", "-eo", "args")
-    journal = lab.ssh("cp1", "journalctl", "-u", UNIT, "--no-pager")
+    assert KEY not in lab.ssh(AGENT, "ps", "-eo", "args")
+    journal = lab.ssh(AGENT, "journalctl", "-u", UNIT, "--no-pager")
     assert KEY not in journal
     objects = lab.kubectl("get", "configmaps,jobs,pods,deployments", "-A", "-o", "yaml")
     assert KEY not in objects
@@ -245,12 +326,12 @@ def test_the_key_is_nowhere_but_in_its_places(lab: Lab) -> None:
 
 def test_the_agent_moves_into_the_cluster(lab: Lab, launch: Launch) -> None:
     lab.inventory.write_text(
-        lab.inventory.read_text().replace("[launch_agent]\ncp1\n", "launch_agent_mode=cluster\n\n[launch_agent]\ncp1\n")
+        lab.inventory.read_text().replace("[launch_agent]\n", "launch_agent_mode=cluster\n\n[launch_agent]\n")
     )
     steps = lab.plan()
-    assert set(steps) == {"cluster launch_agent", "cp1 launch_agent_host"}
+    assert set(steps) == {"cluster launch_agent", f"{AGENT} launch_agent_host"}
     lab.json("bootstrap", *lab.named)
-    assert lab.ssh("cp1", "systemctl", "is-active", UNIT, expect=None).strip() == "inactive"
+    assert lab.ssh(AGENT, "systemctl", "is-active", UNIT, expect=None).strip() == "inactive"
     lab.kubectl("rollout", "status", "-n", "wandb", "deployment/launch-agent-gpuctl", "--timeout=120s")
     data = launch.trial("-q", QUEUE, "--gpus", "3", "--timeout", "180")["data"]
     assert all(stage["state"] == "ok" for stage in data["stages"])
@@ -275,4 +356,19 @@ def test_a_right_that_is_missing_is_named(lab: Lab, launch: Launch) -> None:
     assert "watch" in ran.out + ran.err
     assert "cluster launch_agent" in lab.plan()
     lab.json("bootstrap", *lab.named, "--force-conflicts")
+    launch.status()
+
+
+def test_root_of_a_control_plane_renews_the_token_before_the_agent_starts(lab: Lab, launch: Launch) -> None:
+    lab.inventory.write_text(
+        lab.inventory.read_text()
+        .replace("launch_agent_mode=cluster\n", "")
+        .replace(f"[launch_agent]\n{AGENT}\n", "[launch_agent]\ncp1\n")
+    )
+    lab.json("bootstrap", *lab.named)
+    stop_past_expiry(lab, "cp1")
+    lab.ssh("cp1", "systemctl", "start", UNIT)
+    assert token(lab, "cp1") == "until"
+    assert lab.ssh("cp1", "stat", "-c", "%a %U", TOKEN).split() == ["600", "gpuctl-launch"]
+    wait_for("the agent to run", lambda: lab.ssh("cp1", "systemctl", "is-active", UNIT).strip() == "active", 60)
     launch.status()

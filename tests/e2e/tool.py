@@ -9,8 +9,8 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from bootstrap.rundir import state_home
 from bootstrap.testvm.names import LabPaths
 
+_KUBECTL = ("kubectl", "--kubeconfig=/etc/kubernetes/admin.conf")
 GPUCTL = str(Path(sys.executable).with_name("gpuctl"))
 DEADLINE_S = 900.0
 # One login per host and boot: each costs both sides more than most commands do. A host that is gone is given up soon.
@@ -127,7 +128,19 @@ class Lab:
 
     def kubectl(self, *arguments: str) -> str:
         """kubectl on the control plane, with the administrator's credentials."""
-        return self.ssh("cp1", "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", *arguments)
+        return self.ssh("cp1", *_KUBECTL, *arguments)
+
+    @contextmanager
+    def applied_objects(self, objects: list[dict[str, Any]]) -> Iterator[None]:
+        """Definitions of kinds, in the cluster while the block runs."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        names = [f"customresourcedefinition/{item['metadata']['name']}" for item in objects]
+        self.ssh("cp1", *_KUBECTL, "apply", "-f", "-", stdin=text)
+        try:
+            self.ssh("cp1", *_KUBECTL, "wait", "--for=condition=Established", "--timeout=30s", *names)
+            yield
+        finally:
+            self.ssh("cp1", *_KUBECTL, "delete", *names)
 
     def last_run(self) -> Path:
         """The run directory of the last command that made one."""

@@ -115,7 +115,7 @@ def apply(
             "--namespace",
             "-n",
             envvar="GPUCTL_QUEUE_NAMESPACE",
-            help="Namespace of the preset's jobs.  [default: default]",
+            help="Namespace of the preset's jobs.  [default: the queue's, launch-jobs in a new one]",
             metavar="NAME",
         ),
     ] = None,
@@ -167,7 +167,9 @@ def apply(
         chosen["--nfs-claim"] = nfs_claim
         config = _config(file, preset, {key: value for key, value in chosen.items() if value is not None}, var or [])
         queues = _queues(session, entity, base_url, api_key_file, inventory)
-        done = apply_queue(queues, name, config, str(priorities) if priorities else None, dry_run=dry_run)
+        level = str(priorities) if priorities else None
+        stays = preset is not None and namespace is None
+        done = apply_queue(queues, name, config, level, dry_run=dry_run, namespace_stays=stays)
         return Answer(lines=applied_screen(done), data=done.as_dict())
 
     return options.session_of(context).execute("launch queue apply", output, body, refuses_unchanged=True)

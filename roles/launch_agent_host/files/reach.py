@@ -1,4 +1,4 @@
-"""Say whether the API of the agent's cluster can be reached: the agent's unit asks before it starts the agent.
+"""Say whether the API of the agent's cluster can be reached, and its token is valid: the unit asks before it starts it.
 
 That a connection is accepted proves nothing: while the network of a minikube node is down, a gateway may answer for it.
 """
@@ -10,6 +10,7 @@ import json
 import socket
 import ssl
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,9 +18,22 @@ _TIMEOUT_S = 5.0
 _UNAVAILABLE = 69  # sysexits.h; 1 is what a client that was told to end exits with, and no failure to the unit
 
 
+def lapsed(path: Path) -> str:
+    """What is wrong with the agent's token, or nothing."""
+    try:
+        body = path.read_text(encoding="ascii").split(".")[1]
+        end = float(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["exp"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        return f"there is no token ({error})"
+    return "" if end > time.time() else f"its token has lapsed ({time.strftime('%Y-%m-%d %H:%M', time.localtime(end))})"
+
+
 def main() -> int:
     """Shake hands with the server of the kubeconfig, which the role writes as JSON; a line for the journal if not."""
     server = ""
+    if wrong := lapsed(Path(sys.argv[2])):
+        sys.stderr.write(f"the agent may not ask the cluster's API: {wrong}; run gpuctl bootstrap\n")
+        return _UNAVAILABLE
     try:
         cluster = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["clusters"][0]["cluster"]
         server = str(cluster["server"])

@@ -1,4 +1,4 @@
-"""The kubeconfig of a service account: whole, for one server, and never without a token."""
+"""The kubeconfig of a service account: whole, for one server, and with a token that ends."""
 
 from __future__ import annotations
 
@@ -10,46 +10,78 @@ import yaml
 
 from bootstrap.hostside.gpuctl_hostio import HostError
 from bootstrap.hostside.gpuctl_kube import KubeError
-from bootstrap.hostside.gpuctl_kubeaccount import account_kubeconfig
+from bootstrap.hostside.gpuctl_kubeaccount import (
+    account_kubeconfig,
+    account_token,
+    delete_endless_token,
+    wait_for_account,
+)
 
-FULL = {"token": base64.b64encode(b"t.o.k").decode(), "ca.crt": base64.b64encode(b"PEM").decode()}
-
-
-class OneSecret:
-    """An API with one Secret whose data are these, one after the other."""
-
-    def __init__(self, *data: dict[str, str] | None) -> None:
-        self.data = list(data)
-
-    def get_id(self, identity: str) -> Any:
-        assert identity == "v1/Secret/wandb/launch-agent-token"
-        found = self.data.pop(0) if len(self.data) > 1 else self.data[0]
-        if found is None:
-            raise KubeError(404, "404 not found")
-        return {"data": found}
+PATH = "/api/v1/namespaces/wandb/serviceaccounts/agent"
+SECRET = "/api/v1/namespaces/wandb/secrets/launch-agent-token"
 
 
-def made(api: OneSecret, wait_s: float = 5.0) -> str:
-    return account_kubeconfig(api, "wandb", "launch-agent-token", "https://api:6443", "gpuctl-lab", wait_s)  # type: ignore[arg-type]
+class Answers:
+    """An API that gives these answers, one after the other; the last one for good."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str, Any]] = []
+
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        self.asked.append((method, path, body))
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def get(self, path: str) -> Any:
+        return self.request("GET", path)
 
 
-def test_the_context_is_the_account_at_the_server() -> None:
-    found = yaml.safe_load(made(OneSecret(FULL)))
+def token_of(api: Answers, wait_s: float = 5.0) -> str:
+    return account_token(api, "wandb", "agent", 3600, wait_s)  # type: ignore[arg-type]
+
+
+def test_the_context_is_the_token_at_the_server() -> None:
+    found = yaml.safe_load(account_kubeconfig(b"PEM", "t.o.k", "https://api:6443", "gpuctl-lab"))
     assert found["current-context"] == "gpuctl-lab"
-    assert found["contexts"][0]["context"] == {"cluster": "gpuctl-lab", "user": "gpuctl-lab", "namespace": "wandb"}
     assert found["clusters"][0]["cluster"] == {
         "server": "https://api:6443",
-        "certificate-authority-data": FULL["ca.crt"],
+        "certificate-authority-data": base64.b64encode(b"PEM").decode(),
     }
     assert found["users"][0]["user"] == {"token": "t.o.k"}
 
 
-def test_it_waits_for_the_token() -> None:
-    assert "t.o.k" in made(OneSecret({"ca.crt": "x"}, {}, FULL))
+def test_the_token_ends_after_the_time_that_is_asked_for() -> None:
+    api = Answers({"status": {"token": "t.o.k"}})
+    assert token_of(api) == "t.o.k"
+    ((method, path, body),) = api.asked
+    assert (method, path, body["spec"]) == ("POST", f"{PATH}/token", {"expirationSeconds": 3600})
 
 
-@pytest.mark.parametrize("data", [None, {}, {"token": FULL["token"]}])
-def test_without_a_token_there_is_none(data: dict[str, str] | None) -> None:
+def test_the_account_is_waited_for() -> None:
+    api = Answers(KubeError(404, "404 not found"), {"metadata": {}})
+    wait_for_account(api, "wandb", "agent")  # type: ignore[arg-type]
+    assert len(api.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "answer", [KubeError(404, "404 not found"), KubeError(403, "403 no"), {}, {"status": {}}, None]
+)
+def test_without_a_token_there_is_none(answer: Any) -> None:
     with pytest.raises(HostError) as caught:
-        made(OneSecret(data), wait_s=0.1)
+        token_of(Answers(answer), wait_s=0.1)
     assert caught.value.code == "launch-account-missing"
+
+
+@pytest.mark.parametrize(("account", "deleted"), [("agent", True), ("other", False)])
+def test_only_the_accounts_own_endless_token_is_deleted(account: str, deleted: bool) -> None:
+    api = Answers({"metadata": {"annotations": {"kubernetes.io/service-account.name": account}}})
+    assert delete_endless_token(api, "wandb", "launch-agent-token", "agent") is deleted  # type: ignore[arg-type]
+    assert [asked[:2] for asked in api.asked] == [("GET", SECRET)] + [("DELETE", SECRET)] * deleted
+
+
+def test_no_endless_token_is_none_to_delete() -> None:
+    api = Answers(KubeError(404, "404 not found"))
+    assert delete_endless_token(api, "wandb", "launch-agent-token", "agent") is False  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from bootstrap.hostside.gpuctl_wandb import Server
 from bootstrap.inventory.secret import Secret
 from bootstrap.kube.client import ApiError, Cluster
 from bootstrap.launch import agent_status
-from bootstrap.launch.agent_hosts import unit_seen
+from bootstrap.launch.agent_hosts import token_seen, unit_seen
 from bootstrap.launch.agent_model import Seen, State, Target
 from bootstrap.launch.agent_server import KnownAgent, agents_by_runs, asker, judge_agents, known_agents, server_seen
 from bootstrap.launch.rights import RIGHTS
@@ -34,7 +34,9 @@ VALUES: dict[str, Any] = {
     "launch_agent_mode": "cluster",
     "launch_agent_release": "gpuctl",
     "launch_agent_namespace": "wandb",
-    "launch_agent_target_namespaces": ["default", "wandb"],
+    "launch_agent_target_namespaces": ["launch-jobs", "wandb"],
+    "launch_agent_jobs_beside_agent": True,
+    "launch_agent_policy": "enforce",
     "launch_agent_base_url": "https://wandb.example.com",
     "launch_agent_entity": "vision-lab",
     "launch_agent_queues": ["gpus"],
@@ -50,6 +52,8 @@ PLURALS = {
     "ConfigMap": "configmaps",
     "Deployment": "deployments",
     "Pod": "pods",
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
 }
 
 
@@ -100,7 +104,10 @@ class FakeCluster:
         asked = body["spec"]["resourceAttributes"]
         kind = asked["resource"] + (f"/{asked['subresource']}" if "subresource" in asked else "")
         allowed = self.bound.get(asked["namespace"]) == body["spec"]["user"] and any(
-            asked["group"] in r["apiGroups"] and kind in r["resources"] and asked["verb"] in r["verbs"]
+            asked["group"] in r["apiGroups"]
+            and kind in r["resources"]
+            and asked["verb"] in r["verbs"]
+            and ("resourceNames" not in r or asked.get("name") in r["resourceNames"])
             for r in self.rules
         )
         return {"status": {"allowed": allowed}}
@@ -170,15 +177,17 @@ def test_all_is_well(status: Status) -> None:
     assert out == (
         "Launch agent in mode cluster, service account wandb/wandb-launch-serviceaccount-gpuctl\n"
         "  ✓ Namespace wandb\n"
-        "  ✓ Namespace default\n"
+        "  ✓ Namespace launch-jobs\n"
         "  ✓ ServiceAccount wandb/wandb-launch-serviceaccount-gpuctl\n"
         "  ✓ Secret wandb/wandb-api-key-gpuctl\n"
-        "  ✓ Secret default/wandb-api-key-gpuctl\n"
+        "  ✓ Secret launch-jobs/wandb-api-key-gpuctl\n"
         "  ✓ ConfigMap wandb/wandb-launch-configmap-gpuctl\n"
+        "  ✓ ValidatingAdmissionPolicy wandb-launch-agent-gpuctl\n"
+        "  ✓ ValidatingAdmissionPolicyBinding wandb-launch-agent-gpuctl\n"
         "  ✓ Deployment wandb/launch-agent-gpuctl: 1 of 1 pods ready\n"
         "  ✓ https://wandb.example.com: entity vision-lab, queues gpus\n"
         "  ✓ agent k3v9x1ab on agent-1: heard of 4 s ago; polls gpus\n"
-        "  rights                     wandb   default\n"
+        "  rights                     wandb   launch-jobs\n"
         "  secrets                    ✓       ✓\n"
         "  pods                       ✓       ✓\n"
         "  pods/log                   ✓       ✓\n"
@@ -196,18 +205,18 @@ def test_a_missing_watch_is_told_as_what_hangs_silently(status: Status) -> None:
     assert out.endswith("\n2 things wrong\n")
     fix = "  fix:  run `gpuctl bootstrap` again: it applies the rights (ClusterRole wandb-job-creator-gpuctl"
     first, second = err.splitlines()[:2]
-    assert first == f"error: the agent may not watch jobs.batch in wandb, default: {HANGS}   [launch-right-missing]"
+    assert first == f"error: the agent may not watch jobs.batch in wandb, launch-jobs: {HANGS}   [launch-right-missing]"
     assert second.startswith(fix)
 
 
 def test_an_unbound_namespace_is_one_thing(status: Status) -> None:
     cluster = FakeCluster(VALUES).ready()
-    del cluster.bound["default"]
+    del cluster.bound["launch-jobs"]
     code, out, err = status(cluster)
     assert code == 6
     assert "  jobs.batch                 ✓       ✗ create, watch, delete\n" in out
     assert err.count("error:") == 1
-    assert "the agent may do nothing in namespace default: no run gets there, or it hangs silently" in err
+    assert "the agent may do nothing in namespace launch-jobs: no run gets there, or it hangs silently" in err
 
 
 def test_a_pod_that_does_not_start_is_told_in_the_kubelet_s_words(status: Status) -> None:
@@ -248,20 +257,71 @@ def test_everything_that_can_be_missing_is_missed(status: Status) -> None:
     assert code == 6
     assert out.count("✗ ") >= 7
     for name in (
-        "Namespace default",
+        "Namespace launch-jobs",
         "ServiceAccount wandb/wandb-launch-serviceaccount-gpuctl",
-        "Secret default/wandb-api-key-gpuctl",
+        "Secret launch-jobs/wandb-api-key-gpuctl",
         "ConfigMap wandb/wandb-launch-configmap-gpuctl",
         "Deployment wandb/launch-agent-gpuctl",
     ):
         assert f"error: {name}: it is not there   [launch-object-missing]" in err
 
 
-def test_an_agent_on_a_host_has_a_token_that_kubernetes_filled_in(status: Status) -> None:
+def endless(values: Mapping[str, Any]) -> FakeCluster:
+    """With what older releases made."""
+    cluster = FakeCluster(values)
+    meta = {"name": "launch-agent-token", "namespace": "wandb"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "kubernetes.io/service-account-token"}
+    cluster.add(secret)
+    return cluster
+
+
+def test_a_token_that_never_ends_is_named(status: Status) -> None:
     values = {**VALUES, "launch_agent_mode": "host"}
-    code, out, err = status(FakeCluster(values), values)
+    code, _, err = status(endless(values), values)
     assert code == 6
-    assert "Secret wandb/launch-agent-token: Kubernetes has not put a token into it" in err
+    assert "[launch-token-endless]" in err
+    assert "kubectl delete secret --namespace wandb launch-agent-token" in err
+
+
+def test_an_agent_of_an_older_release_is_told_of_and_nothing_is_wrong(status: Status) -> None:
+    values = {**VALUES, "launch_agent_mode": "host", "launch_agent_target_namespaces": ["default", "wandb"]}
+    older = {n: v for n, v in values.items() if n not in {"launch_agent_policy", "launch_agent_jobs_beside_agent"}}
+    cluster = endless(values)
+    for path in [path for path in cluster.objects if "validatingadmission" in path]:
+        del cluster.objects[path]
+    code, out, err = status(cluster, older)
+    assert (code, err) == (0, "")
+    assert "  ! the agent: an older release set it up" in out
+    assert "  ! Namespace default: jobs may run in it, and it enforces no Pod Security level" in out
+
+
+def test_a_policy_that_only_warns_is_told_of(status: Status) -> None:
+    values = {**VALUES, "launch_agent_policy": "warn"}
+    code, out, _ = status(FakeCluster(values).ready(), values)
+    assert code == 0
+    assert (
+        "  ! ValidatingAdmissionPolicy wandb-launch-agent-gpuctl: jobs that reach for the node are not refused" in out
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "code"),
+    [("until 4000000000", State.OK, ""), ("lapsed 1700000000", State.BAD, "launch-token-lapsed"),
+     ("missing", State.BAD, "launch-token-lapsed")],
+)  # fmt: skip
+def test_the_token_of_a_host(said: str, state: State, code: str) -> None:
+    seen = token_seen("cp1", said)
+    assert [fact.state for fact in seen.facts] == [state]
+    assert [problem.code for problem in seen.problems] == ([code] if code else [])
+
+
+@pytest.mark.parametrize("said", ["", "python3: can't open file", "until x", "until 99999999999999"])
+def test_a_host_of_an_older_release_says_nothing_of_its_token(said: str) -> None:
+    assert token_seen("cp1", said) == Seen()
+
+
+def test_an_agent_on_a_host_is_not_asked_without_the_inventory(status: Status) -> None:
+    values = {**VALUES, "launch_agent_mode": "host"}
     code, out, err = status(FakeCluster(values).ready(), values)
     assert (code, err) == (0, "")
     assert "  ? the agent's service: not asked: it is on a host that only the inventory names\n" in out
@@ -304,7 +364,7 @@ def test_json(status: Status) -> None:
     assert code == document["exit_code"] == 6
     assert document["command"] == "launch agent status"
     assert set(document["data"]) == {"agent", "facts", "missing_rights"}
-    assert document["data"]["missing_rights"]["default"]["pods"] == ["watch"]
+    assert document["data"]["missing_rights"]["launch-jobs"]["pods"] == ["watch"]
     assert document["data"]["facts"][0] == {"subject": "Namespace wandb", "state": "ok", "detail": ""}
     assert [e["code"] for e in document["errors"]] == ["launch-right-missing"]
 
@@ -436,12 +496,13 @@ def test_an_inventory_names_hosts_and_key(
     captured = capsys.readouterr()
     assert captured.err == ""
     assert asked == ["cp1", "cp2"]
-    assert captured.out.splitlines()[:8] == [
+    assert captured.out.splitlines()[:9] == [
         "Launch agent in mode host, service account wandb/wandb-launch-serviceaccount-gpuctl",
         "  ✓ Namespace wandb",
-        "  ✓ Namespace default",
+        "  ✓ Namespace launch-jobs",
         "  ✓ ServiceAccount wandb/wandb-launch-serviceaccount-gpuctl",
-        "  ✓ Secret wandb/launch-agent-token",
+        "  ✓ ValidatingAdmissionPolicy wandb-launch-agent-gpuctl",
+        "  ✓ ValidatingAdmissionPolicyBinding wandb-launch-agent-gpuctl",
         "  ✓ gpuctl-launch-agent.service on agent-1: running since Mon 2026-11-23 00:10:02 UTC",
         "  ✓ https://wandb.example.com: entity vision-lab, queues gpus",
         "  ✓ agent k3v9x1ab on agent-1: heard of 4 s ago; polls gpus",

@@ -168,3 +168,19 @@ def test_the_inventory_names_server_entity_and_key(
         monkeypatch.delenv(name)
     assert "no W&B entity is named" in queue("list", expect=2)
     assert queue("list", "--inventory", str(site)) == "entity lab has no queue\n"
+
+
+def test_a_preset_leaves_the_jobs_where_the_queue_has_them(queue: Command) -> None:
+    queue("apply", "gpus", *PRESET)
+    assert queue("apply", "gpus", *PRESET[:4]) == "queue lab/gpus unchanged\n"
+    assert 'metadata.namespace: "jobs" -> "launch-jobs"' in queue(
+        "apply", "gpus", *PRESET[:4], "-n", "launch-jobs"
+    ).replace("→", "->")
+    queue("apply", "new", *PRESET[:4])
+    assert "namespace: launch-jobs" in queue("show", "new")
+
+
+def test_jobs_in_the_namespace_default_are_warned_of(queue: Command) -> None:
+    said = queue("apply", "gpus", *PRESET[:4], "-n", "default")
+    assert "warning: jobs run in namespace default, where no Pod Security level is enforced" in said
+    assert "warning" not in queue("apply", "other", *PRESET)

@@ -236,3 +236,10 @@ def test_what_left_the_inventory_is_named() -> None:
         "cp1: launch_agent_host is installed, and the inventory does not ask for it (any more)",
         "gpu1: launch_agent_host is installed, and the inventory does not ask for it (any more)",
     )
+
+
+@pytest.mark.parametrize(("host", "by_root"), [("cp1", True), ("gpu1", False), ("box1", False)])
+def test_the_account_renews_its_token_where_root_cannot(host: str, by_root: bool) -> None:
+    values = resolved(with_group("launch_agent", host, **AGENT))
+    assert values[host]["launch_agent_host_renewed_by_root"] is by_root
+    assert values["cp1"]["launch_agent_renews_itself"] is not by_root

@@ -19,6 +19,8 @@ SETTINGS: dict[str, Any] = {
     "launch_agent_max_jobs": 4,
     "launch_agent_base_url": "https://wandb.example:8080",
     "launch_agent_api_key": "0" * 40,
+    "launch_agent_namespace": "wandb",
+    "launch_agent_release": "gpuctl",
     "launch_agent_host_environment": {"HTTPS_PROXY": "http://proxy.example:3128", "ODD": 'a "b" \\ 50%'},
     "launch_agent_host_config": {"secure_mode": True, "builder": {"type": "docker"}},
 }
@@ -34,6 +36,9 @@ REQUIREMENTS = (ROLES / ROLE / "files" / "requirements.txt").read_text(encoding=
         ("launch-config.yaml", "launch-config.yaml.j2", PLAIN),
         ("rich-launch-config.yaml", "launch-config.yaml.j2", SETTINGS),
         ("netrc", "netrc.j2", PLAIN),
+        ("gpuctl-launch-token.timer", "gpuctl-launch-token.timer.j2", PLAIN),
+        ("gpuctl-launch-token.service", "gpuctl-launch-token.service.j2", PLAIN),
+        ("by-root.service", "gpuctl-launch-token.service.j2", {**PLAIN, "launch_agent_host_renewed_by_root": True}),
     ],
 )
 def test_templates(name: str, template: str, values: dict[str, Any]) -> None:

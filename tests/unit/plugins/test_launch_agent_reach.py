@@ -33,8 +33,17 @@ def asked(folder: Path, server: str, authority: Path | None = None, **more: str)
     return run(path)
 
 
-def run(path: Path) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, REACH, path], capture_output=True, text=True, check=False)
+def token(folder: Path, exp: float) -> Path:
+    """A file with a token that ends then."""
+    claims = base64.urlsafe_b64encode(json.dumps({"iat": 1, "exp": exp}).encode()).decode().rstrip("=")
+    path = folder / "token"
+    path.write_text(f"head.{claims}.signature", encoding="ascii")
+    return path
+
+
+def run(path: Path, valid_until: float = 4e9) -> tuple[int, str]:
+    words = [sys.executable, REACH, path, token(path.parent, valid_until)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 
 
@@ -102,3 +111,10 @@ def test_the_unit_does_not_take_the_refusal_for_success() -> None:
     unit = (ROLES / "launch_agent_host" / "templates" / "gpuctl-launch-agent.service.j2").read_text(encoding="utf-8")
     (fine,) = [line for line in unit.splitlines() if line.startswith("SuccessExitStatus=")]
     assert str(REFUSED) not in fine.partition("=")[2].split()
+
+
+def test_a_token_that_has_lapsed_keeps_the_agent_from_taking_jobs(tmp_path: Path) -> None:
+    code, said = run(tmp_path / "config", 1e9)
+    assert code == REFUSED
+    assert said.startswith("the agent may not ask the cluster's API: its token has lapsed (2001-09-0")
+    assert said.endswith("run gpuctl bootstrap\n")

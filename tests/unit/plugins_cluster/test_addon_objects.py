@@ -243,7 +243,7 @@ def test_without_changes_nothing_is_fetched_and_nothing_forgotten(
     monkeypatch.setattr(module.applyset, "connect", lambda: api)
     monkeypatch.setattr(module.applyset, "read", lambda _api, _component: receipt)
     given: dict[str, Any] = {
-        "component": "volcano", "state": "present", "objects": [JOB], "trial": "trial.yml.j2",
+        "component": "volcano", "state": "present", "objects": [JOB], "trial": "trial.yml.j2", "keep": [],
         "upstream": {"url": "https://nowhere.invalid", "files": {}, "overlay": ""},
     }  # fmt: skip
     found = module.act(HostModule(given, check_mode=True))

@@ -256,6 +256,44 @@ def test_a_namespace_that_we_made_for_others_stays_with_whatever_is_in_it() -> N
     assert "v1/Namespace//team" in api.objects
 
 
+LEVEL = "pod-security.kubernetes.io/enforce"
+
+
+def labels_of(api: FakeApi, name: str = "team") -> dict[str, str]:
+    return dict(api.objects[f"v1/Namespace//{name}"]["metadata"]["labels"])
+
+
+def test_a_namespace_that_is_made_has_its_level_and_may_get_another() -> None:
+    api = FakeApi()
+    install(api, applyset.with_level(shared_namespace(), "baseline"))
+    assert labels_of(api)[LEVEL] == "baseline"
+    install(api, applyset.with_level(shared_namespace(), "privileged"))
+    assert labels_of(api)[LEVEL] == "privileged"
+
+
+def test_a_namespace_that_is_there_is_not_labelled() -> None:
+    api = FakeApi()
+    install(api, shared_namespace())  # by an older release
+    install(api, applyset.with_level(shared_namespace(), "baseline"))
+    assert labels_of(api) == {"app.kubernetes.io/managed-by": "gpuctl"}
+
+
+def test_only_namespaces_without_a_level_of_their_own_get_one() -> None:
+    own = shared_namespace()
+    own["metadata"]["labels"][LEVEL] = "privileged"
+    assert applyset.with_level(own, "baseline") is own
+    assert applyset.with_level(thing("a"), "baseline") == thing("a")
+    assert applyset.with_level(shared_namespace(), "") == shared_namespace()
+
+
+def test_what_is_to_be_kept_is_not_deleted() -> None:
+    api = FakeApi()
+    install(api, thing("a"), thing("old"))
+    receipt = applyset.begin(api, {"component": "my_part", "revision": 2}, [thing("a")])
+    assert applyset.apply_objects(api, receipt, [thing("a")], False, ["v1/ConfigMap/n/old"]).deleted == []
+    assert "v1/ConfigMap/n/old" in api.objects
+
+
 def test_the_end_of_a_namespace_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     api = FakeApi()
     install(api, shared_namespace())

@@ -29,6 +29,18 @@ RICH = {"role_path": PLAIN["role_path"], "launch_agent_values": RICH_VALUES, **s
 CLUSTER = {"launch_agent_mode": "cluster"}
 CASES = {
     "host": PLAIN,
+    "host-that-renews-itself": {
+        **PLAIN,
+        "launch_agent_renews_itself": True,
+        "launch_agent_allowed_secrets": ["pull"],
+        "launch_agent_pod_security": "privileged",
+    },
+    "as-an-older-release": {
+        **PLAIN,
+        "launch_agent_target_namespaces": ["default", "wandb"],
+        "launch_agent_jobs_beside_agent": True,
+        "launch_agent_policy": "warn",
+    },
     "cluster": {**PLAIN, **CLUSTER},
     "cluster-rich-values": {**RICH, **CLUSTER},
 }
@@ -85,16 +97,60 @@ def test_every_object_is_there_once(name: str) -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_a_service_on_a_host_needs_only_a_token() -> None:
-    (secret,) = named("Secret", **PLAIN)
-    assert secret["metadata"]["name"] == "launch-agent-token"
-    assert "data" not in secret
-    assert named("Deployment", **PLAIN) == []
+def test_a_service_on_a_host_has_no_secret_in_the_cluster() -> None:
+    assert named("Secret", **PLAIN) == named("Deployment", **PLAIN) == []
 
 
-def test_jobs_may_run_in_all_target_namespaces_and_the_agent_s_own() -> None:
+def test_jobs_run_in_one_namespace_apart_from_the_agent() -> None:
+    assert [o["metadata"]["namespace"] for o in named("RoleBinding", **PLAIN)] == ["launch-jobs"]
+    secrets = [
+        o["metadata"]["name"] for o in named("Secret", **RICH, **CLUSTER) if o["metadata"]["namespace"] == "vision"
+    ]
+    assert secrets == ["wandb-api-key-gpuctl"]
+
+
+def rights_in(kind: str, **values: Any) -> set[tuple[str, str, tuple[str, ...]]]:
+    (role,) = named(kind, **values)
+    return {
+        (resource, verb, tuple(rule.get("resourceNames", ())))
+        for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]
+    }  # fmt: skip
+
+
+def test_the_account_may_renew_its_own_token_and_no_other() -> None:
+    found = rights_in("Role", **PLAIN, launch_agent_renews_itself=True)
+    assert found == {("serviceaccounts/token", "create", ("wandb-launch-serviceaccount-gpuctl",))}
+    assert named("Role", **PLAIN) == []
+
+
+def test_in_the_cluster_the_agent_reads_one_secret() -> None:
+    key = ("wandb-api-key-gpuctl",)
+    secrets = {right for right in rights_in("ClusterRole", **PLAIN, **CLUSTER) if right[0] == "secrets"}
+    assert secrets == {("secrets", "create", ()), ("secrets", "get", key), ("secrets", "delete", key)}
+
+
+def test_the_policy_is_of_the_account_and_refuses_what_it_cannot_read() -> None:
+    (policy,) = named("ValidatingAdmissionPolicy", **PLAIN, launch_agent_allowed_secrets=["pull"])
+    spec = policy["spec"]
+    user = "system:serviceaccount:wandb:wandb-launch-serviceaccount-gpuctl"
+    assert [c["expression"] for c in spec["matchConditions"]] == [f"request.userInfo.username == '{user}'"]
+    assert spec["failurePolicy"] == "Fail"
+    secrets = next(v["expression"] for v in spec["variables"] if v["name"] == "secrets")
+    assert secrets.startswith('["pull"] +')
+    assert all(rule["message"] for rule in spec["validations"])
+
+
+@pytest.mark.parametrize(("choice", "actions"), [("enforce", ["Deny"]), ("warn", ["Warn", "Audit"])])
+def test_a_policy_refuses_or_warns(choice: str, actions: list[str]) -> None:
+    (binding,) = named("ValidatingAdmissionPolicyBinding", **PLAIN, launch_agent_policy=choice)
+    assert binding["spec"]["validationActions"] == actions
+
+
+def test_jobs_may_run_in_all_target_namespaces() -> None:
     values = {"launch_agent_namespace": "agents", "launch_agent_target_namespaces": ["a", "b", "a"]}
-    assert [o["metadata"]["namespace"] for o in named("RoleBinding", **PLAIN, **values)] == ["agents", "a", "b"]
+    assert [o["metadata"]["namespace"] for o in named("RoleBinding", **PLAIN, **values)] == ["a", "b"]
+    beside = {**values, "launch_agent_jobs_beside_agent": True}
+    assert [o["metadata"]["namespace"] for o in named("RoleBinding", **PLAIN, **beside)] == ["agents", "a", "b"]
     assert [o["metadata"]["name"] for o in named("Namespace", **PLAIN, **values)] == ["agents", "a", "b"]
     keys = [o["metadata"] for o in named("Secret", **PLAIN, **values, **CLUSTER)]
     assert [(m["namespace"], m["name"]) for m in keys] == [(n, "wandb-api-key-gpuctl") for n in ("agents", "a", "b")]
