@@ -20,6 +20,17 @@ def test_a_host_adds_no_hosts_groups_or_variables() -> None:
     assert found == {"changed": True, "state": "complete"}
 
 
+def test_its_answer_may_have_any_shape() -> None:
+    strange = {
+        "ansible_facts": [1],
+        "ansible_stats": {"data": {"x": 1}},
+        "exception": "{{ x }}",
+        "deprecations": 5,
+        "a": 1,
+    }
+    assert _result("gpuctl_files", {"stdout": json.dumps(strange)}) == {"a": 1}
+
+
 def test_what_is_no_answer_is_a_failure() -> None:
     for said in ("", "[]", "Traceback", "3"):
         found = _result("gpuctl_files", {"stdout": said, "stderr": "line\nlast line"})

@@ -144,6 +144,10 @@ BAD: dict[str, tuple[dict[str, str], list[tuple[str, str, str | None, str | None
         yml("control_plane:\n  hosts:\n    cp1:\nall:\n  vars:\n    cluster_gpu: no\n"),
         [("variable-invalid", "no is read as true or false (false): quote it", "lab.yml:6", "cp1")],
     ),
+    "pattern-newline": (
+        yml('control_plane: {hosts: {cp1: {}}, vars: {cluster_name: "lab\\n"}}\n'),
+        [("variable-invalid", "`cluster_name` must match", "lab.yml:1", "cp1")],
+    ),
     "pattern": (
         ini(GOOD + "[all:vars]\ncluster_name=My_Lab\n"),
         [("variable-invalid", "`cluster_name` must match", "lab.ini:7", None)],
