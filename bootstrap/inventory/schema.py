@@ -76,7 +76,7 @@ class Component:
     that another value in the receipt is no change, and no later run takes them from there. `purpose` is the role's
     short description; `in_use` says which objects of users need it, so that it is not taken away under them.
     `revision` is raised by hand when a new version of the role must run on hosts that have an older one; `raises` holds
-    each raise.
+    each raise. `images` are those of its arguments that name an image, to which a digest may be added.
     """
 
     name: str
@@ -99,6 +99,7 @@ class Component:
     in_use: tuple[ObjectsInUse, ...] = ()
     revision: int = 1
     raises: tuple[Revision, ...] = ()
+    images: tuple[str, ...] = ()
 
 
 @cache
@@ -197,6 +198,7 @@ def parse_role(role: str, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> C
         transient=frozenset(meta.get("transient") or ()),
         purpose=str(spec["argument_specs"]["main"].get("short_description") or ""),
         in_use=tuple(_in_use(entry) for entry in meta.get("objects_in_use") or ()),
+        images=tuple(meta.get("images") or ()),
         revision=int(meta.get("revision", 1)),
         raises=tuple(
             Revision(int(number), str(entry["why"]), str(entry["effect"]))
