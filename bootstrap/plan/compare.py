@@ -84,8 +84,8 @@ def unverified(drift: Drift) -> bool:
 def raises_since(component: Component, receipt: Mapping[str, Any], drift: Sequence[Drift]) -> tuple[Revision, ...]:
     """The raises of the role's revision that the receipt has not seen; one without a revision has the first.
 
-    What an older gpuctl left open counts as such, on the hosts that have it: a login in the clear, which goes where root
-    alone reads it, and a key file with more in it than the keys that were verified.
+    What an older gpuctl left open counts as such, on the hosts that have it: a login in the clear, which goes where
+    root alone reads it, and a key file with more in it than the keys that were verified.
     """
     recorded = receipt.get("revision")
     known = recorded if isinstance(recorded, int) and not isinstance(recorded, bool) else 1
