@@ -24,7 +24,7 @@ GPUCTL := $(BIN)/gpuctl
 PACKAGES := python3-venv systemd-container qemu-system-x86 e2fsprogs mmdebstrap iproute2 nftables iptables conntrack \
   openssh-client gnupg apt-utils dpkg-dev gcc libc6-dev ca-certificates debian-archive-keyring
 
-.PHONY: help setup packages demo demo-down test lint unit fuzz e2e components torch bench docs lock
+.PHONY: help setup packages demo demo-down test lint unit fuzz e2e components torch bench audit docs lock
 
 help:
 	@echo "make setup   Debian packages and .venv with gpuctl in it"
@@ -34,6 +34,7 @@ help:
 	@echo "make fuzz    everything that hosts, files and servers may say: make test takes a share of it"
 	@echo "make torch   optional: trains with PyTorch on test hosts under each launcher (as root)"
 	@echo "make bench   how long things take, side by side with a plain shell script (as root)"
+	@echo "make audit   known weaknesses of the Python packages in the lock (asks PyPI)"
 	@echo "make docs    the generated pages"
 
 setup: packages $(STAMP)
@@ -125,6 +126,15 @@ torch: setup
 bench: setup
 	$(need_root)
 	$(BIN)/python -m tests.bench
+
+# In an environment of its own: neither gpuctl nor its tests need it.
+AUDIT := $(VENV)/audit
+$(AUDIT)/bin/pip-audit: | setup
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+
+audit: $(AUDIT)/bin/pip-audit
+	@$(BIN)/python tools/audit.py $(AUDIT)/bin/pip-audit
 
 docs: setup
 	$(BIN)/python tools/generate_docs.py

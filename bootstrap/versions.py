@@ -13,6 +13,7 @@ import yaml
 
 _FILE = Path(__file__).with_name("versions.yml")
 ALL_SYSTEMS = "all"
+_SOURCES = 2  # public projects that name the same digest of an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,14 @@ class ComponentVersions:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """All of versions.yml; `systems` says of each supported system whether the end-to-end tests ran on it."""
+    """All of versions.yml; `systems` says of each supported system whether the end-to-end tests ran on it.
+
+    `digests` maps an image (name:tag) to its digest ("sha256:" and 64 hexadecimal digits).
+    """
 
     systems: Mapping[str, bool]
     components: Mapping[str, ComponentVersions]
+    digests: Mapping[str, str]
 
     def defaults(self) -> dict[str, str]:
         """Variable to default value, versions and other settings."""
@@ -89,13 +94,20 @@ def parse(raw: Mapping[str, Any]) -> Versions:
     """From the parsed file.
 
     Raises:
-        ValueError: a release or a system is marked both ways, or not at all.
+        ValueError: a release or a system is marked both ways, or not at all; a digest has fewer than two sources.
     """
     if raw["schema"] != 1:
         raise ValueError(f"versions.yml has schema {raw['schema']}, not 1")
     components = {name: _component(name, entry) for name, entry in raw["components"].items()}
     systems = {name: _ran(name, marks) for name, marks in raw["systems"].items()}
-    return Versions(MappingProxyType(systems), MappingProxyType(components))
+    digests = {image: _digest(image, entry) for image, entry in raw.get("digests", {}).items()}
+    return Versions(MappingProxyType(systems), MappingProxyType(components), MappingProxyType(digests))
+
+
+def _digest(image: str, entry: Mapping[str, Any]) -> str:
+    if len(set(entry["seen_in"])) < _SOURCES:
+        raise ValueError(f"versions.yml: the digest of {image} needs {_SOURCES} independent sources")
+    return str(entry["digest"])
 
 
 def _component(name: str, entry: Mapping[str, Any]) -> ComponentVersions:

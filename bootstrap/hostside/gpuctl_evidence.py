@@ -20,6 +20,9 @@ ABSENT = "absent"
 PRESENT = "present"
 STAT = "stat"  # mode of evidence: size and modification time, for what would take long to read
 JSON_KEYS = "json-keys "  # mode of evidence: the keys that the component named after it set, and no others
+UNVERIFIED = "unverified"  # a key file of ours that holds more than one block, of which an older gpuctl saw the first
+_KEYRINGS = "/etc/apt/keyrings/gpuctl-"
+_KEY_BLOCK = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
 DPKG_STATUS = "/var/lib/dpkg/status"
 
 
@@ -102,7 +105,10 @@ def unit_states(names: list[str]) -> dict[str, str]:
 
 
 def file_state(path: str, mode: str = "exact") -> str:
-    """What stands at a path: "sha256:HEX,0644,root:root", "link:TARGET", "dir,0755,root:root", present or absent."""
+    """What stands at a path: "sha256:HEX,0644,root:root", "link:TARGET", "dir,0755,root:root", present or absent.
+
+    "unverified,0644,root:root" is a key file of apt that is not what gpuctl writes.
+    """
     try:
         found = os.lstat(path)
         if mode == PRESENT:
@@ -122,6 +128,8 @@ def file_state(path: str, mode: str = "exact") -> str:
             return _json_keys(data.decode("utf-8", "replace"), path, mode[len(JSON_KEYS) :])
         if mode in _PARTS:
             return _PARTS[mode](data.decode("utf-8", "replace"))
+        if path.startswith(_KEYRINGS) and not (data.startswith(_KEY_BLOCK) and data.count(b"-----BEGIN") == 1):
+            return UNVERIFIED + "," + owner
         return "sha256:" + hashlib.sha256(data).hexdigest() + "," + owner
     except OSError as error:
         return ABSENT if error.errno in GONE else UNKNOWN

@@ -43,7 +43,7 @@ def logins(value: Any) -> Iterator[str]:
     As it stands there, and decoded where that differs.
     """
     if isinstance(value, str):
-        for _scheme, login in _LOGIN.findall(value):
+        for _scheme, login in _LOGIN.findall(value) if "@" in value else ():
             user, _, password = login.partition(":")
             secret = password or user
             yield from sorted({secret, unquote(secret)} - {""})
@@ -56,5 +56,9 @@ def logins(value: Any) -> Iterator[str]:
 
 
 def has_login(value: Any) -> bool:
-    """Whether a value holds an address with a password or a token."""
-    return next(logins(value), None) is not None
+    """Whether a value holds an address with a password or a token: `logins` without their words, in less time."""
+    if isinstance(value, str):
+        return "@" in value and _LOGIN.search(value) is not None
+    if isinstance(value, dict):
+        return any(map(has_login, value.values()))
+    return isinstance(value, (list, tuple)) and any(map(has_login, value))

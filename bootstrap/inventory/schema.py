@@ -78,7 +78,7 @@ class Component:
     `assumed` are the values of pinned variables for receipts that are older than the variable. `pod_security` is the
     level that namespaces of the component enforce where gpuctl makes them: the lowest that its own pods run under.
     `revision` is raised by hand when a new version of the role must run on hosts that have an older one; `raises` holds
-    each raise.
+    each raise. `images` are those of its arguments that name an image, to which a digest may be added.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Component:
     raises: tuple[Revision, ...] = ()
     assumed: Mapping[str, Any] = field(default_factory=dict)
     pod_security: str = ""
+    images: tuple[str, ...] = ()
 
 
 @cache
@@ -201,6 +202,7 @@ def parse_role(role: str, spec: Mapping[str, Any], meta: Mapping[str, Any]) -> C
         transient=frozenset(meta.get("transient") or ()),
         purpose=str(spec["argument_specs"]["main"].get("short_description") or ""),
         in_use=tuple(_in_use(entry) for entry in meta.get("objects_in_use") or ()),
+        images=tuple(meta.get("images") or ()),
         revision=int(meta.get("revision", 1)),
         raises=tuple(
             Revision(int(number), str(entry["why"]), str(entry["effect"]))

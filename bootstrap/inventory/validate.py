@@ -28,6 +28,8 @@ Answer = Mapping[str, Any]
 # A name this close to a known one is a typo even without a role's prefix; found by trying one-letter mistakes
 # in the roles' own names, which all come out above it.
 _TYPO_RATIO = 0.9
+_TAGGED = re.compile(r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def problems_of(answer: Answer, path: Path) -> list[Problem]:
@@ -141,7 +143,9 @@ def _matches(pattern: str, text: str) -> bool:
 
 
 def format_complaint(name: str, value: Any) -> str:
-    """Why a value is not of the format (ipv4-network, client-network); empty when it is."""
+    """Why a value is not of the format (ipv4-network, client-network, image-digests); empty when it is."""
+    if name == "image-digests":
+        return _digest_complaint(value)
     if name == "client-network":
         return client_complaint(str(value))
     if name != "ipv4-network":
@@ -151,6 +155,15 @@ def format_complaint(name: str, value: Any) -> str:
     except ValueError as error:
         return f"must be an IPv4 network such as 10.244.0.0/16: {error}"
     return "" if "/" in str(value) else f"must name a prefix length, such as {value}/16"
+
+
+def _digest_complaint(digests: Mapping[str, Any]) -> str:
+    for image, digest in digests.items():
+        if not _TAGGED.fullmatch(str(image)):
+            return f"must name images with their tag, such as registry.example/name:v1, not {image}"
+        if digest != "" and not _DIGEST.fullmatch(str(digest)):
+            return f"must have sha256: and 64 hexadecimal digits for {image}, or an empty text"
+    return ""
 
 
 def _overlapping_ranges(host: Answer) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ from bootstrap.inventory.schema import Component, components
 from bootstrap.plan.addon_arguments import addon_arguments
 from bootstrap.plan.addresses import node_address
 from bootstrap.plan.cluster_view import ClusterView, recorded_argument
+from bootstrap.plan.images import by_digest_alone, pinned_images
 from bootstrap.plan.kubeadm_arguments import kubeadm_arguments
 from bootstrap.plan.launch_arguments import LaunchFiles, launch_arguments
 from bootstrap.plan.minikube_plan import belongs_on_minikube, minikube_arguments
@@ -54,11 +55,13 @@ def resolve_arguments(
         values = dict(host.settings)
         for update in _apply_pins(values, host, facts, view):
             updates.setdefault((update.component, update.variable), update)
+        values.update(pinned_images(host, values, facts, view))
         values.update(_derived(host, values, facts, view, inventory))
         values.update(nfs_arguments(host, values, facts, view, inventory))
         values.update(addon_arguments(values))
         values.update(minikube_arguments(host, values, facts[host.name]))
         values.update(launch_arguments(host, facts[host.name], inventory, launch or LaunchFiles()))
+        values.update(pinned_images(host, values, facts, view))  # what those files name, such as the agent's image
         values["cluster_ca_certificate"] = ca_text
         by_host[host.name] = values
     return Arguments(by_host, tuple(updates.values()))
@@ -242,7 +245,7 @@ def prefetch_images(host: Host, values: Mapping[str, Any], gpu_host: bool) -> li
     images += [values["flannel_cni_plugin_image"], values["flannel_image"]]
     if gpu_host:
         images.append(values["nvidia_device_plugin_image"])
-    return [str(image) for image in images]
+    return [by_digest_alone(str(image)) for image in images]
 
 
 def _read_ca(inventory: Inventory) -> str:

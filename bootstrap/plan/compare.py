@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bootstrap.hostside.gpuctl_evidence import UNVERIFIED
 from bootstrap.hostside.gpuctl_url import has_login
 from bootstrap.inventory.schema import Component, Revision, Variable, options_of
 from bootstrap.plan.digests import plain, same
@@ -75,20 +76,25 @@ def reasons_to_change(
     return (*reasons, *(describe_drift(item) for item in drift))
 
 
-def raises_since(component: Component, receipt: Mapping[str, Any]) -> tuple[Revision, ...]:
+def unverified(drift: Drift) -> bool:
+    """Whether a key file of apt's holds more than the keys that were verified; an older gpuctl wrote it as it came."""
+    return drift.now.split(",")[0] == UNVERIFIED
+
+
+def raises_since(component: Component, receipt: Mapping[str, Any], drift: Sequence[Drift]) -> tuple[Revision, ...]:
     """The raises of the role's revision that the receipt has not seen; one without a revision has the first.
 
-    An older receipt that holds a login in the clear counts as one raise: the login goes where root alone reads it.
+    What an older gpuctl left open counts as such, on the hosts that have it: a login in the clear, which goes where
+    root alone reads it, and a key file with more in it than the keys that were verified.
     """
     recorded = receipt.get("revision")
     known = recorded if isinstance(recorded, int) and not isinstance(recorded, bool) else 1
     raised = tuple(change for change in component.raises if change.number > known)
     arguments = receipt.get("arguments", {})
     clear = [name for name, entry in arguments.items() if isinstance(entry, Mapping) and has_login(entry.get("value"))]
-    if not clear:
-        return raised
-    why = f"the password in {' and '.join(sorted(clear))} can be read by others on the host"
-    return (*raised, Revision(component.revision, why, "none"))
+    left = [f"the password in {' and '.join(sorted(clear))} can be read by others on the host"] if clear else []
+    left += [f"{item.key.partition(':')[2]} holds more than verified keys" for item in drift if unverified(item)]
+    return (*raised, *(Revision(component.revision, why, "none") for why in left))
 
 
 def describe_drift(drift: Drift) -> str:

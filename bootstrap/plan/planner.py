@@ -22,6 +22,7 @@ from bootstrap.plan.compare import (
     raises_since,
     reasons_to_change,
     receipt_trouble,
+    unverified,
 )
 from bootstrap.plan.launch_arguments import launch_problems, read_launch_files
 from bootstrap.plan.minikube_plan import restarts_docker
@@ -164,10 +165,11 @@ def _step(
         return Step(
             place, component.name, "resume", ("an earlier run was interrupted in it",), Effect(component.effect)
         )
+    raised = raises_since(component, receipt, drift)
+    drift = tuple(item for item in drift if not unverified(item))
     reasons = reasons_to_change(component, receipt, values, drift)
     if component.name == "kubeadm" and _node_is_gone(facts, view):
         reasons = (*reasons, f"node {node_name(facts)} is not in the cluster")
-    raised = raises_since(component, receipt)
     if not reasons and not raised:
         return None
     action = "repair" if len(reasons) == len(drift) and not raised else "change"

@@ -50,6 +50,7 @@ class Facts:
     wheels: bool = False  # whether the mirror has what W&B Launch needs
     minikube: tuple[tuple[str, tuple[str, str]], ...] = ()  # what the mirror has for minikube, as mirror.py says it
     manifests: tuple[str, ...] = ()  # roles whose files of upstream the mirror has
+    digests: tuple[tuple[str, str], ...] = ()  # image → digest in the mirror
 
 
 def render(facts: Facts) -> str:
@@ -140,7 +141,11 @@ def _mirror(facts: Facts) -> list[str]:
     lines = _sources(facts, APT_SOURCES)
     lines += _wheels(facts)
     lines += [f"{role}_source={url}/manifests/{role}" for role in facts.manifests]
-    return [*lines, f"containerd_registry_mirrors={json.dumps(dict.fromkeys(REGISTRIES, url))}"]
+    lines += [f"containerd_registry_mirrors={json.dumps(dict.fromkeys(REGISTRIES, url))}"]
+    if facts.digests:
+        lines += ["# As the build of the mirror noted them: its images are not upstream's."]
+        lines += [f"cluster_image_digests={json.dumps(dict(facts.digests))}"]
+    return lines
 
 
 def digest(text: str) -> str:
@@ -178,6 +183,7 @@ def write(
         wheels,
         tuple(sorted(parts.items())),
         mirror.manifests(Path(record.mirror_root)) if record.mirror_root else (),
+        tuple(mirror.image_digests(Path(record.mirror_root)).items()) if record.mirror_root else (),
     )
     text = render(facts)
     known = dict(record.inventories)

@@ -55,6 +55,16 @@ def minikube_files(root: Path) -> dict[str, tuple[str, str]]:
     }
 
 
+def image_digests(root: Path) -> dict[str, str]:
+    """Of the images that gpuctl's own manifests name: name and tag → digest, as the build of this mirror noted it."""
+    from bootstrap.plan.images import full_name, shipped_images
+    from bootstrap.testvm.components import mirror
+
+    found = mirror.load(root)
+    named = {full_name(image) for image in shipped_images()}
+    return {image: digest for image, digest in sorted(found.images.items()) if image in named} if found else {}
+
+
 def manifests(root: Path) -> tuple[str, ...]:
     """The roles whose files of upstream a mirror has."""
     folder = root / "manifests"

@@ -15,7 +15,7 @@ from bootstrap.plan.model import Effect
 from bootstrap.versions import AptSource, parse, versions
 from tests.content.rolefiles import ROLES, load
 
-RULES = ("derived", "pinned", "immutable", "transient", "patterns", "ranges", "formats")
+RULES = ("derived", "pinned", "immutable", "transient", "patterns", "ranges", "formats", "images")
 REQUIRED = frozenset({"component", "scope", "hosts", "order", "effect", "evidence"})
 KEYS = REQUIRED | {"uses", "wanted", "objects_in_use", "revision", "revisions", "assumed", "pod_security", *RULES}
 IN_USE_KEYS = frozenset({"kind", "where", "state", "own"})

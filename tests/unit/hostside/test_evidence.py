@@ -177,3 +177,19 @@ def test_drift_of_a_file_says_when(tmp_path: Path) -> None:
     drift = compare({f"file:{path}": "sha256:old"}, take({"files": [{"path": str(path)}]}))
 
     assert [d["when"] for d in drift] == ["2023-11-14T22:13:20Z"]
+
+
+def test_a_key_file_that_is_not_one_block_is_unverified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(evidence, "_KEYRINGS", str(tmp_path / "gpuctl-"))
+    block = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAA==\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    for name, text, unverified in (
+        ("gpuctl-A.asc", block, False),
+        ("gpuctl-B.asc", block + block, True),
+        ("gpuctl-C.asc", block + block.replace("BLOCK-----", "BLOCK----- "), True),
+        ("gpuctl-D.asc", "hello\n" + block, True),
+        ("others.asc", block + block, False),
+    ):
+        place = tmp_path / name
+        place.write_text(text)
+        place.chmod(0o644)
+        assert evidence.file_state(str(place)).startswith("unverified,0644") is unverified, name

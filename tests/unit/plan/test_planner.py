@@ -172,6 +172,16 @@ def test_a_login_that_a_receipt_holds_in_the_clear_is_moved_once() -> None:
     assert step.reasons == ("the password in containerd_apt_source can be read by others on the host",)
 
 
+def test_a_key_file_with_more_than_verified_keys_is_written_anew_without_effect() -> None:
+    facts = installed(lab(), bare())
+    key = "/etc/apt/keyrings/gpuctl-9DC858229FC7DD38854AE2D88D81803C0EBFCD88.asc"
+    found = Drift(f"file:{key}", "sha256:a,0644,root:root", "unverified,0644,root:root", None)
+    facts["gpu2"] = replace(facts["gpu2"], drift={"containerd": (found,)})
+    (step,) = decide(lab(), facts).plan.steps
+    assert (step.host, step.component, step.effect) == ("gpu2", "containerd", Effect.NONE)
+    assert step.reasons == (f"{key} holds more than verified keys",)
+
+
 def test_an_address_with_a_login_is_not_shown_when_it_changes() -> None:
     facts = installed(lab(), bare())
     wanted = lab(launch_agent_base_url="https://ann:s3cret@wandb.example")
