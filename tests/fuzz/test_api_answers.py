@@ -236,7 +236,7 @@ def test_mutated_answers_of_an_api_end_in_results_or_errors(
     figure: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disrupt, "READY_DEADLINE_S", -1.0)
-    share = cases(CASES) // len(DOCUMENTS)
+    share = -(-cases(CASES) // len(DOCUMENTS))
     seen: Counter[str] = Counter()
     failures: Counter[str] = Counter()
     slowest = 0.0

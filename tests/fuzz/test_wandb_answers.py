@@ -8,13 +8,12 @@ import time
 import traceback
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from bootstrap.errors import GpuctlError
-from bootstrap.hostside import gpuctl_wandb
 from bootstrap.hostside.gpuctl_hostio import HostError
 from bootstrap.hostside.gpuctl_wandb import Server, check_server
 from bootstrap.launch.agent_model import Target
@@ -26,13 +25,31 @@ from bootstrap.launch.trial_server import WandbSide
 from tests.doubles.wandb_api import Double, running
 from tests.fuzz.mutate import document_mutations
 from tests.fuzz.share import cases
-from tests.unit.launch.loopback import LoopbackAgent, make_queue
+from tests.unit.launch.loopback import make_queue
 
 CASES = 2_000
 TARGET = Target("cluster", "rel", "wandb", ("jobs",), "https://api.wandb.ai", "lab", ("gpu",))
-RUNS = {"edges": [{"node": {"name": "a1", "state": "running", "jobType": "sweep-controller", "heartbeatAt": "2026-11-23T10:00:00"}}]}
+RUNS = {
+    "edges": [
+        {
+            "node": {
+                "name": "a1",
+                "state": "running",
+                "jobType": "sweep-controller",
+                "heartbeatAt": "2026-11-23T10:00:00",
+            }
+        }
+    ]
+}
 ITEM = {"id": "i1", "state": "FAILED", "associatedRunId": "run1", "error": {"message": "m", "stage": "agent"}}
-AGENT = {"id": "a", "name": "n", "runQueues": ["q1"], "hostname": "h", "agentStatus": "POLLING", "heartbeatAt": "2026-11-23T10:00:00"}
+AGENT = {
+    "id": "a",
+    "name": "n",
+    "runQueues": ["q1"],
+    "hostname": "h",
+    "agentStatus": "POLLING",
+    "heartbeatAt": "2026-11-23T10:00:00",
+}
 
 
 def recorded() -> dict[str, Any]:
@@ -66,7 +83,7 @@ def _record(double: Double, found: dict[str, Any]) -> None:
 def read_all(server: Server, entity: str) -> Counter[str]:
     """Every reader once; how many came to a result, and how many to an error."""
     ended: Counter[str] = Counter()
-    side = WandbSide(server, Asked(entity=entity, queue="gpu", project="p", gpus=1))
+    side = WandbSide(server, Asked(entity, "gpu", "p", "i", 1))
     for read in readers(server, entity, side):
         try:
             read()
@@ -99,3 +116,35 @@ class Answers:
     def open(self, request: urllib.request.Request, timeout: float) -> io.BytesIO:  # noqa: ARG002
         asked = json.loads(request.data or b"{}")  # type: ignore[arg-type]
         return io.BytesIO(self._texts.get(asked["operationName"], "{}").encode())
+
+
+def test_mutated_answers_of_a_wandb_server_end_in_results_or_errors(
+    figure: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = recorded()
+    assert len(answers) > 9
+    texts = {name: json.dumps(answer) for name, answer in answers.items()}
+    server = Server("http://127.0.0.1:9", "k" * 40)
+    seen: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    slowest, number = 0.0, 0
+    share = max(-(-cases(CASES) // len(answers)), 3)
+    for number, (name, answer) in enumerate(sorted(answers.items())):
+        for where, changed in document_mutations({"answer": answer}, 20261204 + number, share):
+            told = {**texts, name: json.dumps(changed.get("answer"))}
+            monkeypatch.setattr(urllib.request, "build_opener", lambda *_, told=told: Answers(told))
+            began = time.monotonic()
+            try:
+                seen += read_all(server, "lab")
+            except Exception as error:  # noqa: BLE001 - a traceback for what a server says is what is looked for
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                at = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
+                failures[f"{type(error).__name__} in {at}, as {name}: {where}"] += 1
+            seen["answers"] += 1
+            slowest = max(slowest, time.monotonic() - began)
+    figure(
+        f"mutated W&B answers: {seen['answers']} × 10 readers: {seen['results']} results, {seen['errors']} errors; "
+        f"{failures.total()} tracebacks, slowest {slowest:.2f} s"
+    )
+    assert not failures, "\n".join(failures)
+    assert slowest < 5
