@@ -54,6 +54,7 @@ _METADATA = {
     "generation": _number,
     "ownerReferences": [{"kind!": str, "name!": str}],
 }
+_NAMESPACED = {**_METADATA, "namespace!": _name}
 _CONDITION = {"type!": str, "status!": str, "reason": str, "message": str}
 _ENDED = {"exitCode!": _number, "reason": str, "message": str, "finishedAt": str}
 _CONTAINER = {
@@ -76,6 +77,7 @@ _WORKLOAD = {
 }
 _KINDS: Mapping[str, Mapping[str, Shape]] = {
     "pods": {
+        "metadata!": _NAMESPACED,
         "spec!": {"nodeName": _name, "containers!": [_CONTAINER]},
         "status": {
             "phase": str,
@@ -96,6 +98,7 @@ _KINDS: Mapping[str, Mapping[str, Shape]] = {
             "nodeInfo": {"kubeletVersion": str},
         },
     },
+    "namespaces": {"metadata!": {**_METADATA, "creationTimestamp!": _time}},
     "events": {
         "type": str,
         "reason": str,
@@ -109,7 +112,7 @@ _KINDS: Mapping[str, Mapping[str, Shape]] = {
     "secrets": {"data": _texts},
     "deployments": _WORKLOAD,
     "daemonsets": _WORKLOAD,
-    "jobs": _WORKLOAD,
+    "jobs": {"metadata!": _NAMESPACED, **_WORKLOAD},
     "certificatesigningrequests": {"status": {"certificate": str, "conditions": [_CONDITION]}},
     "localsubjectaccessreviews": {"status": {"allowed": bool}},
     "subjectaccessreviews": {"status": {"allowed": bool}},

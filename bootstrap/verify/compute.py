@@ -317,7 +317,7 @@ def _stuck(cluster: Cluster, namespace: str, pod: Mapping[str, Any], assignment:
             return Computed(assignment.node, code="compute-failed", error="the computation does not end")
     query = {"fieldSelector": f"involvedObject.name={pod['metadata']['name']}"}
     events = (cluster.get(f"/api/v1/namespaces/{namespace}/events", query) or {}).get("items", [])
-    words = next((str(e["message"]) for e in reversed(events) if e.get("type") == "Warning"), "no event says why")
+    words = next((str(e.get("message")) for e in reversed(events) if e.get("type") == "Warning"), "no event says why")
     return Computed(assignment.node, code="pod-pending", error=words, held=assignment.held)
 
 

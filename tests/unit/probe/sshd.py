@@ -92,7 +92,7 @@ class SshServer:
 
             def feed() -> None:
                 assert process.stdin
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ValueError):  # ValueError: the command has ended
                     while data := channel.recv(1 << 15):
                         os.write(process.stdin.fileno(), data)
                 with contextlib.suppress(OSError):
