@@ -29,8 +29,8 @@ class _Loader(yaml.BaseLoader):
         return _PLAIN.get(text, text) if node.style is None else text
 
 
-def parse_plain(text: str, max_bytes: int = 1 << 20) -> Any:
-    """The document of a text. Kubeconfigs with a hundred clusters have half of the default limit.
+def parse_plain(text: str, max_bytes: int = 1 << 19) -> Any:
+    """The document of a text. The default is a kubeconfig with a hundred clusters.
 
     Raises:
         ValueError: it is too long, no YAML, or has aliases.
