@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from bootstrap.apply.requests import BootstrapRequest
 from bootstrap.apply.results import KubeconfigChange
 from bootstrap.inventory.model import Host
 from bootstrap.kube.client import admin_api
 from bootstrap.kube.client_certificate import NotSignedError, ends_soon, personal_credentials
-from bootstrap.kube.kubeconfig import context_name, entry_of, merge
+from bootstrap.kube.kubeconfig import context_name, entries_of, entry_of, merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +84,13 @@ def _same_authority(known: _Known, anew: Mapping[str, Any]) -> bool:
 
 
 def _known_context(request: BootstrapRequest, cluster_name: str) -> _Known | None:
-    """What the kubeconfig has under the cluster's name; what is broken in it is for `merge` to tell."""
-    try:
-        loaded = yaml.safe_load(request.kubeconfig.read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError):
+    """What the kubeconfig has under the cluster's name."""
+    found = entries_of(request.kubeconfig, context_name(cluster_name))
+    if not found.keys() >= {"cluster", "user", "context"}:
         return None
-    name = context_name(cluster_name)
-    found = [_named(loaded, *section, name) for section in (("contexts", "context"), ("clusters", "cluster"))]
-    user = _named(loaded, "users", "user", name)
-    if found[0] is None or found[1] is None or user is None:
-        return None
+    data = found["user"].get("client-certificate-data")
     try:
-        certificate = base64.b64decode(str(user.get("client-certificate-data") or ""), validate=True).decode("ascii")
-    except (ValueError, binascii.Error):
+        certificate = base64.b64decode(str(data or ""), validate=True).decode("ascii")
+    except ValueError:
         certificate = "damaged"
-    return _Known(found[1], user, certificate)
-
-
-def _named(loaded: Any, section: str, kind: str, name: str) -> Mapping[str, Any] | None:
-    entries = loaded.get(section) if isinstance(loaded, dict) else None
-    for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, dict) and entry.get("name") == name:
-            return entry[kind] if isinstance(entry.get(kind), dict) else None
-    return None
+    return _Known(found["cluster"], found["user"], certificate)

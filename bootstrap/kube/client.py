@@ -30,6 +30,16 @@ from bootstrap.probe.session import Session
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 # Of a minikube cluster: see bootstrap/minikube/access.py, which writes it.
 _PROFILE_CONF = ["sh", "-c", f"cat {PROFILE_ACCESS}/*.conf"]
+# What the kubernetes package, which takes the form of a kubeconfig for granted, and PyYAML raise for what is none.
+_OF_STRANGE_FILES = (
+    yaml.YAMLError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+)
 _DIRECT_TIMEOUT_S = 2.0
 REQUEST_TIMEOUT_S = 15.0
 # 5,000 pods with 10 KiB each, which is the longest list that is asked for; etcd itself takes objects of 1.5 MiB.
@@ -153,7 +163,7 @@ def kubeconfig_api(path: Path | None, context: str = "") -> Iterator[Cluster]:
         if settings.proxy is None and proxy and not _answers_directly(settings.host, settings.ssl_ca_cert):
             settings.proxy = proxy
         client = ApiClient(configuration=settings)
-    except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
+    except (ConfigException, OSError, *_OF_STRANGE_FILES) as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         fix = "name a kubeconfig with --kubeconfig and one of its contexts with --context"
         if context and f"name {context} " in what:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from bootstrap.kube.client import ApiError, Cluster
-from bootstrap.kube.credentials import Credentials, RefusedKubeconfigError, check_pair
+from bootstrap.kube.credentials import MAX_BYTES, Credentials, RefusedKubeconfigError, check_pair, refused_certificates
 
 # kubeadm binds this group to cluster-admin (kubeadm 1.29 and later).
 GROUP = "kubeadm:cluster-admins"
@@ -21,6 +21,7 @@ _REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 VALID_S = 365 * 24 * 3600
 RENEW_WITHIN = datetime.timedelta(days=30)
 _SIGNED_WITHIN_S = 20.0  # it takes under a second; longer means that nobody signs
+_POLL_S = 0.2
 _USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 
 
@@ -35,11 +36,12 @@ def is_user_name(name: str) -> bool:
 
 def ends_soon(certificate: str) -> bool:
     """Whether a certificate (PEM) has less than 30 days left, or cannot be read."""
-    from cryptography import x509
+    from cryptography.x509 import load_pem_x509_certificate
 
     try:
-        ends = x509.load_pem_x509_certificate(certificate.encode("ascii")).not_valid_after_utc
-    except ValueError:
+        with refused_certificates("it is broken"):
+            ends = load_pem_x509_certificate(certificate.encode("ascii")).not_valid_after_utc
+    except RefusedKubeconfigError:
         return True
     return ends - datetime.datetime.now(datetime.UTC) < RENEW_WITHIN
 
@@ -54,8 +56,7 @@ def personal_credentials(api: Cluster, admin: Credentials, user_name: str) -> Cr
     try:
         if api.get(_BINDING) is None:
             raise NotSignedError(f"the cluster gives the group {GROUP} no rights (kubeadm before 1.29)")
-        certificate = _signed(api, request)
-        _check(certificate, key, admin.ca, user_name)
+        certificate = _checked(_signed(api, request), key, admin.ca, user_name)
     except ApiError as error:
         raise NotSignedError(f"the API refuses it: {error.message[:200]}") from error
     except RefusedKubeconfigError as error:
@@ -101,40 +102,58 @@ def _signed(api: Cluster, request: str) -> str:
         api.call("PATCH", f"{_REQUESTS}/{name}/approval", body=body, content_type=merge)
         until = time.monotonic() + _SIGNED_WITHIN_S
         while time.monotonic() < until:
-            certificate = _certificate_of(api.get(f"{_REQUESTS}/{name}") or {})
+            certificate = _certificate_of(api.get(f"{_REQUESTS}/{name}"))
             if certificate:
                 return certificate
-            time.sleep(0.2)
+            time.sleep(_POLL_S)
     finally:
         api.delete(f"{_REQUESTS}/{name}")
     raise NotSignedError(f"nobody has signed it within {_SIGNED_WITHIN_S:.0f} s")
 
 
-def _certificate_of(found: dict[str, Any]) -> str:
-    status = found.get("status")
+def _certificate_of(found: Any) -> str:
+    """The certificate (PEM) in the status of a request; empty as long as there is none."""
+    status = found.get("status") if isinstance(found, dict) else None
     encoded = status.get("certificate") if isinstance(status, dict) else None
     if not encoded:
         return ""
     try:
-        return base64.b64decode(str(encoded), validate=True).decode("ascii")
+        if not isinstance(encoded, str) or len(encoded) > MAX_BYTES:
+            raise ValueError
+        return base64.b64decode(encoded, validate=True).decode("ascii")
     except ValueError:
         raise NotSignedError("what it answered with is no certificate") from None
 
 
-def _check(certificate: str, key: str, ca: str, user_name: str) -> None:
-    """It is for our key, in our name, and by the cluster's CA."""
-    from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+def _checked(certificate: str, key: str, ca: str, user_name: str) -> str:
+    """The certificate alone, if it is for our key, in our name, by the cluster's CA, and not at its end."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.x509 import load_pem_x509_certificate
     from cryptography.x509.oid import NameOID
 
     check_pair(certificate, key)
-    found = x509.load_pem_x509_certificate(certificate.encode("ascii"))
-    subject = {(part.oid, part.value) for part in found.subject}
-    if subject != {(NameOID.ORGANIZATION_NAME, GROUP), (NameOID.COMMON_NAME, user_name)}:
-        raise NotSignedError("what was signed is in another name")
-    for authority in x509.load_pem_x509_certificates(ca.encode("ascii")):
-        try:
-            return found.verify_directly_issued_by(authority)
-        except (ValueError, TypeError, InvalidSignature):
-            continue
-    raise NotSignedError("it was not signed by the cluster's CA")
+    with refused_certificates("what was signed is broken"):
+        found = load_pem_x509_certificate(certificate.encode("ascii"))
+        subject = {(part.oid, part.value) for part in found.subject}
+        if subject != {(NameOID.ORGANIZATION_NAME, GROUP), (NameOID.COMMON_NAME, user_name)}:
+            raise NotSignedError("what was signed is in another name")
+        if found.not_valid_after_utc <= datetime.datetime.now(datetime.UTC):
+            raise NotSignedError("what was signed has ended already: compare the clocks")
+        if not any(_issued_by(found, authority) for authority in _authorities(ca)):
+            raise NotSignedError("it was not signed by the cluster's CA")
+        return found.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _authorities(ca: str) -> list[Any]:
+    from cryptography.x509 import load_pem_x509_certificates
+
+    return list(load_pem_x509_certificates(ca.encode("ascii")))
+
+
+def _issued_by(certificate: Any, authority: Any) -> bool:
+    try:
+        with refused_certificates("not by this one"):
+            certificate.verify_directly_issued_by(authority)
+    except RefusedKubeconfigError:
+        return False
+    return True

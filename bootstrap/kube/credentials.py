@@ -11,15 +11,16 @@ import binascii
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.kube.plain_yaml import parse_plain
 
 # kubeadm's admin.conf has 5.5 KiB, one with chains and 4096-bit keys twice that.
 MAX_BYTES = 64 * 1024
@@ -27,6 +28,7 @@ _CLUSTER = frozenset({"server", "certificate-authority-data", "tls-server-name"}
 _CERTIFICATE = frozenset({"client-certificate-data", "client-key-data"})
 _TOKEN = frozenset({"token"})
 _CONTEXT = frozenset({"cluster", "user", "namespace"})
+_FIX = "compare /etc/kubernetes/admin.conf with one that `kubeadm kubeconfig user` makes: somebody has changed it"
 _PORTS = range(1, 65536)
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.IGNORECASE)
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -87,8 +89,8 @@ def read_credentials(text: str, account: Account | None = None) -> Credentials:
     return Credentials(host, port, ca, certificate, key)
 
 
-def credentials_from(host: str, text: str, account: Account | None = None) -> Credentials:
-    """`read_credentials` of what a host handed over.
+def credentials_from(host: str, text: str, account: Account | None = None, *, fix: str = _FIX) -> Credentials:
+    """`read_credentials` of what a host handed over; `fix` is for one that is refused.
 
     Raises:
         GpuctlError: kubeconfig-refused (exit 6), with the host and the reason.
@@ -97,9 +99,6 @@ def credentials_from(host: str, text: str, account: Account | None = None) -> Cr
         return read_credentials(text, account)
     except RefusedKubeconfigError as error:
         words = f"its kubeconfig is not used: {error}"
-        fix = (
-            "compare /etc/kubernetes/admin.conf with one that `kubeadm kubeconfig user` makes: somebody has changed it"
-        )
         raise GpuctlError(ExitCode.NOT_READY, Problem("kubeconfig-refused", words, fix, host)) from error
 
 
@@ -144,7 +143,7 @@ def read_server(server: Any) -> tuple[str, int]:
         raise refused from None
     if parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc or port not in _PORTS:
         raise refused
-    if any(char in server for char in " \t\r\n\\?#"):
+    if any(char in server for char in " \t\r\n\\?#%"):  # %: the zone of an address, which may hold any text
         raise refused
     try:
         host = str(ipaddress.ip_address(host))
@@ -156,43 +155,57 @@ def read_server(server: Any) -> tuple[str, int]:
 
 def check_authority(ca: str) -> None:
     """Raise RefusedKubeconfigError unless the text is one or more certificates, each of a CA, and nothing else."""
-    from cryptography import x509
+    with refused_certificates("its CA is no certificate of a CA"):
+        from cryptography import x509
 
-    try:
-        found = x509.load_pem_x509_certificates(ca.encode("ascii"))
-        authorities = all(item.extensions.get_extension_for_class(x509.BasicConstraints).value.ca for item in found)
-    except (ValueError, TypeError, x509.ExtensionNotFound):
-        raise RefusedKubeconfigError("its CA is no certificate of a CA") from None
-    if not authorities or _blocks(ca) != {"CERTIFICATE"}:
-        raise RefusedKubeconfigError("its CA is no certificate of a CA")
+        if _blocks(ca) != {"CERTIFICATE"}:
+            raise ValueError
+        for found in x509.load_pem_x509_certificates(ca.encode("ascii")):
+            found.public_key()
+            if not found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+                raise ValueError
 
 
 def check_pair(certificate: str, key: str) -> None:
     """Raise RefusedKubeconfigError unless the key, which has no password, is the first certificate's."""
-    from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization as form
+    with refused_certificates("its client certificate or key cannot be read"):
+        from cryptography import x509
+        from cryptography.hazmat.primitives import serialization as form
 
-    try:
         theirs = x509.load_pem_x509_certificates(certificate.encode("ascii"))[0].public_key()
         ours = form.load_pem_private_key(key.encode("ascii"), None).public_key()
         spki = (form.Encoding.DER, form.PublicFormat.SubjectPublicKeyInfo)
         fits = theirs.public_bytes(*spki) == ours.public_bytes(*spki)
-    except (ValueError, TypeError, IndexError, UnsupportedAlgorithm):
-        raise RefusedKubeconfigError("its client certificate or key cannot be read") from None
-    if not fits or _blocks(certificate) != {"CERTIFICATE"} or len(_blocks(key)) != 1:
+    if not fits or _blocks(certificate) != {"CERTIFICATE"} or len(_blocks(key)) != 1 or "" in _blocks(key):
         raise RefusedKubeconfigError("its client key is not that of its client certificate")
 
 
-def _parse(text: str) -> Mapping[str, Any]:
-    if len(text.encode("utf-8", "replace")) > MAX_BYTES:
-        raise RefusedKubeconfigError(f"it has more than {MAX_BYTES // 1024} KiB")
+@contextmanager
+def refused_certificates(words: str) -> Iterator[None]:
+    """Whatever the parsers of certificates and keys raise within is a refusal with these words.
+
+    They are lazy: a name, a date or a signature that is broken raises when it is asked for. What they warn of (a
+    serial number below zero, say) is no use to whoever runs gpuctl.
+    """
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+    wrong = (x509.InvalidVersion, x509.DuplicateExtension, x509.ExtensionNotFound, x509.UnsupportedGeneralNameType)
     try:
-        # The parser in Python, not libyaml's: what is nested too deep is an error there, and no crash.
-        config = yaml.load(text, yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError, OverflowError):
-        # The last ones are what a scalar of a strange form (a date, a number) can raise in the constructor.
-        raise RefusedKubeconfigError("it is no YAML") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except RefusedKubeconfigError:
+        raise
+    except (ValueError, TypeError, LookupError, InvalidSignature, UnsupportedAlgorithm, *wrong):
+        raise RefusedKubeconfigError(words) from None
+
+
+def _parse(text: str) -> Mapping[str, Any]:
+    try:
+        config = parse_plain(text, MAX_BYTES)
+    except ValueError as error:
+        raise RefusedKubeconfigError(str(error)) from None
     if not isinstance(config, Mapping) or config.get("kind") != "Config" or config.get("apiVersion") != "v1":
         raise RefusedKubeconfigError("it is no kubeconfig")
     return config

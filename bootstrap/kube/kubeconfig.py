@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from bootstrap.errors import Problem, settings_error
+from bootstrap.errors import GpuctlError, Problem, settings_error
 from bootstrap.kube.credentials import Credentials, kubeconfig_of, url
 
 
@@ -98,10 +98,28 @@ def remove(path: Path, cluster_name: str, network: str = "") -> bool:
     return True
 
 
-def _is_within(network: str, clusters: list[dict[str, Any]], name: str) -> bool:
-    server = next((str(item.get("cluster", {}).get("server")) for item in clusters if item.get("name") == name), "")
+def entries_of(path: Path, name: str) -> dict[str, dict[str, Any]]:
+    """The cluster, user and context of that name in the file, as far as they are there; nothing where it is broken.
+
+    What is broken is for `merge` to tell.
+    """
     try:
-        address = ipaddress.ip_address(urlsplit(server).hostname or "")
+        config = _load(path)
+    except GpuctlError:
+        return {}
+    found = {}
+    for kind in ("cluster", "user", "context"):
+        own = next((item.get(kind) for item in config.get(f"{kind}s") or [] if item.get("name") == name), None)
+        if isinstance(own, dict):
+            found[kind] = own
+    return found
+
+
+def _is_within(network: str, clusters: list[dict[str, Any]], name: str) -> bool:
+    own = next((item.get("cluster") for item in clusters if item.get("name") == name), None)
+    server = own.get("server") if isinstance(own, dict) else None
+    try:
+        address = ipaddress.ip_address(urlsplit(str(server)).hostname or "")
     except ValueError:
         return False
     return address in ipaddress.ip_network(network)
@@ -118,8 +136,11 @@ def _with_entry(items: list[dict[str, Any]], entry: Mapping[str, Any]) -> list[d
 def _load(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _unusable(path, str(error)) from error
+    except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        # The last ones are what a value of a strange form (a date, a number, a tag) can raise in its constructor.
+        raise _unusable(path, str(error) or "it is no YAML") from error
+    except RecursionError as error:
+        raise _unusable(path, "it is nested too deep") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict) or not all(
@@ -169,7 +190,7 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _unusable(path: Path, why: str) -> Exception:
+def _unusable(path: Path, why: str) -> GpuctlError:
     return settings_error(
         Problem("kubeconfig-unusable", f"{path}: {why}", "mend or move the file, or name another with --kubeconfig")
     )

@@ -7,21 +7,27 @@ runs, also those that no profile can run any more: so it stops with its profile.
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Mapping
 from typing import Any
+
+import yaml
 
 from bootstrap.access import Access
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_kube import PROFILE_ACCESS
 from bootstrap.inventory.model import Host
+from bootstrap.kube.credentials import MAX_BYTES, credentials_from, kubeconfig_of, url
 from bootstrap.launch.agent_model import UNIT
 from bootstrap.probe.remote import last_object
 from bootstrap.probe.remote_python import run_python
 from bootstrap.probe.session import Session
 
+_LINE = 2 * MAX_BYTES  # columns: nothing is folded, since gpuctl_kube reads it line by line
 _TIMEOUT_S = 90.0  # an agent that follows a job takes half a minute to end
 _COMMON = r"""
-import json, os, re, subprocess, tempfile
+import json, os, subprocess, tempfile
 os.environ["DOCKER_CONTEXT"] = "default"
 def run(*argv):
     return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
@@ -35,21 +41,20 @@ def remove(path):
     return True
 mine = os.path.join(folder, profile + ".conf")
 """
-# The kubeconfig of kubeadm's, with the node's address in place of a name that only the node knows.
-_GIVE = r"""
+# The kubeconfig of kubeadm's in the node, and the node's address, which stands for a name that only the node knows.
+_ASK = r"""
 def asked(*argv):
     done = run(*argv)
     if done.returncode:
         print(json.dumps({"error": done.stderr.decode("utf-8", "replace").strip()[-500:]}))
         raise SystemExit(0)
-    return done.stdout.decode()
+    return done.stdout.decode("utf-8", "replace")
 text = asked("docker", "exec", profile, "cat", "/etc/kubernetes/admin.conf")
 networks = asked("docker", "container", "inspect", "--format", "{{json .NetworkSettings.Networks}}", profile)
 address = next((found["IPAddress"] for found in json.loads(networks).values() if found.get("IPAddress")), "")
-text, count = re.subn(r"(server: https://)[^:/\s]+", lambda found: found.group(1) + address, text)
-if not address or count != 1:
-    print(json.dumps({"error": "its node has no address, or its admin.conf no server"}))
-    raise SystemExit(0)
+print(json.dumps({"kubeconfig": text[:limit + 1], "address": address}))
+"""
+_GIVE = r"""
 os.makedirs(folder, exist_ok=True)
 for path, mode in ((os.path.dirname(folder), 0o111), (folder, 0o755)):  # whatever the umask: people look who is served
     os.chmod(path, os.stat(path).st_mode & 0o7777 | mode)
@@ -89,14 +94,30 @@ def give_access(session: Session, host: Host, profile: str, access: Access) -> b
 
     Raises:
         ConnectFailure: the connection was lost, or sudo refuses.
-        GpuctlError: the profile's node does not say how (exit 5).
+        GpuctlError: the profile's node does not say how (exit 5), or its kubeconfig is refused (exit 6).
     """
-    found = _as_root(session, host, profile, access, _GIVE)
+    found = _as_root(session, host, profile, access, f"limit = {MAX_BYTES}\n" + _ASK)
     if "error" in found:
-        words = f"root's access to profile {profile} cannot be made: {found['error']}"
-        problem = Problem("minikube-profile-broken", words, f"`gpuctl minikube status --profile {profile}`", host.name)
-        raise GpuctlError(ExitCode.STEP_FAILED, problem)
-    return bool(found.get("agent"))
+        raise _broken(host, profile, str(found["error"]))
+    text = _access_of(host, profile, found)
+    return bool(_as_root(session, host, profile, access, f"text = {text!r}\n" + _GIVE).get("agent"))
+
+
+def _access_of(host: Host, profile: str, found: Mapping[str, Any]) -> str:
+    """The kubeconfig that root gets, from what the profile's node has: each value stands in a line of its own."""
+    fix = f"`gpuctl minikube down --profile {profile}`, then `gpuctl minikube up`: it makes a node anew"
+    checked = credentials_from(host.name, str(found.get("kubeconfig") or ""), fix=fix)
+    try:
+        address = str(ipaddress.ip_address(str(found.get("address") or "")))
+    except ValueError:
+        raise _broken(host, profile, "its node has no address") from None
+    return yaml.safe_dump(kubeconfig_of(checked, profile, server=url(address, checked.port)), width=_LINE)
+
+
+def _broken(host: Host, profile: str, why: str) -> GpuctlError:
+    words = f"root's access to profile {profile} cannot be made: {why}"
+    fix = f"`gpuctl minikube status --profile {profile}`"
+    return GpuctlError(ExitCode.STEP_FAILED, Problem("minikube-profile-broken", words, fix, host.name))
 
 
 def halt_agent(session: Session, host: Host, profile: str, access: Access) -> bool:

@@ -6,11 +6,10 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 
-import yaml
-
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import LAUNCH_AGENT, NFS_SERVER, Host
+from bootstrap.kube.plain_yaml import parse_plain
 from bootstrap.minikube.look import Seen
 from bootstrap.minikube.options import ProfileOptions
 from bootstrap.minikube.state import Phase, differences, megabytes, other_driver, parts_of, phase_of
@@ -242,7 +241,7 @@ def foreign_context(seen: Seen, profile: str) -> str:
     counts as well.
     """
     try:
-        found = yaml.safe_load(seen.kubeconfig) or {}
+        found = parse_plain(seen.kubeconfig) or {}
         clusters, contexts, users = (
             {str(item["name"]): item.get(kind) or {} for item in found.get(f"{kind}s") or []}
             for kind in ("cluster", "context", "user")
@@ -254,5 +253,5 @@ def foreign_context(seen: Seen, profile: str) -> str:
             return "an unnamed server" if profile in contexts else ""
         ours = any(item.get("name") == "cluster_info" for item in named.get("extensions") or [])
         return "" if ours else str(named.get("server") or "an unnamed server")
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return ""

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
@@ -23,7 +19,7 @@ from bootstrap.kube.credentials import (
     read_server,
     url,
 )
-from bootstrap.kube.kubeconfig import context_name, merge, remove
+from bootstrap.kube.kubeconfig import context_name, entries_of, merge, remove
 from bootstrap.minikube.look import DOCKER, Seen
 from bootstrap.probe.session import Session
 
@@ -112,13 +108,8 @@ def _refuse_another(path: Path, name: str, ca: str) -> None:
 
 def _ca_of(path: Path, name: str) -> str | None:
     """The CA of a cluster in a kubeconfig; None when there is no such cluster. What is broken is for merge to tell."""
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        clusters: list[Mapping[str, Any]] = (loaded or {}).get("clusters") or []
-        found = next((item for item in clusters if item.get("name") == name), None)
-        return None if found is None else str((found.get("cluster") or {}).get("certificate-authority-data") or "")
-    except (OSError, ValueError, yaml.YAMLError, AttributeError, TypeError):
-        return None
+    found = entries_of(path, name).get("cluster")
+    return None if found is None else str(found.get("certificate-authority-data") or "")
 
 
 def _tunnel(host: Host, found: Credentials) -> str:

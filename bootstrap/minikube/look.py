@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside import gpuctl_programs
 from bootstrap.hostside.gpuctl_kube import PROFILE_ACCESS
 from bootstrap.hostside.gpuctl_minikube import PROGRAM
+from bootstrap.kube.plain_yaml import parse_plain
 from bootstrap.minikube.options import Bundle, parse_bundle
 from bootstrap.minikube.surroundings import other_home
 from bootstrap.probe.session import Session
@@ -265,7 +264,7 @@ def read_look(found: Mapping[str, Any]) -> Seen:
 def reaches(kubeconfig: str, profile: str, network: Mapping[str, Any]) -> bool:
     """Whether the context of that name leads to the API server of the container with these network settings."""
     try:
-        loaded = yaml.safe_load(kubeconfig) or {}
+        loaded = parse_plain(kubeconfig) or {}
         contexts = {item["name"]: item["context"]["cluster"] for item in loaded.get("contexts") or []}
         clusters = {item["name"]: item["cluster"]["server"] for item in loaded.get("clusters") or []}
         server = urlsplit(str(clusters[contexts[profile]]))
@@ -273,7 +272,7 @@ def reaches(kubeconfig: str, profile: str, network: Mapping[str, Any]) -> bool:
         published = (network.get("Ports") or {}).get("8443/tcp") or []
         ends = {(str(end.get("HostIp")), int(end.get("HostPort") or 0)) for end in published}
         ends |= {(str(one.get("IPAddress")), 8443) for one in (network.get("Networks") or {}).values()}
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return False
     return address in ends
 

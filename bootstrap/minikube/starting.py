@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-import yaml
-
 from bootstrap.apply.view import ApplyView
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.inventory.model import Host
+from bootstrap.kube.plain_yaml import parse_plain
 from bootstrap.minikube.command import MINIKUBE, start_command, start_environment
 from bootstrap.minikube.events import Download, Event, Remark, Step
 from bootstrap.minikube.failures import problem_of
@@ -134,7 +133,7 @@ def _tells(message: str, *, bundled: bool) -> bool:
 def current_context(seen: Seen) -> str:
     """The current context of the user's kubeconfig there; empty when there is none, or no kubeconfig."""
     try:
-        found = yaml.safe_load(seen.kubeconfig) or {}
+        found = parse_plain(seen.kubeconfig) or {}
         return str(found.get("current-context") or "")
-    except (yaml.YAMLError, AttributeError, ValueError):
+    except (AttributeError, ValueError):
         return ""

@@ -99,6 +99,8 @@ def _ask_cluster(
             ring = _all_reduce(cluster, request, allocatable, settings, view) if request.collective else None
             return plugins, computed, ring, ""
     except GpuctlError as error:
+        if error.problems[0].code == "kubeconfig-refused":
+            raise  # nothing is absent: somebody has changed what the cluster is asked with
         return {}, {}, None, error.problems[0].message
     except ApiError as error:
         return {}, {}, None, error.message

@@ -60,7 +60,7 @@ def sign(request: str, issuer: str = "ca", days: float = 365) -> str:
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(asked.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now)
+        .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + datetime.timedelta(days=days))
     )
     return builder.sign(key(issuer), hashes.SHA256()).public_bytes(PEM).decode()

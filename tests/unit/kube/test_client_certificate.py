@@ -85,6 +85,10 @@ def test_it_is_in_ones_own_name_and_its_key_is_made_here() -> None:
         lambda _request: "no base64!",
         lambda _request: data("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
         lambda _request: data(ADMIN.certificate),
+        lambda request: data(sign(request, days=-0.002)),  # ended
+        lambda request: data(sign(request) + "-----BEGIN X-----\nAAAA\n-----END X-----\n"),
+        lambda _request: cast(str, ["a list"]),
+        lambda _request: "A" * 100_000,
     ],
 )
 def test_what_is_not_what_was_asked_for_is_not_used(signer: Signer) -> None:
@@ -92,6 +96,11 @@ def test_what_is_not_what_was_asked_for_is_not_used(signer: Signer) -> None:
     with pytest.raises(NotSignedError):
         personal(api)
     assert api.objects == {}
+
+
+def test_of_a_chain_only_the_certificate_is_used() -> None:
+    found = personal(Signing(lambda request: data(sign(request) + ADMIN.ca)))
+    assert found.certificate.count("BEGIN CERTIFICATE") == 1
 
 
 def test_a_cluster_that_does_not_sign(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,25 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bootstrap.access import Access
 from bootstrap.errors import GpuctlError
+from bootstrap.hostside.gpuctl_kube import kubeconfig_server, kubeconfig_value
 from bootstrap.minikube import access
 from bootstrap.probe.session import Completed
+from tests.unit.certificates import admin_conf, admin_config, certificate, key_pem
 from tests.unit.factories import minikube_inventory
 from tests.unit.minikube.machine import Machine
 
-CONF = """apiVersion: v1
-clusters:
-- cluster: {certificate-authority-data: QQ==}
-  name: mk
-    server: https://control-plane.minikube.internal:8443
-"""
+CONF = admin_conf("https://control-plane.minikube.internal:8443")
 DOCKER = f"""#!/bin/sh
 test "$DOCKER_CONTEXT" = default || exit 9
 case $1 in
 exec) cat <<'END'
-{CONF}END
+{CONF}
+END
 ;;
 container) echo '{{"gpuctl": {{"IPAddress": "192.0.2.2"}}}}';;
 esac
@@ -80,6 +79,38 @@ def test_people_can_see_who_is_served_and_nobody_reads_the_key(root: Root) -> No
     assert stat.S_IMODE(mine.stat().st_mode) == 0o600
     assert stat.S_IMODE(root.folder.stat().st_mode) == 0o755
     assert root.folder.parent.stat().st_mode & 0o111 == 0o111
+
+
+def test_root_gets_the_checked_values_and_finds_them_line_by_line(root: Root) -> None:
+    give()
+    text = (root.folder / "gpuctl.conf").read_text()
+    assert kubeconfig_server(text) == "https://192.0.2.2:8443"
+    assert kubeconfig_value(text, "certificate-authority") == certificate("ca", "ca").encode()
+    assert kubeconfig_value(text, "client-key") == key_pem("admin").encode()
+
+
+@pytest.mark.parametrize("change", [{"exec": {"command": "sh"}}, {"client-key": "/etc/shadow"}, {"tokenFile": "/x"}])
+def test_what_a_node_has_more_is_refused_and_nothing_is_written(root: Root, change: dict[str, Any]) -> None:
+    config = admin_config("https://control-plane.minikube.internal:8443")
+    config["users"][0]["user"].update(change)
+    root.write("docker", DOCKER.replace(CONF, yaml.safe_dump(config)))
+    with pytest.raises(GpuctlError) as caught:
+        give()
+    [problem] = caught.value.problems
+    assert (problem.code, problem.host) == ("kubeconfig-refused", minikube_inventory().hosts[0].name)
+    assert not root.folder.exists()
+
+
+def test_a_node_that_floods_is_cut_off(root: Root) -> None:
+    root.write("docker", DOCKER.replace(CONF, "x" * 500_000))
+    with pytest.raises(GpuctlError, match="more than 64 KiB"):
+        give()
+
+
+def test_an_address_that_is_none_is_not_written(root: Root) -> None:
+    root.write("docker", DOCKER.replace("192.0.2.2", "gpu1 proxy: x"))
+    with pytest.raises(GpuctlError, match="its node has no address"):
+        give()
 
 
 def test_one_profile_has_it_at_a_time(root: Root) -> None:
