@@ -66,15 +66,25 @@ def check_config(config: QueueConfig) -> tuple[Caution, ...]:
     return (*warnings(config), *gang_cautions(config))
 
 
-def apply_queue(queues: Queues, name: str, config: QueueConfig, priorities: str | None, *, dry_run: bool) -> Applied:
+def apply_queue(
+    queues: Queues,
+    name: str,
+    config: QueueConfig,
+    priorities: str | None,
+    cautions: tuple[Caution, ...] = (),
+    *,
+    dry_run: bool,
+) -> Applied:
     """Make the queue, or change it where it differs; `priorities` None leaves them as they are (off in a new queue).
+
+    `cautions` are those about the server, which the result takes up.
 
     Raises:
         GpuctlError: the name or the configuration is refused (2, 3), or the server says no (4); nothing was changed.
     """
     if not name or len(name) > _NAME_LENGTH or name != name.strip():
         raise usage_error(f"{name!r} is no name of a queue", f"use 1 to {_NAME_LENGTH} characters")
-    cautions = check_config(config)
+    cautions += check_config(config)
     queues.check()
     before = queues.read(name)
     if before is not None and before.resource != RESOURCE:
