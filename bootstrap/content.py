@@ -40,6 +40,11 @@ def inventories_path() -> Path:
     return content_root() / "inventories"
 
 
+def catalogue_path() -> Path:
+    """The catalogue of error codes."""
+    return _PACKAGE / "error_catalogue.yml"
+
+
 def doubles_path() -> Path:
     """The folder of the hardware doubles that test hosts are given."""
     return content_root() / "tests" / "doubles"

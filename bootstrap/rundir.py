@@ -32,7 +32,7 @@ def state_home() -> Path:
 
 
 class _RedactingFormatter(logging.Formatter):
-    """UTC time, level, text; tracebacks too pass through the redactor."""
+    """UTC time, level, text; tracebacks too pass through the redactor. Only an entry's first line is not indented."""
 
     converter = staticmethod(time.gmtime)
 
@@ -42,7 +42,7 @@ class _RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The finished line, without secrets."""
-        return self._redactor.text(super().format(record))
+        return self._redactor.text(super().format(record)).rstrip("\n").replace("\n", "\n    ")
 
 
 class RunDirectory:

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bootstrap.apply.remedies import told
 from bootstrap.errors import Problem
+from bootstrap.printable import one_line
 from bootstrap.progress import Progress
 
-# Roles begin the message of a failure that they foresaw with its stable code: "[headers-missing] what; fix: how".
-_CODED = re.compile(r"^\[(?P<code>[a-z0-9-]+)\]\s*(?P<what>.*?)(?:;\s*fix:\s*(?P<fix>.*))?$", re.DOTALL)
+# Whose messages may have a code: tasks of ours on the controller, and our modules, whose answers host_action has read.
+_OURS = re.compile(r"(ansible\.builtin\.)?(assert|fail)|gpuctl_\w+")
 # The modules whose result says that a component is through: its last task.
 _RECEIPTS = frozenset({"gpuctl_receipt", "gpuctl_objects"})
 # What a play does outside of any role for all its components at once: shown as a step of that name.
 _PLAYS_STEPS = {"gpuctl_packages": "packages"}
+_SENTENCE = 400  # characters of a host's sentence in an error's own line
 _FAILED = frozenset({"runner_on_failed", "runner_on_unreachable"})
 
 
@@ -105,13 +108,14 @@ def problem_of(event: Mapping[str, Any], host: str, place: str | None) -> Proble
     if event.get("event") == "runner_on_unreachable":
         fix = "check that the host is up and that ssh to it works, then run the same command again"
         return Problem("unreachable", f"lost while in step {step}: {_first_line(message)}", fix, host, where, message)
-    if coded := _CODED.match(message):
-        what, fix = coded["what"].strip(), (coded["fix"] or "").strip()
-        first, _, rest = what.partition("\n")
-        details = "\n".join(part for part in (rest, _output(result)) if part)
-        return Problem(coded["code"], f"step {step} failed: {first}", fix, host, where, details)
+    known = told(message) if _OURS.fullmatch(str(event.get("action") or "")) else None
+    if known is not None:
+        first, _, rest = known.what.partition("\n")
+        details = "\n".join(part for part in (rest, known.left, _output(result)) if part)
+        words = f"step {step} failed: {one_line(first, _SENTENCE)}"
+        return Problem(known.code, words, known.fix, host, where, details)
     if result.get("argument_errors"):
-        message = "; ".join(str(error) for error in result["argument_errors"])
+        message = one_line("; ".join(map(str, result["argument_errors"])), _SENTENCE)
         return Problem(
             "variable-invalid", f"step {step}: {message}", "correct the variable in the inventory", host, where
         )
@@ -130,4 +134,4 @@ def _bare(event: Mapping[str, Any]) -> str:
 
 
 def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), text)[:300]
+    return one_line(next((line for line in text.splitlines() if line.strip()), text), _SENTENCE)

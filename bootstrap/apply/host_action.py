@@ -15,11 +15,18 @@ from ansible.plugins.action import ActionBase
 from ansible.vars.clean import remove_internal_keys
 
 from bootstrap.apply.module_code import folder, options, read_ahead, unpacker
+from bootstrap.apply.remedies import answered
+from bootstrap.inventory import schema
+from bootstrap.inventory.secret import SECRET_VARIABLES
+from bootstrap.inventory.secret_values import texts_in
 from bootstrap.plan.digests import plain
+from bootstrap.printable import one_line
 from bootstrap.probe.local import SYSTEM_PATH
+from bootstrap.redact import Redactor
 
 _NO_SUCH_FILE = 2  # Python's exit status when the program that it is given is not there
 _PYTHON = "/usr/bin/python3"
+_SENTENCE = 400  # characters of a host's sentence in a message
 _OWN_ENVIRONMENT = ("ANSIBLE_", "AWX_", "PYTHON", "RUNNER_")  # what we, ansible_runner and Ansible set for themselves
 
 read_ahead()
@@ -54,7 +61,18 @@ class HostAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
             "check_mode": bool(self._task.check_mode),
             "diff": bool(self._task.diff),
         }
-        return self._call(name, json.dumps(request), variables)
+        found = self._call(name, json.dumps(request), variables)
+        return self._without_secrets(found, variables) if found.get("failed") else found
+
+    def _without_secrets(self, found: dict[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+        """A failure may quote what a tool or a server was given; plain ansible-playbook prints it as it is."""
+        redactor = Redactor()
+        secret = (name for name, variable in schema.variables().items() if variable.no_log)
+        for name in (*SECRET_VARIABLES, *secret):
+            if name in variables:
+                redactor.add(*texts_in(plain(self._templar.template(variables[name]))))
+        masked: dict[str, Any] = redactor.tree(found)
+        return masked
 
     def _interpreter(self, variables: Mapping[str, Any]) -> str:
         """The host's Python: as the inventory has it, unless it leaves that to Ansible's discovery."""
@@ -73,6 +91,8 @@ class HostAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return shlex.join(["env", *(word for name in names for word in ("-u", name)), f"PATH={SYSTEM_PATH}"]) + " "
 
     def _call(self, name: str, request: str, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        # At -vvv the connection would print the answer as it comes; what of it may be seen is in the result.
+        self._play_context.no_log = True
         become = self._connection.become
         if become is not None and not getattr(become, "pipelining", True):
             return {"failed": True, "msg": f"become method {become.name} cannot be used: it takes no standard input"}
@@ -101,10 +121,10 @@ def _result(name: str, done: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("ansible_facts", "ansible_stats", "deprecations", "exception"):
         found.pop(key, None)  # a host decides nothing here: no variables, no words in Ansible's name …
     remove_internal_keys(found)  # … and no new hosts and groups
-    return found
+    return answered(found, name) if found.get("failed") else found  # what it advises is looked up here
 
 
 def _broken(message: str, done: Mapping[str, Any]) -> dict[str, Any]:
     last = (str(done.get("stderr") or "").strip() or str(done.get("stdout") or "").strip()).splitlines()[-1:]
-    said = f": {last[0]}" if last else ""
+    said = f": {one_line(last[0], _SENTENCE)}" if last else ""
     return {"failed": True, "msg": message + said, "stdout": done.get("stdout"), "stderr": done.get("stderr")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bootstrap.checks import cluster, docker, gpu, hosts, network, packages, storage
+from bootstrap.checks import cluster, docker, gpu, hosts, launch, network, packages, storage
 from bootstrap.checks.common import ClusterCheck, HostCheck
 from bootstrap.checks.finding import Finding, Severity
 from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
@@ -68,6 +68,7 @@ CLUSTER_CHECKS: tuple[ClusterCheck, ...] = (
     network.proxies,
     network.ranges,
     cluster.leftovers,
+    launch.unencrypted_key,
 )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
-from bootstrap.redact import Redactor
+from bootstrap.redact import Redactor, redacting
 from bootstrap.rundir import RunDirectory
 from bootstrap.ui.console import VERBOSE, Console
 from bootstrap.ui.document import as_text, envelope
@@ -95,7 +95,7 @@ class Session:
         """
         self.command, self.output = command, output
         try:
-            with self._stdout_guarded():
+            with self._stdout_guarded(), redacting(self.redactor):
                 answer = body(self)
         except GpuctlError as error:
             unchanged = refuses_unchanged and error.exit_code in _REFUSALS
@@ -130,7 +130,7 @@ class Session:
         else:
             self.answered = True
             for line in answer.lines:
-                self.console.answer(line)
+                self.console.answer(line.replace("\n", "\n    "))  # what a host says begins no line of ours
             if answer.problems:
                 lines = problem_lines(answer.problems, log, nothing_changed=answer.nothing_changed)
                 self.console.error("\n".join(lines))

@@ -17,12 +17,17 @@ from bootstrap.errors import Problem, settings_error
 from bootstrap.inventory.connection import connection_variables, read_connection
 from bootstrap.inventory.model import Host, Inventory
 from bootstrap.inventory.schema import variables
+from bootstrap.inventory.secret_values import secrets_in
 from bootstrap.inventory.sources import refuse_sources
 from bootstrap.inventory.user_config import allowed_lookups
 from bootstrap.inventory.validate import problems_of
+from bootstrap.redact import register
 
 _DEADLINE_S = 60.0  # resolving takes about 0.5 s; only a lookup that waits for something takes longer
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+
+
+LAB_MARK = "# Made by `gpuctl testvm up` for lab "  # how the inventory of a lab begins
 
 
 def load_inventory(path: Path) -> Inventory:
@@ -48,7 +53,9 @@ def inventory_of(answer: Mapping[str, Any], path: Path) -> Inventory:
     problems = problems_of(answer, path)
     if problems:
         raise settings_error(*(_with_short_place(problem) for problem in problems))
-    return Inventory(path, tuple(_host(raw) for raw in answer["hosts"]))
+    inventory = Inventory(path, tuple(_host(raw) for raw in answer["hosts"]), _is_lab(path))
+    register(*secrets_in(inventory))
+    return inventory
 
 
 def connection_only(path: Path, name: str, group: str, variables: Mapping[str, str]) -> Inventory:
@@ -61,6 +68,12 @@ def connection_only(path: Path, name: str, group: str, variables: Mapping[str, s
         name, frozenset({"all", group}), connection, {}, connection_vars=connection_variables(variables, connection)
     )
     return Inventory(path, (host,))
+
+
+def _is_lab(path: Path) -> bool:
+    with suppress(OSError):
+        return path.is_file() and path.open("rb").read(len(LAB_MARK)) == LAB_MARK.encode()
+    return False
 
 
 def _host(raw: Mapping[str, Any]) -> Host:

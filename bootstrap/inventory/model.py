@@ -81,6 +81,7 @@ class Inventory:
 
     path: Path
     hosts: tuple[Host, ...]
+    lab: bool = False  # written by `gpuctl testvm up`: its hosts, and the way to them, are inside this machine
 
     def host(self, name: str) -> Host:
         """The host of that name; KeyError when there is none."""

@@ -13,6 +13,7 @@ from bootstrap.errors import GpuctlError, Problem, settings_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import LAUNCH_AGENT, Host, Inventory
+from bootstrap.inventory.plain_http import unencrypted
 from bootstrap.inventory.schema import component_named
 from bootstrap.inventory.secret import Secret
 from bootstrap.kube.addons import receipt_in
@@ -49,6 +50,7 @@ class _Meant:
     hosts: tuple[Host, ...]
     api_key: Secret
     ca_text: str = ""
+    lab: bool = False
 
 
 def agent_status(request: StatusRequest) -> AgentStatus:
@@ -81,7 +83,7 @@ def _by_inventory(request: StatusRequest, inventory: Inventory) -> AgentStatus:
         target = Target.of({**_kept(cluster), **values})
         said = _cluster_says(cluster, target)
     hosts = agents if target.mode == HOST_MODE else ()
-    return _status(_Meant(target, hosts, key, ca_text(inventory)), request.access, *said)
+    return _status(_Meant(target, hosts, key, ca_text(inventory), inventory.lab), request.access, *said)
 
 
 def _beside_profile(request: StatusRequest, inventory: Inventory, host: Host) -> AgentStatus:
@@ -90,7 +92,8 @@ def _beside_profile(request: StatusRequest, inventory: Inventory, host: Host) ->
         target = Target.of(_recorded(cluster))
         said = _cluster_says(cluster, target)
     hosts = (host,) if target.mode == HOST_MODE else ()
-    return _status(_Meant(target, hosts, request.api_key, ca_text(inventory)), request.access, *said)
+    meant = _Meant(target, hosts, request.api_key, ca_text(inventory), inventory.lab)
+    return _status(meant, request.access, *said)
 
 
 @contextmanager
@@ -150,6 +153,9 @@ def _status(meant: _Meant, access: Access, seen: Seen, missing: Mapping[str, tup
         told = "not asked: it is on a host that only the inventory names"
         seen += Seen((Fact("the agent's service", State.UNKNOWN, told),))
     seen += hosts_seen(meant.hosts, access)
+    here = bool(meant.hosts) and all(host.connection.local for host in meant.hosts)
+    if words := unencrypted(target.base_url, lab=meant.lab, from_here=here):
+        seen += Seen((Fact("warning", State.UNKNOWN, words),))
     key = _key(target, meant.api_key)
     seen += server_seen(target, asker(target, key, meant.ca_text) if key else None)
     return AgentStatus(target, seen.facts, missing, _once(seen.problems))

@@ -73,13 +73,15 @@ def apply_queue(
     name: str,
     config: QueueConfig,
     priorities: str | None,
+    cautions: tuple[Caution, ...] = (),
     *,
     dry_run: bool,
     namespace_stays: bool = False,
 ) -> Applied:
     """Make the queue, or change it where it differs; `priorities` None leaves them as they are (off in a new queue).
 
-    `namespace_stays`: a queue that is there keeps the namespace of its jobs, for its agent has rights there.
+    `namespace_stays`: a queue that is there keeps the namespace of its jobs, for its agent has rights there. `cautions`
+    are those about the server, which the result takes up.
 
     Raises:
         GpuctlError: the name or the configuration is refused (2, 3), or the server says no (4); nothing was changed.
@@ -91,7 +93,7 @@ def apply_queue(
     before = queues.read(name)
     if namespace_stays and before is not None:
         config = _in_namespace_of(before, config)
-    cautions = (*check_config(config), *_namespace_cautions(config))
+    cautions = (*cautions, *check_config(config), *_namespace_cautions(config))
     if before is not None and before.resource != RESOURCE:
         words = f"queue {name} is one of resource {before.resource}, not of Kubernetes"
         raise settings_error(Problem("launch-queue-foreign", words, "choose another name, or delete that queue first"))

@@ -11,6 +11,7 @@ from typing import Any
 from bootstrap.errors import Problem, settings_error, usage_error
 from bootstrap.hostside.gpuctl_wandb import Server
 from bootstrap.inventory.model import LAUNCH_AGENT, Inventory
+from bootstrap.inventory.plain_http import unencrypted
 from bootstrap.inventory.schema import variables
 from bootstrap.inventory.secret import Secret
 from bootstrap.launch.agent_key import key_for
@@ -36,6 +37,12 @@ class ServerAccess:
     base_url: str
     api_key: Secret
     ca_text: str = ""
+    lab: bool = False
+
+    @property
+    def warning(self) -> str:
+        """That the key goes unencrypted, where it does."""
+        return unencrypted(self.base_url, lab=self.lab, from_here=True)
 
     @property
     def server(self) -> Server:
@@ -56,7 +63,8 @@ def server_access(given: ServerOptions, inventory: Inventory | None) -> ServerAc
         raise usage_error("no W&B entity is named", "give --entity, or set WANDB_ENTITY")
     base_url = given.base_url or str(of_agent.get(_BASE_URL) or variables()[_BASE_URL].default)
     key = given.api_key or Secret(of_agent.get("launch_agent_api_key") or os.environ.get(API_KEY_VARIABLE, ""))
-    return ServerAccess(entity, base_url, key_for(base_url, key), ca_text(inventory) if inventory else "")
+    ca, lab = (ca_text(inventory), inventory.lab) if inventory else ("", False)
+    return ServerAccess(entity, base_url, key_for(base_url, key), ca, lab)
 
 
 def ca_text(inventory: Inventory) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import Problem, settings_error
+from bootstrap.inventory.load import LAB_MARK
 from bootstrap.testvm import mirror, ssh, state
 from bootstrap.testvm.names import CONTROL_PLANE
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from bootstrap.testvm.names import LabPaths
     from bootstrap.testvm.state import HostRecord, LabRecord
 
-_MARK = "# Made by `gpuctl testvm up` for lab "
 # The upstream registries whose images a cluster of these roles pulls.
 REGISTRIES = ("registry.k8s.io", "ghcr.io", "nvcr.io", "docker.io")
 APT_SOURCES = ("containerd", "kubeadm", "nvidia_container_toolkit", "nvidia_driver")
@@ -56,7 +56,7 @@ class Facts:
 def render(facts: Facts) -> str:
     """The text of lab.ini; the same facts give the same bytes."""
     record = facts.record
-    lines = [f"{_MARK}{record.name}; an edited file is left alone."]
+    lines = [f"{LAB_MARK}{record.name}; an edited file is left alone."]
     for group, members in _groups(record).items():
         lines += ["", f"[{group}]", *(f"{host.name} ansible_host={host.address}" for host in members)]
     lines += ["", "[all:vars]", "ansible_user=root", f"ansible_ssh_private_key_file={facts.key}"]
@@ -157,7 +157,7 @@ def check_free(path: Path, record: LabRecord | None) -> None:
     """Raise GpuctlError `inventory-taken` where a file is that this lab did not write."""
     if path.exists() and str(path) not in dict(record.inventories if record else ()):
         text = path.read_text(errors="replace") if path.is_file() else ""
-        if record is None or not text.startswith(f"{_MARK}{record.name};"):
+        if record is None or not text.startswith(f"{LAB_MARK}{record.name};"):
             raise settings_error(
                 Problem(
                     "inventory-taken",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from bootstrap.redact import Redactor
-from bootstrap.ui.layout import ascii_only, clean
+from bootstrap.ui.layout import ascii_only
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 _SGR = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
@@ -22,7 +22,7 @@ _PAINTED = (
     (re.compile(r"✗"), "red"),
     (re.compile(r"^error:"), "red"),
     (re.compile(r"^warning:"), "yellow"),
-    (re.compile(r"(?<=^  )(?:fix|at|seen|state|log):"), "bold"),
+    (re.compile(r"(?<=^  )(?:(?:fix|at|seen|state|log):|[^ ].* says?:$)"), "bold"),
     (re.compile(r"\[[a-z0-9]+(?:-[a-z0-9]+)+\]$"), "dim"),
 )
 
@@ -111,7 +111,7 @@ class Console:
 
     def adapt(self, text: str, stream: Capabilities) -> str:
         """The text as the stream can show it: without secrets and control characters, in its signs and colours."""
-        text = clean(self.redactor.text(text))
+        text = self.redactor.text(text)
         if stream.colour:
             text = "\n".join(map(paint, text.split("\n")))
         return text if stream.unicode else _fold(text)

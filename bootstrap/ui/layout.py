@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from bootstrap.printable import printable
+
 # One sign for one sign, so that columns laid out before stay columns.
 _ASCII = str.maketrans(
     {
@@ -19,17 +21,11 @@ _ASCII = str.maketrans(
         "…": "~",
     }
 )
-_KEPT_CONTROLS = "\n\t"
 
 
 def ascii_only(text: str) -> str:
     """The text in ASCII: our own signs by a likeness of the same width, anything else by "?"."""
     return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
-
-
-def clean(text: str) -> str:
-    """The text without control characters, which hosts and tools must not send to the reader's terminal."""
-    return "".join(c for c in text if c in _KEPT_CONTROLS or unicodedata.category(c) not in {"Cc", "Cf", "Cs"})
 
 
 def width(text: str) -> int:
@@ -42,7 +38,7 @@ def columns(rows: Iterable[Sequence[str]], *, indent: int = 2, gap: int = 3, rig
 
     Rows may differ in length: a short row simply ends early.
     """
-    table = [list(row) for row in rows]
+    table = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
     widths = [0] * max((len(row) for row in table), default=0)
     for row in table:
         for number, cell in enumerate(row):

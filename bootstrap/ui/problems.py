@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bootstrap.errors import GpuctlError, Problem
-from bootstrap.ui.layout import count
+from bootstrap.printable import one_line, printable
+from bootstrap.ui.layout import clip, count
 
 _SHOWN_DETAIL_LINES = 12  # the rest is in the log
+_SHOWN_DETAIL_COLUMNS = 400  # of a line
 
 
 def error_lines(error: GpuctlError, log: Path | None = None, *, nothing_changed: bool = False) -> list[str]:
@@ -54,11 +56,19 @@ def _grouped(problems: Sequence[Problem]) -> list[tuple[list[str], Problem]]:
 def _block(hosts: list[str], problem: Problem) -> list[str]:
     # Without a host the place is the subject ("lab.ini:14: unknown variable ..."); with one it is a detail.
     subject = ", ".join(hosts) or problem.at or ""
-    lines = [f"error: {subject + ': ' if subject else ''}{problem.message}   [{problem.code}]"]
-    lines += _labelled("fix:", problem.fix)
+    # One line: what a host says in it cannot look like a remedy, a place or another error of ours.
+    lines = [f"error: {subject + ': ' if subject else ''}{one_line(problem.message)}   [{problem.code}]"]
+    lines += _labelled("fix:", printable(problem.fix))
     if hosts and problem.at:
-        lines += _labelled("at:", problem.at)
-    return lines + _labelled("seen:", _tail(problem.details))
+        lines += _labelled("at:", one_line(problem.at))
+    return lines + _said(hosts, _tail(printable(problem.details)))
+
+
+def _said(hosts: list[str], details: list[str]) -> list[str]:
+    """What was seen; where a host is named, it is the host that says so."""
+    if not hosts or not details:
+        return _labelled("seen:", "\n".join(details))
+    return [f"  {', '.join(hosts)} {'says' if len(hosts) == 1 else 'say'}:", *(f"        {line}" for line in details)]
 
 
 def _labelled(label: str, text: str) -> list[str]:
@@ -68,10 +78,10 @@ def _labelled(label: str, text: str) -> list[str]:
     return [f"  {label:5} {first}", *(f"        {line}" for line in rest)]
 
 
-def _tail(details: str) -> str:
+def _tail(details: str) -> list[str]:
     """The last lines: tools name the cause at the end."""
-    lines = details.rstrip().splitlines()
+    lines = [clip(line, _SHOWN_DETAIL_COLUMNS) for line in details.rstrip().splitlines()]
     left_out = len(lines) - _SHOWN_DETAIL_LINES
     if left_out <= 0:
-        return "\n".join(lines)
-    return "\n".join([f"({count(left_out, 'line')} before these in the log)", *lines[-_SHOWN_DETAIL_LINES:]])
+        return lines
+    return [f"({count(left_out, 'line')} before these in the log)", *lines[-_SHOWN_DETAIL_LINES:]]

@@ -26,11 +26,13 @@ class ActionModule(ActionBase):
         host = str(variables["inventory_hostname"])
         if "decision" in arguments:
             values = dict(arguments["decision"]["hosts"][host])
-            return {**result, "changed": False, "add_host": {"host_name": host, "groups": [], "host_vars": values}}
+            added = {"host_name": host, "groups": [], "host_vars": values}
+            return {**result, "changed": False, "_ansible_no_log": True, "add_host": added}
         sources = [str(source) for source in variables.get("ansible_inventory_sources") or ()]
         if len(sources) != 1:
             raise AnsibleActionFail(f"[usage] give exactly one inventory, not {len(sources)}; fix: -i lab.ini")
-        return {**result, "changed": False, **_decide(Path(sources[0]), arguments["probes"])}
+        # Keys and passwords are among the arguments: at -v Ansible would print them.
+        return {**result, "changed": False, "_ansible_no_log": True, **_decide(Path(sources[0]), arguments["probes"])}
 
 
 def _decide(inventory_file: Path, probes: dict[str, Any]) -> dict[str, Any]:

@@ -161,15 +161,17 @@ def apply(
 
     def body(session: Session) -> Answer:
         from bootstrap.launch.queue_apply import apply_queue
+        from bootstrap.launch.queue_rules import Caution
         from bootstrap.ui.launch_queue import applied_screen
 
         chosen = {"--gpus": gpus, "--workers": workers, "--cpu": cpu, "--memory": memory, "--namespace": namespace}
         chosen["--nfs-claim"] = nfs_claim
         config = _config(file, preset, {key: value for key, value in chosen.items() if value is not None}, var or [])
-        queues = _queues(session, entity, base_url, api_key_file, inventory)
+        queues, warning = _queues(session, entity, base_url, api_key_file, inventory)
+        cautions = (Caution(warning),) if warning else ()
         level = str(priorities) if priorities else None
         stays = preset is not None and namespace is None
-        done = apply_queue(queues, name, config, level, dry_run=dry_run, namespace_stays=stays)
+        done = apply_queue(queues, name, config, level, cautions, dry_run=dry_run, namespace_stays=stays)
         return Answer(lines=applied_screen(done), data=done.as_dict())
 
     return options.session_of(context).execute("launch queue apply", output, body, refuses_unchanged=True)
@@ -189,7 +191,7 @@ def show(
     def body(session: Session) -> Answer:
         from bootstrap.ui.launch_queue import queue_screen
 
-        queues = _queues(session, entity, base_url, api_key_file, inventory)
+        queues = _queues(session, entity, base_url, api_key_file, inventory)[0]
         found = queues.require(name)
         return Answer(lines=queue_screen(queues.entity, found), data={"queue": found.as_dict()})
 
@@ -210,7 +212,7 @@ def list_queues(
         from bootstrap.jsonform import plain
         from bootstrap.ui.launch_queue import queues_screen
 
-        queues = _queues(session, entity, base_url, api_key_file, inventory)
+        queues = _queues(session, entity, base_url, api_key_file, inventory)[0]
         found = queues.lines()
         return Answer(lines=queues_screen(queues.entity, found), data={"queues": plain(found)})
 
@@ -230,7 +232,7 @@ def delete(
     """Delete a queue, and what waits in it."""
 
     def body(session: Session) -> Answer:
-        queues = _queues(session, entity, base_url, api_key_file, inventory)
+        queues = _queues(session, entity, base_url, api_key_file, inventory)[0]
         found = queues.require(name)
         question = f"Delete queue {queues.entity}/{name} and all jobs that wait in it. Continue?"
         if not yes and not _confirmed(session, question, output):
@@ -276,7 +278,10 @@ def _config(file: Path | None, preset: Preset | None, chosen: dict[str, str], va
     return queue_preset.render_preset(str(preset), queue_preset.PresetChoices(gpus=wanted, **fields), variables)
 
 
-def _queues(session: Session, entity: str, base_url: str, key_file: Path | None, path: Path | None) -> Queues:
+def _queues(
+    session: Session, entity: str, base_url: str, key_file: Path | None, path: Path | None
+) -> tuple[Queues, str]:
+    """The queues of the entity, and what to warn of."""
     from bootstrap.inventory.load import load_inventory
     from bootstrap.launch.agent_key import read_key
     from bootstrap.launch.queues import Queues
@@ -286,4 +291,4 @@ def _queues(session: Session, entity: str, base_url: str, key_file: Path | None,
     session.redactor.add(key)
     found = server_access(ServerOptions(entity, base_url, key), load_inventory(path) if path is not None else None)
     session.redactor.add(found.api_key)
-    return Queues(found.server, found.entity)
+    return Queues(found.server, found.entity), found.warning

@@ -152,6 +152,8 @@ def _try(session: Session, request: TrialRequest, output: Output) -> Answer:
 
     target = resolve(request)
     session.redactor.add(target.server.api_key)
+    if target.server.warning:
+        session.console.say(f"warning: {target.server.warning}")
     server, cluster = server_side(target), reach_cluster(target, request)
     if output is Output.JSON:
         result = try_queue(target.asked, server, cluster, JsonView())

@@ -60,13 +60,13 @@ def test_what_a_play_does_for_all_components_is_shown_and_completes_none() -> No
 
 
 def test_a_failure_that_a_role_foresaw_keeps_its_code_fix_and_place() -> None:
-    message = "[headers-missing] no kernel headers for 6.1.0-31; fix: boot the newest kernel"
-    found = problem_of(
-        event("runner_on_failed", res={"msg": message}), "gpu1", "roles/nvidia_driver/tasks/check.yml:22"
-    )
+    fix = "install linux-headers-6.1.0-31 (or boot the kernel whose headers are installed) and run gpuctl again"
+    message = f"[headers-missing] no kernel headers for 6.1.0-31; fix: {fix}"
+    failed = event("runner_on_failed", action="gpuctl_nvidia", res={"msg": message})
+    found = problem_of(failed, "gpu1", "roles/nvidia_driver/tasks/check.yml:22")
     assert (found.code, found.host) == ("headers-missing", "gpu1")
     assert found.message == "step containerd failed: no kernel headers for 6.1.0-31"
-    assert found.fix == "boot the newest kernel"
+    assert found.fix == fix
     assert found.at == "roles/nvidia_driver/tasks/check.yml:22 (Install | Packages)"
 
 

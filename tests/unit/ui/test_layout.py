@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.ui.layout import ago, ascii_only, brief, clean, clip, clock, columns, count, size, width
+from bootstrap.ui.layout import ago, ascii_only, brief, clip, clock, columns, count, size, width
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,6 @@ def test_columns_align_wide_and_combining_signs() -> None:
 @given(st.text(), st.integers(min_value=0, max_value=40))
 def test_clip_keeps_to_its_room(text: str, room: int) -> None:
     assert width(clip(text, room)) <= max(room, 0)
-
-
-@given(st.text())
-def test_clean_leaves_no_control_character(text: str) -> None:
-    kept = clean(text)
-    assert "\x1b" not in kept
-    assert all(c in "\n\t" or c.isprintable() or not c.isascii() for c in kept)
 
 
 @given(st.text(alphabet="✓✗·▸×→…abc", max_size=20))

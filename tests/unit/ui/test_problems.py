@@ -40,7 +40,8 @@ def test_place_details_and_state() -> None:
         "  fix:  f1",
         "        f2",
         "  at:   roles/a/tasks/check.yml:22 (Check | A)",
-        "  seen: one",
+        "  gpu1 says:",
+        "        one",
         "        two",
         "  state: gpu2 done",
     ]
