@@ -48,6 +48,8 @@ _ANSWER_S = 60.0  # for a list of that length over a slow tunnel
 _WORDS = 4096  # of a refusal
 _NOT_FOUND = 404
 _FIRST_ERROR = 400
+_FIRST_REDIRECT = 300
+_ATTEMPTS = 3  # at connecting; urllib3's own default
 
 
 class Cluster:
@@ -109,6 +111,9 @@ class Cluster:
             raise ApiError(0, f"the API server does not answer: {error}") from error
         if response.status >= _FIRST_ERROR:
             raise ApiError(int(response.status), _words(answer))
+        if response.status >= _FIRST_REDIRECT:
+            elsewhere = str(response.response.headers.get("Location"))[:_WORDS]
+            raise ApiError(int(response.status), f"the API server sends elsewhere, which is not followed: {elsewhere}")
         return int(response.status), answer
 
 
@@ -153,7 +158,7 @@ def kubeconfig_api(path: Path | None, context: str = "") -> Iterator[Cluster]:
     from kubernetes.config import load_kube_config
     from kubernetes.config.config_exception import ConfigException
 
-    settings = Configuration()
+    settings = _settings()
     settings.proxy = None  # one that the kubeconfig names comes in its place
     try:
         load_kube_config(  # type: ignore[no-untyped-call]
@@ -210,12 +215,21 @@ def client_of(config: dict[str, Any]) -> Cluster:
 
     It is reached without a proxy: its address is one that has answered here, or the near end of a tunnel.
     """
-    from kubernetes.client import Configuration
     from kubernetes.config.kube_config import new_client_from_config_dict
 
-    settings = Configuration()
+    settings = _settings()
     settings.proxy = None
     return Cluster(new_client_from_config_dict(config, client_configuration=settings))  # type: ignore[no-untyped-call]
+
+
+def _settings() -> Any:
+    """A client's configuration. It follows no redirect: a server does not choose whom this machine asks."""
+    from kubernetes.client import Configuration
+    from urllib3 import Retry
+
+    settings = Configuration()
+    settings.retries = Retry(_ATTEMPTS, redirect=0, raise_on_redirect=False)
+    return settings
 
 
 def _answers_directly(server: str, authority: str | None) -> bool:

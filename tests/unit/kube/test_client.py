@@ -81,6 +81,29 @@ def test_what_was_reached_directly_is_asked_without_it(server: str) -> None:
     assert proxy_of(client_of(config("https://192.0.2.7:6443"))) is None
 
 
+def test_nobody_is_sent_elsewhere(server: str, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Elsewhere(Api):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", f"{server}/version")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        path = tmp_path / "config"
+        path.write_text(yaml.safe_dump(config(f"http://127.0.0.1:{found.server_port}")), encoding="utf-8")
+        with kubeconfig_api(path) as named:
+            for api in (named, client_of(config(f"http://127.0.0.1:{found.server_port}"))):
+                with pytest.raises(client.ApiError, match="302: the API server sends elsewhere, which is not followed"):
+                    api.get("/version")
+        found.shutdown()
+    assert asked == ["/version", "/version"]
+
+
 def test_a_context_that_leads_to_this_machine(server: str, tmp_path: Path) -> None:
     path = tmp_path / "config"
     path.write_text(yaml.safe_dump(config(server)), encoding="utf-8")
