@@ -49,8 +49,9 @@ def changed_arguments(component: Component, receipt: Mapping[str, Any], values: 
 
 
 def _recorded_is(option: Variable, digest: str, value: Any) -> bool:
-    """Whether that was the value. Only secrets have a slow digest: a host must not make us work out others."""
-    return (option.no_log or not digest.startswith("scrypt:")) and same(digest, plain(value))
+    """Whether that was the value. Only what is secret has a slow digest: a host must not make us work out others."""
+    secret = option.no_log or has_login(plain(value))
+    return (secret or not digest.startswith("scrypt:")) and same(digest, plain(value))
 
 
 def describe_argument(receipt: Mapping[str, Any], name: str, value: Any, secret: bool) -> str:
