@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside import gpuctl_programs
 from bootstrap.hostside.gpuctl_kube import PROFILE_ACCESS
 from bootstrap.hostside.gpuctl_minikube import PROGRAM
+from bootstrap.hostside.gpuctl_strictjson import misshapen, parse_object
 from bootstrap.kube.plain_yaml import parse_plain
 from bootstrap.minikube.options import Bundle, parse_bundle
 from bootstrap.minikube.surroundings import other_home
@@ -114,6 +114,25 @@ print(json.dumps(found))
 )
 
 
+# The form of what the program prints, and of what is in its texts (see hostside.gpuctl_strictjson.misshapen).
+_ANSWER = {"rc!": int, "out!": str, "err!": str}
+_LOOK = {
+    "uid!": int,
+    "home!": str,
+    "profile!": str,
+    **{f"{name}!": _ANSWER for name in ("version", "docker", *_KINDS)},
+    **dict.fromkeys(("kubelet", "node"), _ANSWER),
+    **dict.fromkeys(("config", "bundle", "kubeconfig", "program"), str),
+    **dict.fromkeys(("folder", "served", "joined"), bool),
+    "gpus": int,
+    "others": [str],
+}
+_NAMED = {"name": str, "labels": dict, "status": str, "network": dict}
+_CONDITIONS = [{"type": str, "status": str}]
+_NODES = {"items": [{"metadata": {"name": str}, "status": {"conditions": _CONDITIONS, "allocatable": dict}}]}
+_MOST_DIGITS = 6  # of a number of GPUs
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a program answered."""
@@ -171,10 +190,7 @@ class Seen:
     @property
     def docker_version(self) -> str:
         """Of the engine; empty while it does not answer."""
-        try:
-            return str(json.loads(self.docker.out).get("Version") or "")
-        except (ValueError, AttributeError):
-            return ""
+        return str((_object(self.docker.out) or {}).get("Version") or "")
 
 
 def look(session: Session, host: str, profile: str) -> Seen:
@@ -214,11 +230,11 @@ def _document(out: str) -> dict[str, Any]:
     """The line that is the program's; a login shell, or what wraps it, may say something before and after."""
     for line in out.splitlines():
         try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
+            found = parse_object(line)
+        except ValueError:
             continue
-        if isinstance(found, dict) and "uid" in found:
-            return found
+        if "uid" in found:
+            return {} if misshapen(_LOOK, found) else found
     return {}
 
 
@@ -227,11 +243,11 @@ def read_look(found: Mapping[str, Any]) -> Seen:
 
     Its `status` is known where the node itself has answered: `minikube status` takes longer than all else together.
     """
-    said = {name: Said(**found[name]) for name in _ASKED if name in found}
+    said = {name: Said(*(found[name][part] for part in ("rc", "out", "err"))) for name in _ASKED if name in found}
     text = found.get("bundle")
     config, kubeconfig = _record(found.get("config")), str(found.get("kubeconfig") or "")
     node = _node(said.get("node", Said()))
-    named = {kind: _object(said[kind].out) or {} for kind in _KINDS if said[kind].rc == 0}
+    named = {kind: _object(said[kind].out, _NAMED) or {} for kind in _KINDS if said[kind].rc == 0}
     # Docker takes the beginning of an ID for a name, too.
     named = {kind: one for kind, one in named.items() if one.get("name") in {found["profile"], f"/{found['profile']}"}}
     unclear = [kind for kind in _KINDS if said[kind].rc and not _NOT_THERE.search(said[kind].err)]
@@ -277,12 +293,13 @@ def reaches(kubeconfig: str, profile: str, network: Mapping[str, Any]) -> bool:
     return address in ends
 
 
-def _object(text: Any) -> Mapping[str, Any] | None:
+def _object(text: Any, shape: Any = dict) -> Mapping[str, Any] | None:
+    """The object that a text is; None when it is none, or not of the shape."""
     try:
-        parsed = json.loads(text or "")
+        found = parse_object(text or "")
     except (TypeError, ValueError):
         return None
-    return parsed if isinstance(parsed, dict) else None
+    return None if misshapen(shape, found, "it") else found
 
 
 def _record(text: Any) -> Mapping[str, Any] | None:
@@ -299,11 +316,15 @@ def _record(text: Any) -> Mapping[str, Any] | None:
 
 
 def _node(said: Said) -> Node | None:
-    nodes = (_object(said.out) or {}).get("items") or []
+    nodes = (_object(said.out, _NODES) or {}).get("items") or []
     if said.rc or not nodes:
         return None
     status = nodes[0].get("status") or {}
     conditions = {str(c.get("type")): str(c.get("status")) for c in status.get("conditions") or []}
     gpus = str((status.get("allocatable") or {}).get("nvidia.com/gpu") or "0")
     name = str((nodes[0].get("metadata") or {}).get("name") or "")
-    return Node(name, conditions.get("Ready") == "True", int(gpus) if gpus.isdecimal() else 0)
+    return Node(name, conditions.get("Ready") == "True", int(gpus) if _is_count(gpus) else 0)
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS

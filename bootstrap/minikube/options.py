@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside.gpuctl_strictjson import parse_object
 
 DOCKER = "docker"
 RUNTIMES = (DOCKER, "containerd")
@@ -102,7 +101,7 @@ def parse_bundle(path: str, text: str) -> Bundle:
         GpuctlError: it is no such file (exit 3).
     """
     try:
-        found: dict[str, Any] = json.loads(text)
+        found = parse_object(text)
         images = {str(name): str(ref) for name, ref in (found.get("addon_images") or {}).items()}
         image, version, cni = (str(found.get(name) or "") for name in ("base_image", "kubernetes_version", "cni"))
         return Bundle(path, image, version, cni, images)

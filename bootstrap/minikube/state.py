@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from bootstrap.hostside.gpuctl_strictjson import parse_object
 from bootstrap.minikube.look import Seen
 from bootstrap.minikube.options import AMOUNT, ProfileOptions
 
@@ -69,10 +69,8 @@ def other_driver(seen: Seen) -> str:
 def parts_of(seen: Seen) -> dict[str, str]:
     """What minikube says of the profile's parts: Host, Kubelet, APIServer, Kubeconfig."""
     try:
-        found = json.loads(seen.status.out)
+        found = parse_object(seen.status.out)
     except ValueError:
-        return {}
-    if not isinstance(found, dict):
         return {}
     return {name: str(found[name]) for name in ("Host", "Kubelet", "APIServer", "Kubeconfig") if name in found}
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from bootstrap.access import Access
 from bootstrap.errors import GpuctlError
+from bootstrap.hostside.gpuctl_strictjson import parse_object
 from bootstrap.inventory.model import Host
 from bootstrap.probe.remote import reach, run_as_root
 from bootstrap.probe.session import Session
@@ -57,7 +57,7 @@ def ask_docker(host: Host, access: Access) -> RuntimeFacts:
 def parse_docker(listed: str, cdi: str, *, error: str = "", cdi_error: str = "") -> RuntimeFacts:
     """Facts from Docker's runtimes (a JSON object by name) and `nvidia-ctk cdi list`."""
     try:
-        runtimes = tuple(sorted(json.loads(listed or "{}") or {}))
+        runtimes = tuple(sorted(parse_object(listed or "{}")))
     except ValueError as failure:
         runtimes, error = (), error or f"docker info: {failure}"
     return RuntimeFacts(runtimes, cdi_devices=_devices(cdi), error=error, cdi_error=cdi_error, engine="docker")
@@ -82,21 +82,29 @@ def parse_runtime(dump: str, cdi: str, *, error: str = "", cdi_error: str = "") 
     devices = _devices(cdi)
     try:
         config = tomllib.loads(dump)
-    except tomllib.TOMLDecodeError as failure:
-        return RuntimeFacts(error=error or str(failure), cdi_devices=devices, cdi_error=cdi_error)
-    plugins = config.get("plugins", {})
-    table: dict[str, Any] = next((plugins[name] for name in _RUNTIME_TABLES if name in plugins), {})
-    runtimes = table.get("containerd", {}).get("runtimes", {})
-    options = runtimes.get("nvidia", runtimes.get("runc", {})).get("options", {})
-    disabled = any(name.endswith("cri") or ".cri." in name for name in config.get("disabled_plugins", []))
+    except (ValueError, RecursionError) as failure:
+        return RuntimeFacts(
+            error=error or f"containerd config dump: {failure}", cdi_devices=devices, cdi_error=cdi_error
+        )
+    plugins = _table(config.get("plugins"))
+    table = next((_table(plugins[name]) for name in _RUNTIME_TABLES if name in plugins), {})
+    runtimes = _table(_table(table.get("containerd")).get("runtimes"))
+    options = _table(_table(runtimes.get("nvidia", runtimes.get("runc"))).get("options"))
+    off, cgroup = config.get("disabled_plugins"), options.get("SystemdCgroup")
+    disabled = any(str(name).endswith("cri") or ".cri." in str(name) for name in (off if isinstance(off, list) else []))
     return RuntimeFacts(
         handlers=tuple(sorted(runtimes)),
-        systemd_cgroup=options.get("SystemdCgroup"),
+        systemd_cgroup=cgroup if isinstance(cgroup, bool) else None,
         cri_disabled=disabled,
         cdi_devices=devices,
         error=error,
         cdi_error=cdi_error,
     )
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    """A table of TOML; an empty one where a host has something else in its place."""
+    return value if isinstance(value, dict) else {}
 
 
 def _run(session: Session, host: Host, access: Access, argv: list[str]) -> tuple[str, str]:
