@@ -15,11 +15,11 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
 from bootstrap.plan.planner import installed_components
 from bootstrap.plan.survey import Survey, examine, last_applied_s, not_ready, readiness
+from bootstrap.printable import printable
 from bootstrap.probe.facts import ProbeResult, Unreachable
 from bootstrap.probe.run import read_answer
 from bootstrap.probe.ssh_errors import ConnectFailure
 from bootstrap.ui.document import as_text, envelope
-from bootstrap.ui.layout import clean
 from bootstrap.ui.problems import problem_lines
 from bootstrap.ui.screens import hosts_screen, plan_result_screen, preflight_screen
 from tests.fuzz.mutate import document_mutations
@@ -91,7 +91,7 @@ def outcome(fixture: str, text: str) -> str:
     found = probed(host, text)
     survey = examine(_inventory(), {**_others(fixture), host: found})
     for line in shown(survey):
-        clean(line).encode("utf-8")
+        printable(line).encode("utf-8")
     if isinstance(found, Unreachable):
         return found.code
     return "facts" if survey.decision else "refused"
