@@ -22,6 +22,7 @@ from bootstrap.kube.credentials import (
 from tests.unit.certificates import admin_conf, admin_config, certificate, data, key_pem, token
 
 AGENT = Account("wandb", "launch-agent")
+TOKEN_PATH = "/var/lib/gpuctl-launch/token"  # noqa: S105 - a path
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -207,7 +208,7 @@ def handed_over(monkeypatch: pytest.MonkeyPatch, text: str, **given: Any) -> dic
     monkeypatch.setattr(module.HostAction, "run_on_host", lambda *_: {"kubeconfig": text, "changed": False})
     plugin = module.ActionModule.__new__(module.ActionModule)
     asked = {"namespace": "wandb", "account": "launch-agent", "name": "gpuctl-lab", "server": "https://gpuctl-api:6443"}
-    found: dict[str, Any] = plugin.run_on_host({**asked, **given}, {})
+    found: dict[str, Any] = plugin.run_on_host({**asked, "token_path": TOKEN_PATH, **given}, {})
     return found
 
 
@@ -219,11 +220,13 @@ def of_agent(change: Change = lambda _: None) -> str:
 
 
 def test_the_agents_host_gets_what_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    good = yaml.safe_load(handed_over(monkeypatch, of_agent())["kubeconfig"])
+    handed = handed_over(monkeypatch, of_agent())
+    good = yaml.safe_load(handed["kubeconfig"])
     assert good["clusters"][0]["cluster"]["server"] == "https://gpuctl-api:6443", "not where the control plane says"
-    assert good["users"] == [{"name": "gpuctl-lab", "user": {"token": token()}}]
+    assert good["users"] == [{"name": "gpuctl-lab", "user": {"tokenFile": TOKEN_PATH}}], "ours, whatever theirs names"
+    assert handed["token"] == token()
     for text in (of_agent(lambda c: user(c).update(exec=EXEC)), admin_conf(), "", of_agent(lambda c: c.clear())):
         answer = handed_over(monkeypatch, text)
         assert (answer["failed"], answer["code"]) == (True, "kubeconfig-refused")
-        assert "kubeconfig" not in answer
+        assert not answer.keys() & {"kubeconfig", "token"}
     assert handed_over(monkeypatch, of_agent(), wait_only=True) == {"changed": False}
