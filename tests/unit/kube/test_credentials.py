@@ -22,7 +22,7 @@ from bootstrap.kube.credentials import (
 from tests.unit.certificates import admin_conf, admin_config, certificate, data, key_pem, token
 
 AGENT = Account("wandb", "launch-agent")
-TOKEN_PATH = "/var/lib/gpuctl-launch/token"  # noqa: S105 - a path
+TOKEN_PATH = "/var/lib/gpuctl-launch/token"
 Change = Callable[[dict[str, Any]], object]
 
 
