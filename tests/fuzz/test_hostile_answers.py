@@ -20,7 +20,7 @@ import kubernetes.config
 import pytest
 import yaml
 
-from bootstrap.ui.layout import clean
+from bootstrap.printable import printable
 from bootstrap.ui.problems import problem_lines
 from tests.fuzz import conflanes, modulelane, serverlanes
 from tests.fuzz.controller import Bait, Watch
@@ -62,7 +62,7 @@ class Tally:
         self.calls += 1
         try:
             with self.watch.on():
-                shown = clean("\n".join(call()))
+                shown = printable("\n".join(call()))
         except Exception as error:  # noqa: BLE001 - a traceback for what others say is what is looked for
             place = traceback.extract_tb(error.__traceback__)[-1]
             self.tracebacks[f"{kind}: {name}, {lane}: {error!r:.200} at {place.filename}:{place.lineno}"] += 1
