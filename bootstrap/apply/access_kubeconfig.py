@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from bootstrap.apply.requests import BootstrapRequest
 from bootstrap.apply.results import KubeconfigChange
 from bootstrap.inventory.model import Host
 from bootstrap.kube.client import admin_api
-from bootstrap.kube.client_certificate import NotSignedError, ends_soon, personal_credentials
+from bootstrap.kube.client_certificate import NotSignedError, ends_soon, personal_credentials, time_left
 from bootstrap.kube.kubeconfig import context_name, entries_of, entry_of, merge
+
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +55,17 @@ def bring_kubeconfig(
         except NotSignedError as error:
             why = f"it is a copy of the cluster's admin.conf, since a certificate of your own cannot be had: {error}"
             return _merged(request, anew, known, warning=why)
-        return _merged(request, entry_of(mine, cluster_name, address), known, user=request.user_name)
+        made = _merged(request, entry_of(mine, cluster_name, address), known)
+        # Rounded: the signer dates it back by minutes.
+        return replace(made, user=request.user_name, valid_days=round(time_left(mine.certificate) / _DAY))
 
 
 def _merged(
-    request: BootstrapRequest, entry: Mapping[str, Any], known: _Known | None, *, warning: str = "", user: str = ""
+    request: BootstrapRequest, entry: Mapping[str, Any], known: _Known | None, *, warning: str = ""
 ) -> KubeconfigChange:
     merged = merge(request.kubeconfig, entry, use_context=request.use_context)
     return KubeconfigChange(
-        str(merged.path), merged.context, added=known is None, current=merged.current, warning=warning, user=user
+        str(merged.path), merged.context, added=known is None, current=merged.current, warning=warning
     )
 
 

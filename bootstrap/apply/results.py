@@ -45,7 +45,8 @@ class HostOutcome:
 class KubeconfigChange:
     """What happened to the user's kubeconfig. `current` is whether the context is now the current one.
 
-    `user` is the name in a certificate that was made just now; `warning` says why there is none.
+    `user` is the name in a certificate that was made just now, `valid_days` how long it is valid (clusters may sign for
+    less than was asked for); `warning` says why there is none.
     """
 
     path: str
@@ -54,6 +55,7 @@ class KubeconfigChange:
     current: bool
     warning: str = ""
     user: str = ""
+    valid_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,14 +36,19 @@ def is_user_name(name: str) -> bool:
 
 def ends_soon(certificate: str) -> bool:
     """Whether a certificate (PEM) has less than 30 days left, or cannot be read."""
-    from cryptography.x509 import load_pem_x509_certificate
-
     try:
-        with refused_certificates("it is broken"):
-            ends = load_pem_x509_certificate(certificate.encode("ascii")).not_valid_after_utc
+        return time_left(certificate) < RENEW_WITHIN
     except RefusedKubeconfigError:
         return True
-    return ends - datetime.datetime.now(datetime.UTC) < RENEW_WITHIN
+
+
+def time_left(certificate: str) -> datetime.timedelta:
+    """Until the certificate (PEM) ends. Raises RefusedKubeconfigError: it cannot be read."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    with refused_certificates("it is broken"):
+        ends = load_pem_x509_certificate(certificate.encode("ascii")).not_valid_after_utc
+    return ends - datetime.datetime.now(datetime.UTC)
 
 
 def personal_credentials(api: Cluster, admin: Credentials, user_name: str) -> Credentials:

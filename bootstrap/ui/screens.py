@@ -200,7 +200,8 @@ def _kubeconfig(change: KubeconfigChange | None, *, only_news: bool = False) -> 
     current = ", and is the current one" if change.current else f" (current context left as it was: use `{use}`)"
     lines = [f"  kubeconfig: context {change.context} {did} {change.path}{current}"]
     if change.user:
-        lines.append(f"  kubeconfig: client certificate of user {change.user} issued, valid for a year")
+        valid = f"valid for {change.valid_days} days"
+        lines.append(f"  kubeconfig: client certificate of user {change.user} issued, {valid}")
     return [*lines, *([f"  warning: kubeconfig: {change.warning}"] if change.warning else [])]
 
 

@@ -156,7 +156,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 def test_a_context_stays_until_it_is_asked_to_be_renewed(home: Home) -> None:
     made = home.bring(first=True)
-    assert (made.added, made.user, made.warning) == (True, "ada", "")
+    assert (made.added, made.user, made.valid_days, made.warning) == (True, "ada", 365, "")
     before = home.user
     assert home.bring() is None
     assert home.visits == 1, "an unchanged cluster is not asked"
@@ -168,7 +168,7 @@ def test_a_context_stays_until_it_is_asked_to_be_renewed(home: Home) -> None:
 
 def test_one_that_ends_within_thirty_days_is_renewed(home: Home) -> None:
     home.api.signer = lambda request: data(sign(request, days=29))
-    home.bring(first=True)
+    assert home.bring(first=True).valid_days == 29, "less than was asked for: the signer decides"
     assert home.bring().user == "ada"
 
 

@@ -1,13 +1,15 @@
-"""What of an all-reduce becomes the command's problem."""
+"""What of an all-reduce, and of a cluster that cannot be asked, becomes the command's problem."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bootstrap.errors import Problem
+from bootstrap.errors import GpuctlError, Problem
+from bootstrap.exit_codes import ExitCode
 from bootstrap.kube.client import Cluster
 from bootstrap.progress import Silent
 from bootstrap.rundir import RunDirectory
@@ -15,6 +17,7 @@ from bootstrap.verify import run as verifying
 from bootstrap.verify.collective import Collective
 from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.run import ring_problem
+from tests.unit.factories import inventory
 
 SETTINGS = {"cluster_python_image": "python:3", "nvidia_device_plugin_runtime_class": "gpu"}
 
@@ -57,3 +60,19 @@ def test_a_node_without_gpus_is_named_and_not_added_up_by_tcp(monkeypatch: pytes
 def test_by_tcp_nodes_without_gpus_take_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     options, _ = asked(monkeypatch, tmp_path, {"gpu1": 8, "gpu2": 0})
     assert (options["nodes"], options["torch_gpus"]) == (["gpu1", "gpu2"], 0)
+
+
+@pytest.mark.parametrize(("code", "named"), [("kubeconfig-refused", True), ("cluster-unreachable", False)])
+def test_a_refused_kubeconfig_is_no_absent_plugin(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, named: bool
+) -> None:
+    problem = Problem(code, "its user has `exec`", "compare it", "cp1")
+
+    def refuse(*_: object) -> None:
+        raise GpuctlError(ExitCode.NOT_READY, problem)
+
+    monkeypatch.setattr(verifying, "cluster_api", refuse)
+    given = VerifyRequest(inventory=tmp_path, run=RunDirectory.create("verify-gpus", root=tmp_path))
+    with pytest.raises(GpuctlError, match="exec") if named else nullcontext():
+        found = verifying._ask_cluster(given, inventory({"cp1": "192.0.2.1"}, {}), "cp1", {}, Silent())
+        assert found[3] == problem.message
