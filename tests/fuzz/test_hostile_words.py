@@ -114,6 +114,8 @@ def _target() -> Target:
             "launch_agent_entity": "team",
             "launch_agent_queues": ["gpus"],
             "launch_agent_base_url": "https://api.wandb.ai",
+            "launch_agent_jobs_beside_agent": False,
+            "launch_agent_policy": "enforce",
         }
     )
 

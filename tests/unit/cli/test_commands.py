@@ -116,15 +116,16 @@ def test_testvm_up(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     asked: list[tuple[object, ...]] = []
 
     def up(*arguments: Any) -> Lab:
-        asked.append(arguments[:-1])
-        arguments[-1]("gpu1", "booting")
+        *given, report, ports = arguments
+        asked.append((*given, ports))
+        report("gpu1", "booting")
         return LAB
 
     monkeypatch.setattr("bootstrap.testvm.lab.up", up)
     monkeypatch.setattr(time, "monotonic", lambda: 7.0)
-    assert main(["testvm", "up", "--hosts", "2", "--name", "x"]) == 0
+    assert main(["testvm", "up", "--hosts", "2", "--name", "x", "--open-port", "8099"]) == 0
     captured = capsys.readouterr()
-    assert asked == [("x", 2, None, "a100", "mirror", Path("x.ini"), Machines("nspawn", 0, 0))]
+    assert asked == [("x", 2, None, "a100", "mirror", Path("x.ini"), Machines("nspawn", 0, 0), (8099,))]
     assert captured.err == "  gpu1     booting\n"
     assert captured.out == (
         "lab lab: 2 hosts in 0.0 s\n"
