@@ -13,12 +13,11 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from .gpuctl_facts_cluster import CA, public_key_hash
 from .gpuctl_hostio import HostError, read_text
 from .gpuctl_kube import MANAGER, Api, KubeError, object_id, owned_digest, receipt_name, split_id
+from .gpuctl_namespaces import is_ours, is_shared, is_somebody_elses, with_known_levels
 from .gpuctl_receipts import BEGUN, COMPLETE, SCHEMA, known_arguments, machine_id, now_utc
 
 _NAMESPACE = "kube-system"
 _FIRST = ("Namespace", "CustomResourceDefinition", "PriorityClass", "RuntimeClass", "ServiceAccount")
-_MANAGED_BY = "app.kubernetes.io/managed-by"
-_POD_SECURITY = "pod-security.kubernetes.io/"
 _RETRY_S = 60.0  # an API server that just started refuses connections, or says 429 and 503, for moments
 _POLL_S = 0.5
 _TRANSIENT = (0, 429, 500, 502, 503, 504)
@@ -169,43 +168,6 @@ def _settled(api: Api, identity: str, wait_s: float = _RETRY_S) -> Optional[Dict
         time.sleep(_POLL_S)
 
 
-def is_somebody_elses(item: Mapping[str, Any], found: Optional[Mapping[str, Any]]) -> bool:
-    """Whether a namespace is only asked to be there (labelled as managed by us), and somebody else has made it.
-
-    It is used as it is: nothing is applied to it, so it is never taken for ours, and never deleted.
-    """
-    only_asked = (item["metadata"].get("labels") or {}).get(_MANAGED_BY) == MANAGER
-    return item["kind"] == "Namespace" and only_asked and found is not None and not _is_ours(found)
-
-
-def with_level(item: Mapping[str, Any], level: str) -> Mapping[str, Any]:
-    """A namespace with the Pod Security level that it enforces; any other object, or without a level, as it is."""
-    labels = item["metadata"].get("labels") or {}
-    if not level or item["kind"] != "Namespace" or any(key.startswith(_POD_SECURITY) for key in labels):
-        return item
-    return {**item, "metadata": {**item["metadata"], "labels": {**labels, _POD_SECURITY + "enforce": level}}}
-
-
-def with_known_levels(item: Mapping[str, Any], found: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The item as it is applied: a namespace that is there without a Pod Security level of ours gets none.
-
-    Pods run in it, or will, that nobody has compared with a level.
-    """
-    if item["kind"] != "Namespace" or found is None:
-        return item
-    if _is_ours(found) and any(key.startswith(_POD_SECURITY) for key in found["metadata"].get("labels") or {}):
-        return item
-    labels = item["metadata"].get("labels") or {}
-    kept = {key: value for key, value in labels.items() if not key.startswith(_POD_SECURITY)}
-    return {**item, "metadata": {**item["metadata"], "labels": kept}}
-
-
-def _is_shared_namespace(identity: str, found: Mapping[str, Any]) -> bool:
-    """Whether it is a namespace that we made for others to use."""
-    labels = found["metadata"].get("labels") or {}
-    return split_id(identity)[1] == "Namespace" and labels.get(_MANAGED_BY) == MANAGER
-
-
 def conflict_lines(identity: str, error: KubeError) -> List[str]:
     """One line per field that another manager holds: object, field, manager."""
     body = error.body if isinstance(error.body, dict) else {}
@@ -232,7 +194,7 @@ def delete_objects(api: Api, identities: Sequence[str]) -> List[str]:
     deleted = []
     for identity in identities:
         found = get_or_none(api, identity)
-        if found is None or not _is_ours(found) or _is_shared_namespace(identity, found):
+        if found is None or not is_ours(found) or is_shared(identity, found):
             continue
         path = api.path_of(*split_id(identity)) + "?propagationPolicy=Background"
         try:
@@ -242,10 +204,6 @@ def delete_objects(api: Api, identities: Sequence[str]) -> List[str]:
                 raise _refused(identity, error) from error
         deleted.append(identity)
     return deleted
-
-
-def _is_ours(found: Mapping[str, Any]) -> bool:
-    return any(entry.get("manager") == MANAGER for entry in found["metadata"].get("managedFields") or ())
 
 
 def complete(api: Api, receipt: Mapping[str, Any], objects: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:

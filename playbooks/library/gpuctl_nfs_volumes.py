@@ -10,6 +10,7 @@ from bootstrap.hostside import gpuctl_applyset as applyset
 from bootstrap.hostside.gpuctl_hostio import HostError
 from bootstrap.hostside.gpuctl_kube import MANAGER, MERGE, Api, KubeError
 from bootstrap.hostside.gpuctl_module import HostModule
+from bootstrap.hostside.gpuctl_namespaces import with_level
 
 DOCUMENTATION = r"""
 module: gpuctl_nfs_volumes
@@ -121,7 +122,7 @@ def _make_namespace(api: Api, name: str, level: str) -> None:
     body: dict[str, Any] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     if level:
         body["metadata"]["labels"] = {"app.kubernetes.io/managed-by": MANAGER}
-        applyset.patiently(lambda: api.apply(applyset.with_level(body, level)))
+        applyset.patiently(lambda: api.apply(with_level(body, level)))
         return
     try:
         applyset.patiently(lambda: api.request("POST", "/api/v1/namespaces", body))

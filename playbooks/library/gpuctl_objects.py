@@ -12,6 +12,7 @@ from bootstrap.hostside import gpuctl_webhookcert as webhookcert
 from bootstrap.hostside.gpuctl_hostio import HostError
 from bootstrap.hostside.gpuctl_kube import KubeError, object_id
 from bootstrap.hostside.gpuctl_module import HostModule
+from bootstrap.hostside.gpuctl_namespaces import with_level
 
 DOCUMENTATION = r"""
 module: gpuctl_objects
@@ -129,7 +130,7 @@ def act(module: HostModule) -> dict[str, Any]:
             serving.try_out(api, objects[0], given["until"], given["wait_timeout"])
         return {"changed": False, "applied": [], "deleted": [], "state": given["state"]}
     trial = objects.pop() if given["trial"] else None
-    objects = [applyset.with_level(item, given["pod_security"]) for item in (*made(api, given), *objects)]
+    objects = [with_level(item, given["pod_security"]) for item in (*made(api, given), *objects)]
     new = {**given["receipt"], "component": component, "run": os.environ.get("GPUCTL_RUN", "")}
     receipt = applyset.begin(api, new, objects)
     change = applyset.apply_objects(api, receipt, objects, given["force_conflicts"], given["keep"])

@@ -180,7 +180,7 @@ def test_more_than_the_bounds_is_refused(launch: Launch) -> None:
     assert "9" in said
     errors = launch.trial("-q", QUEUE, "--gpus", "9", expect=3)["errors"]
     assert [error["code"] for error in errors] == ["launch-variable-bounds"]
-    assert set(launch.jobs()) == before
+    assert set(launch.jobs()) <= before  # those that have ended go by themselves
 
 
 def test_launch_test_follows_a_job_to_its_gpus(launch: Launch) -> None:

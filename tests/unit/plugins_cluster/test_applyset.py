@@ -9,6 +9,7 @@ import pytest
 from bootstrap.hostside import gpuctl_applyset as applyset
 from bootstrap.hostside.gpuctl_hostio import HostError
 from bootstrap.hostside.gpuctl_kube import Api, KubeError, object_id
+from bootstrap.hostside.gpuctl_namespaces import with_level
 
 
 class FakeApi(Api):
@@ -265,25 +266,25 @@ def labels_of(api: FakeApi, name: str = "team") -> dict[str, str]:
 
 def test_a_namespace_that_is_made_has_its_level_and_may_get_another() -> None:
     api = FakeApi()
-    install(api, applyset.with_level(shared_namespace(), "baseline"))
+    install(api, with_level(shared_namespace(), "baseline"))
     assert labels_of(api)[LEVEL] == "baseline"
-    install(api, applyset.with_level(shared_namespace(), "privileged"))
+    install(api, with_level(shared_namespace(), "privileged"))
     assert labels_of(api)[LEVEL] == "privileged"
 
 
 def test_a_namespace_that_is_there_is_not_labelled() -> None:
     api = FakeApi()
     install(api, shared_namespace())  # by an older release
-    install(api, applyset.with_level(shared_namespace(), "baseline"))
+    install(api, with_level(shared_namespace(), "baseline"))
     assert labels_of(api) == {"app.kubernetes.io/managed-by": "gpuctl"}
 
 
 def test_only_namespaces_without_a_level_of_their_own_get_one() -> None:
     own = shared_namespace()
     own["metadata"]["labels"][LEVEL] = "privileged"
-    assert applyset.with_level(own, "baseline") is own
-    assert applyset.with_level(thing("a"), "baseline") == thing("a")
-    assert applyset.with_level(shared_namespace(), "") == shared_namespace()
+    assert with_level(own, "baseline") is own
+    assert with_level(thing("a"), "baseline") == thing("a")
+    assert with_level(shared_namespace(), "") == shared_namespace()
 
 
 def test_what_is_to_be_kept_is_not_deleted() -> None:
