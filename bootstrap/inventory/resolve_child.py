@@ -45,11 +45,11 @@ class Resolver:
         self.scan = scan_tree(path)
         self.places = _places(self.scan)
         self.loader = DataLoader()
-        self.coercer = Coercer(variables())
+        self.coercer = _coercer()
         self.manager = None if self._endless() else self._parse()
         self.variables = VariableManager(loader=self.loader, inventory=self.manager) if self.manager else None
         self.magic = _HOST_MAGIC | (set(self.variables.get_vars()) if self.variables else set())
-        self.defaults, self.fixed = self._role_defaults()
+        self.defaults, self.fixed = _role_defaults()
 
     def answer(self) -> dict[str, Any]:
         """All that the parent needs, in JSON types."""
@@ -89,17 +89,6 @@ class Resolver:
             for failure in of_the_right_parser(failures) or [error]:
                 self._broken(failure)
             return None
-
-    def _role_defaults(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Defaults of all roles: those to template for each host, and the fixed ones, coerced once."""
-        dynamic: dict[str, Any] = {}
-        fixed: dict[str, Any] = {}
-        for name, value in _defaults().items():
-            if "{{" in str(value) or name not in variables():
-                dynamic[name] = value
-            else:
-                fixed[name] = self.coercer.coerce(name, plain(value))
-        return dynamic, fixed
 
     def _host(self, host: Any) -> dict[str, Any] | None:
         assert self.variables is not None  # noqa: S101 - only called once the inventory was parsed
@@ -226,6 +215,23 @@ def plain(value: Any) -> Any:
 
 
 @cache
+def _coercer() -> Coercer:
+    return Coercer(variables())
+
+
+@cache
+def _role_defaults() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Defaults of all roles: those to template for each host, and the fixed ones, coerced once."""
+    dynamic: dict[str, Any] = {}
+    fixed: dict[str, Any] = {}
+    for name, value in _defaults().items():
+        if "{{" in str(value) or name not in variables():
+            dynamic[name] = value
+        else:
+            fixed[name] = _coercer().coerce(name, plain(value))
+    return dynamic, fixed
+
+
 def _defaults() -> Mapping[str, Any]:
     """What the roles' files say, and only that, is a template that may be rendered here."""
     found: dict[str, Any] = {}
