@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
 
@@ -22,6 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run gpuctl with these arguments (by default those of the process); returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     os.umask(os.umask(0o022) | 0o022)  # what gpuctl writes is nobody else's to change
+    code = _run(words)
+    if argv is None and any(thread.daemon for thread in threading.enumerate()):
+        _leave(code)
+    return code
+
+
+def _run(words: list[str]) -> int:
     session = Session()
     logging.raiseExceptions = False  # a log line that a full disk does not take is lost, without a traceback
     _end_on_signals(session)
@@ -34,6 +44,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _last_resort(session, error)
     except KeyboardInterrupt:  # once more, while that was told
         return int(ExitCode.TERMINATED if session.terminated else ExitCode.INTERRUPTED)
+
+
+def _leave(code: int) -> None:
+    """End now. A thread that still waits for a host would be torn down in its middle, and abort the process.
+
+    What has to be done at the end is done: the Kubernetes client removes its files with keys then.
+    """
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public name for it
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _call(session: Session, words: list[str]) -> int:
