@@ -12,6 +12,7 @@ import stat
 from typing import Callable, List, NamedTuple, Optional, Sequence
 
 from .gpuctl_hostio import HostError, read_text, run
+from .gpuctl_programs import has_members
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 64  # open folders at a time; what lies deeper is moved up first
@@ -140,7 +141,7 @@ def _refuse_open_to_others(handle: int, path: str, inner: str) -> None:
     """Who may write to a folder can put a link in the place of what is in it; in a sticky one, of what is theirs."""
     found = os.fstat(handle)
     trusted = (0, os.geteuid())
-    group_writes = found.st_mode & stat.S_IWGRP and found.st_gid != 0
+    group_writes = found.st_mode & stat.S_IWGRP and has_members(found.st_gid)
     if found.st_uid in trusted and not (group_writes or found.st_mode & stat.S_IWOTH):
         return
     child = _status(inner, handle)

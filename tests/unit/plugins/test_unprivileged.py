@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ from bootstrap.hostside import gpuctl_facts_os as system
 from bootstrap.hostside import gpuctl_joinmaterial as join
 from bootstrap.hostside.gpuctl_deletion import delete_tree
 from bootstrap.hostside.gpuctl_hostio import HostError
-from bootstrap.hostside.gpuctl_programs import complaint_of_program
+from bootstrap.hostside.gpuctl_programs import complaint_of_program, has_members
 from bootstrap.probe import lock as locking
 
 NOBODY = 65534
@@ -228,6 +229,19 @@ def test_without_rights_nothing_is_delayed_or_redirected(place: Path, figure: Ca
     figure(f"attacks by an unprivileged user: {len(held)}, {sum(held.values())} without effect")
     assert [name for name, without_effect in held.items() if not without_effect] == []
     assert len(held) >= 12
+
+
+def test_a_group_without_members_is_nobody(place: Path) -> None:
+    """Debian's /usr/local belongs to the group staff, which may write there."""
+    program = place / "bin" / "minikube"
+    program.parent.mkdir()
+    program.touch(0o755)
+    staff = grp.getgrnam("staff").gr_gid
+    os.chown(program.parent, 0, staff)
+    program.parent.chmod(0o2775)
+    assert bool(complaint_of_program(str(program), 0)) is has_members(staff)
+    assert not has_members(0)
+    assert has_members(NOBODY), "nobody's own group has nobody in it"
 
 
 def test_the_umask_decides_no_mode(place: Path) -> None:
