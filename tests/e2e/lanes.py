@@ -21,8 +21,8 @@ _PAUSE_S = 0.2
 _WANTED = {"test_minikube": "minikube", "test_addons": "batch"}
 
 
-# Lanes that run, and say how they end, but were not seen to pass since what the reason names: whoever sees one pass takes
-# it out of here.
+# Lanes that run, and say how they end, but were not seen to pass since what the reason names: whoever sees one pass
+# takes it out of here.
 _SINCE = "not run yet with the agent's policy, tokens that end and checked kubeconfigs"
 ON_TRIAL = dict.fromkeys(("test_addons.py", "test_minikube.py", "test_minikube_failures.py"), _SINCE)
 
