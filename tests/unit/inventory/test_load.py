@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -242,7 +241,7 @@ def test_it_is_quick() -> None:
     load_inventory(path)
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = sum(os.times()[:4])  # of the processor, ours and the child's: a busy machine makes no test fail
         load_inventory(path)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 2.0  # the aim is 0.8 s; a shared machine gets some room
+        times.append(sum(os.times()[:4]) - start)
+    assert min(times) < 2.0  # the aim is 0.8 s; a slower processor gets some room
