@@ -38,8 +38,11 @@ GIVEN = {
     "apt URL password": "Canary-apt-9Sv3",
     "proxy password": "Canary-proxy-1Tu4",
 }
-JOIN_TOKEN = re.compile(rb"(?<![a-z0-9.])[a-z0-9]{6}\.[a-z0-9]{16}(?![a-z0-9.])")
-CERTIFICATE_KEY = re.compile(rb"(?i)certificate-?key[^0-9a-z]{1,6}[0-9a-f]{64}")
+# Made on the way, and gone with the run: known by their shape.
+SHAPES = {
+    "join token": re.compile(rb"(?<![a-z0-9.])[a-z0-9]{6}\.[a-z0-9]{16}(?![a-z0-9.])"),
+    "certificate key": re.compile(rb"(?i)certificate-?key[^0-9a-z]{1,6}[0-9a-f]{64}"),
+}
 USER = r"""
 useradd --create-home --shell /bin/bash ops
 printf 'ops:%s\n' "$1" | chpasswd
@@ -81,7 +84,7 @@ def told() -> Told:
 @pytest.fixture(scope="module")
 def watch(lab: Lab) -> Iterator[Watch]:
     assert lab.inventory.exists()
-    with Watch() as watching:
+    with Watch(SHAPES) as watching:
         for name, canary in GIVEN.items():
             watching.add(name, canary)
         yield watching
@@ -176,10 +179,10 @@ def test_no_canary_is_anywhere(lab: Lab, told: Told, watch: Watch, figure: Calla
         places[str(path)] = path.read_bytes()
     for place, text in places.items():
         hits += hits_in(place, text, canaries)
-        for name, shape in (("join token", JOIN_TOKEN), ("certificate key", CERTIFICATE_KEY)):
+        for name, shape in SHAPES.items():
             if match := shape.search(text):
                 hits.append(f"{place}: {name}: {match[0][:12]!r}")
-    names = {*told.canaries, "join token", "certificate key"}
+    names = {*told.canaries, *SHAPES}
     figure(
         f"canaries: {len(names)} secrets, {len(places)} texts and {watch.looks} looks at processes, {len(hits)} hits"
     )
@@ -189,8 +192,8 @@ def test_no_canary_is_anywhere(lab: Lab, told: Told, watch: Watch, figure: Calla
 
 def collect(lab: Lab, told: Told, watch: Watch) -> None:
     """The secrets that the cluster has made: the agent's token, the administrator's key."""
-    agent = lab.ssh("cp1", "find", "/", "-xdev", "-path", "*/.kube/config", "-exec", "cat", "{}", "+")
-    token = re.search(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", agent)
+    agent = lab.ssh("cp1", "cat", "/var/lib/gpuctl-launch/token")
+    token = re.fullmatch(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", agent.strip())
     assert token is not None
     admin = lab.ssh("cp1", "cat", "/etc/kubernetes/admin.conf")
     key = re.search(r"client-key-data: (\S+)", admin)

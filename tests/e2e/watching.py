@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,11 +18,12 @@ _YOUNG = 50  # looks
 class Watch:
     """Reads, every 20 ms, the arguments of all processes, and the environments of those that this one started.
 
-    `add` may be called at any time. Hits are "place name: canary".
+    `add` may be called at any time; `shapes` find secrets that are made on the way. Hits are "place name: canary".
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shapes: Mapping[str, re.Pattern[bytes]]) -> None:
         self.hits: set[str] = set()
+        self._shapes = dict(shapes)
         self.looks = 0
         self._known: dict[str, int] = {}
         self._canaries: dict[str, bytes] = {}
@@ -74,6 +76,9 @@ class Watch:
     def _judge(self, kind: str, who: str, text: bytes) -> None:
         for name, canary in self._canaries.items():
             if canary in text:
+                self.hits.add(f"{kind} of {who}: {name}")
+        for name, shape in self._shapes.items():
+            if shape.search(text.replace(b"\0", b" ")):
                 self.hits.add(f"{kind} of {who}: {name}")
 
     def _is_gpuctl(self, pid: str) -> bool:
