@@ -50,15 +50,17 @@ class Researcher:
 
     def run(self, *command: str, expect: int | None = 0) -> str:
         """A command as that person, in their folder; also what it says on standard error."""
-        assigned = [f"{name}={value}" for name, value in self.environment.items()]
-        line = f"cd {_HOME} && {shlex.join(['env', *assigned, *command])} 2>&1"
-        command_line = ("su", "-", USER, "-c", f"{line} < /dev/null")
-        return self.lab.ssh(self.host, *command_line, expect=expect, deadline_s=DEADLINE_S)
+        return self._run(command, "2>&1", expect)
 
     def gpuctl(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
         """`gpuctl ... --output json`: its document."""
-        document: dict[str, Any] = json.loads(self.run("gpuctl", *arguments, "--output", "json", expect=expect))
+        document: dict[str, Any] = json.loads(self._run(("gpuctl", *arguments, "--output", "json"), "", expect))
         return document
+
+    def _run(self, command: tuple[str, ...], redirected: str, expect: int | None) -> str:
+        assigned = [f"{name}={value}" for name, value in self.environment.items()]
+        line = f"cd {_HOME} && {shlex.join(['env', *assigned, *command])} {redirected} < /dev/null"
+        return self.lab.ssh(self.host, "su", "-", USER, "-c", line, expect=expect, deadline_s=DEADLINE_S)
 
     def write(self, name: str, text: str) -> str:
         """A file that nobody else can read; its path."""

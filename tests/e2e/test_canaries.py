@@ -161,7 +161,7 @@ def test_gpuctl_changes_it_and_says_no_secret(lab: Lab, told: Told, watch: Watch
     run(lab, told, "plan", *lab.named)
     run(lab, told, "-v", "bootstrap", *lab.named, "--output", "json")
     run(lab, told, "launch", "agent", "status", *lab.named)
-    run(lab, told, "launch", "test", "-q", QUEUE, "--project", PROJECT, "--timeout", "5", *lab.named, expect=6)
+    run(lab, told, "launch", "test", "-q", QUEUE, "--project", PROJECT, *lab.named)
     # A failure that quotes: the key is refused by the server, and the host cannot become root.
     lab.inventory.write_text(
         lab.inventory.read_text().replace(GIVEN["sudo password"], "wrong-" + GIVEN["sudo password"])
