@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,6 +25,7 @@ class Watch:
     def __init__(self, shapes: Mapping[str, re.Pattern[bytes]]) -> None:
         self.hits: set[str] = set()
         self._shapes = dict(shapes)
+        self._namespace = os.readlink("/proc/self/ns/pid")
         self.looks = 0
         self._known: dict[str, int] = {}
         self._canaries: dict[str, bytes] = {}
@@ -68,10 +70,15 @@ class Watch:
             text = Path(f"/proc/{pid}/{file}").read_bytes()
         except OSError:  # it has ended
             return
-        who = text.split(b"\0", 1)[0].decode("utf-8", "replace") if kind == "arguments" else pid
+        who = text.split(b"\0", 1)[0].decode("utf-8", "replace") if kind == "arguments" else self._name(pid)
         if text and (kind, who, text) not in self._seen:
             self._seen.add((kind, who, text))
             self._judge(kind, who, text)
+
+    def _name(self, pid: str) -> str:
+        with suppress(OSError):
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")[:200]
+        return pid
 
     def _judge(self, kind: str, who: str, text: bytes) -> None:
         for name, canary in self._canaries.items():
@@ -82,8 +89,10 @@ class Watch:
                 self.hits.add(f"{kind} of {who}: {name}")
 
     def _is_gpuctl(self, pid: str) -> bool:
-        """Whether gpuctl or Ansible runs there, or what they started on this machine."""
+        """Whether gpuctl or Ansible runs there, or what they started on this machine: not the agents of test hosts."""
         try:
+            if os.readlink(f"/proc/{pid}/ns/pid") != self._namespace:
+                return False
             line = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return False
