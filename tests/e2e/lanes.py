@@ -21,12 +21,6 @@ _PAUSE_S = 0.2
 _WANTED = {"test_minikube": "minikube", "test_addons": "batch"}
 
 
-# Lanes that run, and say how they end, but were not seen to pass since what the reason names: whoever sees one pass
-# takes it out of here.
-_SINCE = "not run yet with the agent's policy, tokens that end and checked kubeconfigs"
-ON_TRIAL = dict.fromkeys(("test_addons.py", "test_minikube.py", "test_minikube_failures.py"), _SINCE)
-
-
 class Lanes:
     """Lanes to come, and those under way: their process, its output and its begin."""
 
@@ -62,9 +56,7 @@ class Lanes:
         said.close()
         code = child.wait()
         _say(f"e2e: {lane} ended with {code} after {time.monotonic() - begun:.0f} s")
-        if code and Path(lane).name in ON_TRIAL:
-            _say(f"e2e: {lane} is on trial, and does not decide: {ON_TRIAL[Path(lane).name]}")
-        elif code:
+        if code:
             self.failed.append(lane)
 
     def _end(self) -> None:

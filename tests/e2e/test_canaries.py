@@ -208,8 +208,8 @@ def on_hosts(lab: Lab) -> dict[str, bytes]:
     """What everybody on a host can read, and what systemd shows: by place."""
     found = {}
     readable = (
-        "runuser -u nobody -- find / -xdev ( -path /proc -o -path /sys -o -path /usr/share -o -path /usr/lib "
-        "-o -path /var/lib/apt/lists ) -prune -o -type f -readable -size -2000k -print0"
+        "runuser -u nobody -- find / -xdev \\( -path /proc -o -path /sys -o -path /usr/share -o -path /usr/lib "
+        "-o -path /var/lib/apt/lists \\) -prune -o -type f -readable -size -2000k -print0"
     )
     script = f"set -f; {readable} 2>/dev/null | xargs -0 -r cat 2>/dev/null || true"
     for host in HOSTS:

@@ -25,7 +25,7 @@ class Watch:
     def __init__(self, shapes: Mapping[str, re.Pattern[bytes]]) -> None:
         self.hits: set[str] = set()
         self._shapes = dict(shapes)
-        self._namespace = os.readlink("/proc/self/ns/pid")
+        self._namespace = Path("/proc/self/ns/pid").readlink()
         self.looks = 0
         self._known: dict[str, int] = {}
         self._canaries: dict[str, bytes] = {}
@@ -91,7 +91,7 @@ class Watch:
     def _is_gpuctl(self, pid: str) -> bool:
         """Whether gpuctl or Ansible runs there, or what they started on this machine: not the agents of test hosts."""
         try:
-            if os.readlink(f"/proc/{pid}/ns/pid") != self._namespace:
+            if Path(f"/proc/{pid}/ns/pid").readlink() != self._namespace:
                 return False
             line = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
