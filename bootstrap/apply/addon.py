@@ -83,11 +83,11 @@ def add(request: AddonRequest, view: ApplyView) -> AddResult:
     view.planned(decision.plan)
     file_plan(request.run, decision)
     refuse_unallowed(decision)
-    with hold_locks(inventory, request.access, request.run.id) as watch:
+    with hold_locks(inventory, request.access, request.run.id, hosts=survey.facts) as watch:
         if any(facts.unfinished for facts in survey.facts.values()):
-            wait_for_leftovers(inventory, request.access, view)
+            wait_for_leftovers(inventory, request.access, view, survey.probes)
         # As it is now that nobody else changes the hosts.
-        decision = limited(decided(examine(asked, probe_hosts(asked, request.access))), addons)
+        decision = limited(decided(examine(asked, probe_hosts(asked, request.access, survey.probes))), addons)
         _need_cluster(decision.view)
         refuse_unallowed(decision)
         _write(edit, inventory)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from bootstrap.apply.events import HostRun
 from bootstrap.apply.execute import Execution
@@ -13,18 +13,29 @@ from bootstrap.inventory.model import Inventory
 from bootstrap.plan.planner import Decision
 from bootstrap.plan.survey import not_ready
 
+_UNREACHED = "it could not be reached"
 REBOOT_REQUIRED = "reboot-required"  # how a role says that it must not go on without a reboot
 
 
-def unchanged(inventory: Inventory) -> tuple[HostOutcome, ...]:
-    """Every host as it was."""
-    return tuple(HostOutcome(host.name, Outcome.UNCHANGED) for host in inventory.hosts)
+def unchanged(inventory: Inventory, absent: Collection[str] = ()) -> tuple[HostOutcome, ...]:
+    """Every host as it was. `absent` could not be reached."""
+    return tuple(
+        HostOutcome(host.name, Outcome.NOT_STARTED, state=_UNREACHED)
+        if host.name in absent
+        else HostOutcome(host.name, Outcome.UNCHANGED)
+        for host in inventory.hosts
+    )
 
 
-def outcomes_of(inventory: Inventory, decision: Decision, executions: Sequence[Execution]) -> tuple[HostOutcome, ...]:
+def outcomes_of(
+    inventory: Inventory, decision: Decision, executions: Sequence[Execution], absent: Collection[str] = ()
+) -> tuple[HostOutcome, ...]:
     """How each host of the inventory came out; the cluster's own steps count for the seed."""
     wanted = steps_per_host(decision.plan.steps, decision.view.seed)
-    return tuple(_outcome(host.name, wanted.get(host.name, []), executions) for host in inventory.hosts)
+    return tuple(
+        left if left.host in absent else _outcome(left.host, wanted.get(left.host, []), executions)
+        for left in unchanged(inventory, absent)
+    )
 
 
 def _outcome(host: str, wanted: list[str], executions: Sequence[Execution]) -> HostOutcome:

@@ -13,6 +13,8 @@ from bootstrap.rundir import RunDirectory
 class BootstrapRequest:
     """`gpuctl bootstrap`. `limit` names hosts or groups whose steps may run (empty: all); all hosts are probed.
 
+    A host that cannot be probed is no failure where `limit` leaves it out, or with `skip_unreachable`.
+
     `kubeconfig` is the file to merge into (the CLI resolves --kubeconfig, $KUBECONFIG's first entry, ~/.kube/config);
     a certificate for it is made in `user_name`.
     """
@@ -22,6 +24,7 @@ class BootstrapRequest:
     kubeconfig: Path
     access: Access = field(default_factory=Access)
     limit: tuple[str, ...] = ()
+    skip_unreachable: bool = False
     reboot: bool = False
     disrupt: bool = False
     force_conflicts: bool = False
@@ -38,6 +41,7 @@ class PlanRequest:
     run: RunDirectory
     access: Access = field(default_factory=Access)
     limit: tuple[str, ...] = ()
+    skip_unreachable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,5 +56,6 @@ class ResetRequest:
     kubeconfig: Path
     access: Access = field(default_factory=Access)
     limit: tuple[str, ...] = ()
+    skip_unreachable: bool = False
     yes: bool = False
     purge: bool = False

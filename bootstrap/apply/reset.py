@@ -19,6 +19,7 @@ from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import Inventory
 from bootstrap.inventory.schema import components
 from bootstrap.kube.kubeconfig import context_name, remove
+from bootstrap.plan.absence import FIX_SKIP
 from bootstrap.plan.arguments import resolve_arguments
 from bootstrap.plan.cluster_view import ClusterView, node_name, view_cluster
 from bootstrap.plan.model import Effect, Step
@@ -40,14 +41,16 @@ def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
     begun = time.monotonic()
     sweep_private_directories()
     inventory = load_inventory(request.inventory)
-    chosen = resolve_limit(inventory, request.limit) or frozenset(host.name for host in inventory.hosts)
+    chosen = asked = resolve_limit(inventory, request.limit) or frozenset(host.name for host in inventory.hosts)
     probes = probe_hosts(inventory, request.access)
+    if request.skip_unreachable:
+        chosen = frozenset(name for name in chosen if isinstance(probes[name], HostFacts))
     hosts = tuple(summarise(probes[host.name]) for host in inventory.hosts)
     view.probed(hosts, time.monotonic() - begun)
-    refuse(_refusals(inventory, probes, chosen))
+    refuse(_refusals(inventory, probes, chosen, asked))
     facts = _reached(probes)
     kept = foreign_clusters(inventory, facts, chosen)
-    whole = all(host.name in chosen for host in inventory.hosts)
+    whole = all(host.name in asked for host in inventory.hosts)
     steps = removal_steps(inventory, facts, chosen)
     leaving = leaving_nodes(acting_view(inventory, facts, chosen), facts, chosen)
     if not steps and not leaving:
@@ -57,7 +60,7 @@ def reset(request: ResetRequest, view: ApplyView) -> ResetResult:
         problem = Problem("not-confirmed", "not confirmed; nothing was changed", "answer yes, or give --yes")
         return _result(inventory, hosts, (), begun, removed=False, problems=(problem,), code=ExitCode.USAGE)
     with hold_locks(inventory, request.access, request.run.id, hosts=facts) as watch:
-        facts = _facts_now(request, inventory, facts, chosen, view)
+        facts = _facts_now(request, inventory, probes, chosen, asked, view)
         steps = removal_steps(inventory, facts, chosen)
         execution = _execute(request, inventory, facts, steps, chosen, view, watch)
     outcomes = tuple(_outcome(host.name, steps, execution) for host in inventory.hosts)
@@ -138,15 +141,20 @@ def _reached(probes: Mapping[str, ProbeResult]) -> dict[str, HostFacts]:
 
 
 def _facts_now(
-    request: ResetRequest, inventory: Inventory, locked: Collection[str], chosen: Collection[str], view: ApplyView
+    request: ResetRequest,
+    inventory: Inventory,
+    before: Mapping[str, ProbeResult],
+    chosen: Collection[str],
+    asked: Collection[str],
+    view: ApplyView,
 ) -> dict[str, HostFacts]:
     """The locked hosts as they are now that nobody else changes them: a question may have been open for an hour."""
-    probes = probe_hosts(inventory, request.access)
+    probes = probe_hosts(inventory, request.access, before)
     if any(facts.unfinished for facts in _reached(probes).values()):
-        wait_for_leftovers(inventory, request.access, view)
-        probes = probe_hosts(inventory, request.access)
-    refuse(_refusals(inventory, probes, chosen))
-    return {name: facts for name, facts in _reached(probes).items() if name in locked}
+        wait_for_leftovers(inventory, request.access, view, before)
+        probes = probe_hosts(inventory, request.access, before)
+    refuse(_refusals(inventory, probes, chosen, asked))
+    return _reached(probes)
 
 
 def removal_steps(inventory: Inventory, facts: Mapping[str, HostFacts], chosen: Collection[str]) -> tuple[Step, ...]:
@@ -161,13 +169,16 @@ def removal_steps(inventory: Inventory, facts: Mapping[str, HostFacts], chosen: 
     return tuple(steps)
 
 
-def _refusals(inventory: Inventory, probes: Mapping[str, ProbeResult], chosen: Collection[str]) -> list[Problem]:
+def _refusals(
+    inventory: Inventory, probes: Mapping[str, ProbeResult], chosen: Collection[str], asked: Collection[str]
+) -> list[Problem]:
+    """`asked` are the hosts that are to go, `chosen` those of them that are gone on with."""
     problems = [
-        Problem(probe.code, probe.message, probe.fix, probe.host)
+        Problem(probe.code, probe.message, probe.fix + FIX_SKIP, probe.host)
         for probe in probes.values()
         if isinstance(probe, Unreachable) and probe.host in chosen
     ]
-    left = [host for host in inventory.nodes if host.name not in chosen]
+    left = [host for host in inventory.nodes if host.name not in asked]
     if left and not any(host.is_control_plane for host in left):
         fix = "reset the whole cluster (no --limit), or leave a control plane out of --limit"
         names = ", ".join(host.name for host in left)

@@ -18,7 +18,7 @@ from bootstrap.apply.steps import file_plan, refuse_unallowed, run_steps
 from bootstrap.apply.view import ApplyView
 from bootstrap.apply.waiting import wait_for_leftovers, wait_until_ready
 from bootstrap.errors import Problem
-from bootstrap.exit_codes import ExitCode
+from bootstrap.exit_codes import ExitCode, strongest
 from bootstrap.hostside.gpuctl_url import logins
 from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import Inventory
@@ -43,7 +43,7 @@ def plan(request: PlanRequest, view: ApplyView) -> PlanResult:
     """Probe, check and plan; nothing is changed.
 
     Raises:
-        GpuctlError: settings (3), or a host that cannot be read or a refusal (4).
+        GpuctlError: settings (3), or a refusal (4).
     """
     begun = time.monotonic()
     inventory = load_inventory(request.inventory)
@@ -53,9 +53,9 @@ def plan(request: PlanRequest, view: ApplyView) -> PlanResult:
     survey = look(inventory, request, limit, view, begun)
     decision = decided(survey)
     view.planned(decision.plan)
-    kube = decision.view.kube
+    kube, absent = decision.view.kube, counted_absent(survey, request, limit)
     return PlanResult(
-        exit_code=ExitCode.OK,
+        exit_code=ExitCode.PREFLIGHT if absent else ExitCode.OK,
         cluster_name=inventory.cluster_name,
         hosts=survey.hosts,
         preflight=survey.preflight,
@@ -64,6 +64,7 @@ def plan(request: PlanRequest, view: ApplyView) -> PlanResult:
         readiness=readiness(inventory, survey.facts, kube) if kube else None,
         components=installed_components(inventory, survey.facts, decision),
         last_applied_s=last_applied_s(survey.facts, decision.view),
+        problems=absent,
     )
 
 
@@ -87,7 +88,7 @@ def bootstrap(request: BootstrapRequest, view: ApplyView) -> BootstrapResult:
         return _nothing_to_do(request, inventory, survey, decision, begun)
     refuse_unallowed(decision)
     check_launch_server(decision.plan.steps, decision.arguments.by_host[decision.view.seed])
-    with hold_locks(inventory, request.access, request.run.id) as watch:
+    with hold_locks(inventory, request.access, request.run.id, hosts=survey.facts) as watch:
         survey, decision = _confirmed(request, inventory, survey, limit, view)
         if decision.plan.empty:
             return _nothing_to_do(request, inventory, survey, decision, begun)
@@ -105,8 +106,8 @@ def _confirmed(
     """
     planned = decided(survey).plan
     if any(facts.unfinished for facts in survey.facts.values()):
-        wait_for_leftovers(inventory, request.access, view)
-    probes = probe_hosts(inventory, request.access)
+        wait_for_leftovers(inventory, request.access, view, survey.probes)
+    probes = probe_hosts(inventory, request.access, survey.probes)
     survey = examine(inventory, probes, limit=limit, disrupt=request.disrupt, reboot=request.reboot)
     decision = decided(survey)
     if decision.plan != planned:
@@ -153,22 +154,44 @@ def _nothing_to_do(
     """The second run: nothing changes, but it still looks."""
     limit = resolve_limit(inventory, request.limit)
     state = readiness(inventory, survey.facts, decision.view.kube, limit)
-    problems = not_ready(state)
+    problems, absent = not_ready(state), counted_absent(survey, request, limit)
     seed = inventory.host(decision.view.seed)
     return BootstrapResult(
-        exit_code=ExitCode.NOT_READY if problems else ExitCode.OK,
+        exit_code=strongest(*[ExitCode.NOT_READY] * bool(problems), *_code_without(absent, survey, limit)),
         cluster_name=inventory.cluster_name,
         hosts=survey.hosts,
         preflight=survey.preflight,
         plan=decision.plan,
         elapsed_s=time.monotonic() - begun,
-        outcomes=unchanged(inventory),
+        outcomes=unchanged(inventory, lost_hosts(survey)),
         readiness=state,
         kubeconfig=bring_kubeconfig(request, seed, inventory.cluster_name, only_if_missing=True),
         components=installed_components(inventory, survey.facts, decision),
         last_applied_s=last_applied_s(survey.facts, decision.view),
-        problems=problems,
+        problems=problems + absent,
     )
+
+
+def lost_hosts(survey: Survey) -> frozenset[str]:
+    """Names of the hosts that could not be probed."""
+    return frozenset(survey.probes) - frozenset(survey.facts)
+
+
+def counted_absent(
+    survey: Survey, request: BootstrapRequest | PlanRequest, limit: Collection[str]
+) -> tuple[Problem, ...]:
+    """The hosts that could not be reached, where that is a failure: not outside of --limit, nor with the option."""
+    if request.skip_unreachable:
+        return ()
+    return tuple(problem for problem in survey.absent if not limit or problem.host in limit)
+
+
+def _code_without(absent: Collection[Problem], survey: Survey, limit: Collection[str]) -> tuple[ExitCode, ...]:
+    """7 where other hosts were looked after, 4 where none was."""
+    if not absent:
+        return ()
+    others = [name for name in survey.facts if not limit or name in limit]
+    return (ExitCode.PARTIAL if others else ExitCode.PREFLIGHT,)
 
 
 def _apply(
@@ -223,17 +246,18 @@ def _finish(
     stopped = any(execution.stopped for execution in executions)
     state: Readiness | None = None
     kubeconfig = None
+    limit = resolve_limit(inventory, request.limit)
     if not problems and not stopped:
-        state, late = wait_until_ready(
-            inventory, decision.view.seed, survey.facts, request.access, view, resolve_limit(inventory, request.limit)
-        )
+        state, late = wait_until_ready(inventory, decision.view.seed, survey.facts, request.access, view, limit)
         problems += late
         kubeconfig = bring_kubeconfig(
             request, inventory.host(decision.view.seed), inventory.cluster_name, only_if_missing=False
         )
-    outcomes = outcomes_of(inventory, decision, executions)
+    absent = counted_absent(survey, request, limit)
+    outcomes = outcomes_of(inventory, decision, executions, lost_hosts(survey))
+    code = exit_code_of(outcomes, executions, state, stopped=stopped)
     return BootstrapResult(
-        exit_code=exit_code_of(outcomes, executions, state, stopped=stopped),
+        exit_code=strongest(code, *_code_without(absent, survey, limit)),
         cluster_name=inventory.cluster_name,
         hosts=survey.hosts,
         preflight=survey.preflight,
@@ -244,5 +268,5 @@ def _finish(
         kubeconfig=kubeconfig,
         components=installed_components(inventory, survey.facts, decision),
         last_applied_s=0.0,
-        problems=problems,
+        problems=problems + absent,
     )

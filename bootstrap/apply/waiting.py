@@ -11,7 +11,7 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
 from bootstrap.plan.survey import not_ready, probe_hosts, readiness
-from bootstrap.probe.facts import HostFacts
+from bootstrap.probe.facts import HostFacts, ProbeResult
 from bootstrap.progress import Progress
 
 READY_DEADLINE_S = 300.0  # an image pull of the device plugin over a slow line is the longest part
@@ -48,15 +48,17 @@ def wait_until_ready(
         time.sleep(_PAUSE_S)
 
 
-def wait_for_leftovers(inventory: Inventory, access: Access, view: Progress) -> None:
-    """Wait for what an interrupted run left working on the hosts.
+def wait_for_leftovers(
+    inventory: Inventory, access: Access, view: Progress, before: Mapping[str, ProbeResult] | None = None
+) -> None:
+    """Wait for what an interrupted run left working on the hosts that could be probed `before`.
 
     Raises:
         GpuctlError: it still works at the deadline (exit 4); the hosts and processes are named.
     """
     deadline, said = time.monotonic() + LEFTOVER_DEADLINE_S, ""
     while True:
-        probes = probe_hosts(inventory, access).values()
+        probes = probe_hosts(inventory, access, before).values()
         busy = {probe.host: probe.unfinished for probe in probes if isinstance(probe, HostFacts) and probe.unfinished}
         if not busy:
             return

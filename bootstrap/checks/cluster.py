@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 def leftovers(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Finding]:
     """Hosts that belong to another cluster than this inventory's, or to one that is gone."""
-    alive = {f.cluster.ca_hash for f in _control_planes(inventory, facts) if f.cluster.admin_conf and _ours(f)} - {None}
+    planes = _control_planes(inventory, facts)
+    # By the CA: a kubeconfig that is missing can be made again, and is no other cluster.
+    alive = {f.cluster.ca_hash for f in planes if _ours(f)} - {None}
+    mine = {f.cluster.ca_hash for f in planes} - {None}
     everyone = all(h.name in facts for h in inventory.control_plane)
     for host in inventory.nodes:
         found = facts.get(host.name)
         if found is None:
             continue
-        message = _trouble(host.is_control_plane, found, frozenset(alive), everyone)
+        message = _trouble(host.is_control_plane, found, frozenset(alive), frozenset(mine), everyone)
         if message:
             fix = f"if nobody needs it: gpuctl reset --limit {host.name}, then run again"
             yield Say(host.name, "leftover-cluster").refuse(message, fix)
@@ -36,8 +39,17 @@ def _ours(facts: HostFacts) -> bool:
     return begun(facts, "kubeadm") or (facts.kube is not None and facts.kube.error is None)
 
 
-def _trouble(control_plane: bool, facts: HostFacts, alive: frozenset[str | None], everyone: bool) -> str | None:
-    """What is wrong with the traces on one host; `alive` are the CA hashes of this inventory's cluster."""
+def _trouble(
+    control_plane: bool,
+    facts: HostFacts,
+    alive: frozenset[str | None],
+    mine: frozenset[str | None],
+    everyone: bool,
+) -> str | None:
+    """What is wrong with the traces on one host.
+
+    `alive` are the CA hashes of this inventory's cluster, `mine` those on its control planes, whoever made them.
+    """
     traces = facts.cluster
     if control_plane and (traces.admin_conf or traces.etcd_data) and not _ours(facts):
         return "it holds parts of a cluster that gpuctl did not make and whose API does not answer"
@@ -46,6 +58,6 @@ def _trouble(control_plane: bool, facts: HostFacts, alive: frozenset[str | None]
         return None
     if alive and node_of not in alive:
         return f"it is a node of another cluster ({traces.server or 'unknown server'})"
-    if not alive and everyone and not control_plane:
+    if not alive and everyone and not control_plane and node_of not in mine:
         return f"it is a node of a cluster that this inventory does not hold ({traces.server or 'unknown server'})"
     return None

@@ -15,6 +15,7 @@ def bootstrap(
     context: typer.Context,
     inventory: options.Inventory,
     limit: options.Limit = None,
+    skip_unreachable: options.SkipUnreachable = False,
     reboot: Annotated[
         bool, typer.Option("--reboot", envvar="GPUCTL_REBOOT", help="Allow reboots, one host at a time, drained first.")
     ] = False,
@@ -71,6 +72,7 @@ def bootstrap(
                 session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
             ),
             limit=options.names(limit),
+            skip_unreachable=skip_unreachable,
             reboot=reboot,
             disrupt=disrupt,
             force_conflicts=force_conflicts,

@@ -29,6 +29,14 @@ Limit = Annotated[
         metavar="HOSTS",
     ),
 ]
+SkipUnreachable = Annotated[
+    bool,
+    typer.Option(
+        "--skip-unreachable",
+        envvar="GPUCTL_SKIP_UNREACHABLE",
+        help="Leave out hosts that cannot be reached; they are no failure.",
+    ),
+]
 AcceptKeys = Annotated[
     bool,
     typer.Option(

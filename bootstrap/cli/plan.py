@@ -15,6 +15,7 @@ def plan(
     context: typer.Context,
     inventory: options.Inventory,
     limit: options.Limit = None,
+    skip_unreachable: options.SkipUnreachable = False,
     detailed_exitcode: Annotated[
         bool,
         typer.Option("--detailed-exitcode", envvar="GPUCTL_DETAILED_EXITCODE", help="Exit 20 when there are steps."),
@@ -39,6 +40,7 @@ def plan(
                 session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
             ),
             limit=options.names(limit),
+            skip_unreachable=skip_unreachable,
         )
         if output is Output.JSON:
             result = run_plan(request, JsonView())

@@ -14,6 +14,7 @@ def reset(
     context: typer.Context,
     inventory: options.Inventory,
     limit: options.Limit = None,
+    skip_unreachable: options.SkipUnreachable = False,
     yes: options.Yes = False,
     purge: Annotated[
         bool,
@@ -45,6 +46,7 @@ def reset(
                 session, accept_keys=accept_new_host_keys, ask=ask_become_pass, password_file=become_password_file
             ),
             limit=options.names(limit),
+            skip_unreachable=skip_unreachable,
             yes=yes,
             purge=purge,
         )

@@ -16,6 +16,7 @@ from bootstrap.errors import Problem, settings_error
 from bootstrap.hostside.gpuctl_receipts import known_arguments
 from bootstrap.inventory.model import MINIKUBE, SERVICE_GROUPS, Host, Inventory
 from bootstrap.inventory.schema import Component, components
+from bootstrap.plan.absence import absent_hosts
 from bootstrap.plan.addon_arguments import addon_arguments
 from bootstrap.plan.addresses import node_address
 from bootstrap.plan.cluster_view import ClusterView, recorded_argument
@@ -165,7 +166,8 @@ def _derived(
     return {
         "cluster_os": _system(mine),
         "cluster_gpu_host": gpu_host,
-        "cluster_has_gpus": gpu_mode != "none" and any(map(is_gpu_host, nodes)),
+        "cluster_has_gpus": gpu_mode != "none"
+        and (any(map(is_gpu_host, nodes)) or _gpus_are_absent(facts, view, inventory)),
         "cluster_endpoint_address": _endpoint_address(facts, view, inventory),
         "kube_host_time_service": mine.time_synchronised is False or _time_service_is_ours(mine),
         **_driver_arguments(values, mine),
@@ -175,6 +177,13 @@ def _derived(
         "containerd_prefetch_images": prefetch_images(host, {**seed_values, **values}, gpu_host),
         **kubeadm_arguments(host, values, facts, view, inventory, gpu_host),
     }
+
+
+def _gpus_are_absent(facts: Mapping[str, HostFacts], view: ClusterView, inventory: Inventory) -> bool:
+    """Whether hosts that could not be probed may be those with the GPUs: the cluster has a device plugin."""
+    if not any(host.is_node for host in absent_hosts(inventory, facts)):
+        return False
+    return view.kube is not None and "nvidia_device_plugin" in view.kube.receipts
 
 
 def _system(facts: HostFacts) -> str:
@@ -194,7 +203,12 @@ def _endpoint_address(facts: Mapping[str, HostFacts], view: ClusterView, invento
     if view.seed not in facts:
         return theirs[0] if theirs else ""
     recorded = recorded_argument(facts[view.seed], "kube_host", "cluster_endpoint_address")
-    return str(recorded) if recorded in theirs else node_address(inventory.host(view.seed), facts[view.seed])
+    planes_absent = any(host.is_control_plane for host in absent_hosts(inventory, facts))
+    return (
+        str(recorded)
+        if recorded in theirs or (recorded and planes_absent)
+        else node_address(inventory.host(view.seed), facts[view.seed])
+    )
 
 
 def _time_service_is_ours(facts: HostFacts) -> bool:

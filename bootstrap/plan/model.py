@@ -58,6 +58,7 @@ class Plan:
     steps: tuple[Step, ...]
     updates: tuple[Update, ...] = ()
     extra: tuple[str, ...] = ()  # "gpu3: in the cluster, not in the inventory"
+    waiting: tuple[str, ...] = ()  # steps that wait until a control plane can be reached again
 
     @property
     def empty(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bootstrap.inventory.model import NFS_SERVER, Host, Inventory
+from bootstrap.plan.absence import absent_hosts, recorded_for_cluster
 from bootstrap.plan.addresses import node_address
 from bootstrap.plan.cluster_view import ClusterView, recorded_argument
 from bootstrap.probe.facts import HostFacts
@@ -22,13 +23,13 @@ def nfs_arguments(
     The export goes to the nodes' own addresses unless networks are named. A server that the inventory has decides
     the path as well, unless that is set.
     """
-    servers = [server for server in inventory.group(NFS_SERVER) if server.name in facts]
-    address = node_address(servers[0], facts[servers[0].name]) if servers else ""
+    servers = inventory.group(NFS_SERVER)
+    address = _address_of(servers[0], facts, view) if servers else ""
     if address and inventory.minikube:
         address = _MINIKUBE_HOST
     known = bool(inventory.group(NFS_SERVER) or values["nfs_volumes_server"])
     found: dict[str, Any] = {
-        "nfs_server_clients": list(values["nfs_server_networks"]) or _addresses_of_nodes(facts, view, inventory),
+        "nfs_server_clients": list(values["nfs_server_networks"]) or _addresses_of_nodes(host, facts, view, inventory),
         "nfs_volumes_server_address": address,
         "nfs_client_needed": known and bool(values["nfs_client_enabled"]),
         "nfs_volumes_wanted": known,
@@ -38,10 +39,22 @@ def nfs_arguments(
     return found
 
 
-def _addresses_of_nodes(facts: Mapping[str, HostFacts], view: ClusterView, inventory: Inventory) -> list[str]:
+def _address_of(server: Host, facts: Mapping[str, HostFacts], view: ClusterView) -> str:
+    """Of a server that could not be probed: as the cluster has it."""
+    if server.name in facts:
+        return node_address(server, facts[server.name])
+    return str(recorded_for_cluster(view, "nfs_volumes", "nfs_volumes_server_address") or "")
+
+
+def _addresses_of_nodes(
+    host: Host, facts: Mapping[str, HostFacts], view: ClusterView, inventory: Inventory
+) -> list[str]:
     if inventory.minikube:
         # The node has its address from Docker, and keeps it for as long as the profile lives.
         known = [node.internal_ip for node in view.nodes.values() if node.internal_ip]
         mine = facts.get(inventory.minikube.name)
         return sorted(known) or list((mine and recorded_argument(mine, "nfs_server", "nfs_server_clients")) or [])
-    return sorted(node_address(node, facts[node.name]) for node in inventory.nodes if node.name in facts)
+    found = {node_address(node, facts[node.name]) for node in inventory.nodes if node.name in facts}
+    if any(node.is_node for node in absent_hosts(inventory, facts)):  # it keeps its mount, whatever its address is
+        found |= set(recorded_argument(facts[host.name], "nfs_server", "nfs_server_clients") or ())
+    return sorted(found)

@@ -14,6 +14,7 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.hostside.gpuctl_receipts import known_arguments
 from bootstrap.inventory.model import LAUNCH_AGENT, Inventory
 from bootstrap.inventory.schema import Component, component_named, components, options_of
+from bootstrap.plan.absence import absent_hosts, has_to_wait, is_absent_node, waiting
 from bootstrap.plan.arguments import Arguments, components_for, resolve_arguments
 from bootstrap.plan.cluster_view import ClusterView, extra_nodes, node_name, view_cluster
 from bootstrap.plan.compare import (
@@ -60,6 +61,7 @@ def decide(
     arguments = resolve_arguments(inventory, facts, view, launch)
     steps: list[tuple[int, int, Step]] = []
     problems = list(launch_problems(inventory, launch))
+    held: list[str] = []
     for position, host in enumerate(inventory.hosts):
         if host.name not in facts:
             continue
@@ -68,7 +70,9 @@ def decide(
             receipt, drift = _evidence(component, facts[host.name], view)
             problems += _refusals(component, host.name, receipt, values, host.origins or {})
             step = _step(component, host.name, facts[host.name], receipt, values, drift, view)
-            if step and _allowed(step, host.name, limit, view):
+            if step and has_to_wait(step, host, inventory, facts):
+                held.append(waiting(step, inventory, facts))
+            elif step and _allowed(step, host.name, limit, view):
                 problems += _nothing_to_join(step, host.name, values, limit, view)
                 pods = _gpu_pods(facts[host.name], view)
                 living = node_name(facts[host.name]) in view.nodes
@@ -79,9 +83,9 @@ def decide(
         raise GpuctlError(ExitCode.PREFLIGHT, *problems)
     steps += _accesses(steps, inventory, facts, arguments, limit)
     ordered = tuple(step for _, _, step in sorted(steps, key=lambda entry: entry[:2]))
-    extra = [] if inventory.minikube else _strangers(view, facts)
+    extra = [] if inventory.minikube else _strangers(inventory, view, facts)
     extra += _left_behind(inventory, facts, arguments, view)
-    return Decision(Plan(ordered, arguments.updates, tuple(extra)), arguments, view)
+    return Decision(Plan(ordered, arguments.updates, extra=tuple(extra), waiting=tuple(held)), arguments, view)
 
 
 def installed_components(inventory: Inventory, facts: Mapping[str, HostFacts], decision: Decision) -> int:
@@ -109,8 +113,10 @@ def _accesses(
             yield component_named("launch_agent_host").order, position, step
 
 
-def _strangers(view: ClusterView, facts: Mapping[str, HostFacts]) -> list[str]:
-    return [f"{name}: in the cluster, not in the inventory" for name in extra_nodes(view, facts)]
+def _strangers(inventory: Inventory, view: ClusterView, facts: Mapping[str, HostFacts]) -> list[str]:
+    absent = absent_hosts(inventory, facts)
+    names = [name for name in extra_nodes(view, facts) if not is_absent_node(view.nodes[name], absent)]
+    return [f"{name}: in the cluster, not in the inventory" for name in names]
 
 
 def _left_behind(

@@ -12,7 +12,8 @@ from bootstrap.checks.finding import Finding, Severity
 from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
-from bootstrap.plan.cluster_view import ClusterView, node_name
+from bootstrap.plan.absence import FIX_SKIP, blocks_everything
+from bootstrap.plan.cluster_view import ClusterView, node_name, view_cluster
 from bootstrap.plan.planner import Decision, decide
 from bootstrap.plan.summary import HostSummary, NodeState, Preflight, Readiness
 from bootstrap.probe.facts import HostFacts, KubeFacts, ProbeResult, Unreachable
@@ -20,13 +21,17 @@ from bootstrap.probe.facts import HostFacts, KubeFacts, ProbeResult, Unreachable
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was seen and decided before any change. `decision` is None when something refuses."""
+    """What was seen and decided before any change. `decision` is None when something refuses.
+
+    `absent` are hosts that could not be probed, where the others are gone on with.
+    """
 
     inventory: Inventory
     probes: Mapping[str, ProbeResult]
     preflight: Preflight
     decision: Decision | None
     problems: tuple[Problem, ...]
+    absent: tuple[Problem, ...] = ()
 
     @property
     def facts(self) -> dict[str, HostFacts]:
@@ -39,15 +44,19 @@ class Survey:
         return tuple(summarise(self.probes[host.name]) for host in self.inventory.hosts)
 
 
-def probe_hosts(inventory: Inventory, access: Access) -> dict[str, ProbeResult]:
-    """Probe all hosts at once."""
+def probe_hosts(
+    inventory: Inventory, access: Access, before: Mapping[str, ProbeResult] | None = None
+) -> dict[str, ProbeResult]:
+    """Probe all hosts at once. Those that could not be probed `before` are not asked again."""
     from bootstrap.probe.run import probe_all
 
-    return probe_all(
-        inventory.hosts,
+    lost = {name: probe for name, probe in (before or {}).items() if isinstance(probe, Unreachable)}
+    found = probe_all(
+        [host for host in inventory.hosts if host.name not in lost],
         become_password=access.become_password,
         accept_new_host_keys=access.accept_new_host_keys,
     )
+    return {host.name: lost.get(host.name) or found[host.name] for host in inventory.hosts}
 
 
 def examine(
@@ -61,9 +70,14 @@ def examine(
     """Run the checks and the planner over probed hosts; every refusal of every host is in `problems`."""
     from bootstrap.checks.preflight import count_of_checks, preflight
 
-    findings = preflight(inventory, probes)
-    problems = [problem_of(finding) for finding in findings if finding.severity is Severity.REFUSE]
     facts = {name: probe for name, probe in probes.items() if isinstance(probe, HostFacts)}
+    lost = [probe for probe in probes.values() if isinstance(probe, Unreachable)]
+    findings = preflight(inventory, probes)
+    absent: tuple[Problem, ...] = ()
+    if lost and not blocks_everything(inventory, facts, lost, _view_of(inventory, facts)):
+        findings = tuple(finding for finding in findings if finding.host in facts or finding.host is None)
+        absent = tuple(Problem(p.code, p.message, p.fix + FIX_SKIP, p.host) for p in lost)
+    problems = [problem_of(finding) for finding in findings if finding.severity is Severity.REFUSE]
     decision = None
     deciding = (inventory.minikube,) if inventory.minikube else inventory.control_plane
     if any(host.name in facts for host in deciding):
@@ -73,7 +87,17 @@ def examine(
             known = {(p.host, p.code) for p in problems}
             problems += [p for p in error.problems if (p.host, p.code) not in known]
     checks = Preflight(count_of_checks(inventory, probes), tuple(findings))
-    return Survey(inventory, probes, checks, None if problems else decision, tuple(problems))
+    return Survey(inventory, probes, checks, None if problems else decision, tuple(problems), absent)
+
+
+def _view_of(inventory: Inventory, facts: Mapping[str, HostFacts]) -> ClusterView | None:
+    """The cluster, None where it cannot be known."""
+    if not any(host.name in facts for host in inventory.control_plane):
+        return None
+    try:
+        return view_cluster(inventory, facts)
+    except GpuctlError:  # different clusters: told by the planner
+        return None
 
 
 def resolve_limit(inventory: Inventory, limit: Iterable[str]) -> frozenset[str]:

@@ -129,7 +129,8 @@ def _reported(plan: Plan) -> list[str]:
         f"update available: {u.component} {u.installed} → {u.available}" + (f" (`{u.command}`)" if u.command else "")
         for u in plan.updates
     ]
-    return updates + [f"extra: {line}" for line in plan.extra]
+    waiting = [f"waits: {line}" for line in plan.waiting]
+    return updates + waiting + [f"extra: {line}" for line in plan.extra]
 
 
 def nothing_to_do(result: BootstrapResult | PlanResult) -> str:

@@ -38,9 +38,10 @@ GIVEN = {
     "apt URL password": "Canary-apt-9Sv3",
     "proxy password": "Canary-proxy-1Tu4",
 }
-# Made on the way, and gone with the run: known by their shape.
+# Made on the way, and gone with the run: known by their shape. A token without any digit is one in 1300; a name in a
+# program's text, such as locale.getdefaultlocale, has none.
 SHAPES = {
-    "join token": re.compile(rb"(?<![a-z0-9.])[a-z0-9]{6}\.[a-z0-9]{16}(?![a-z0-9.])"),
+    "join token": re.compile(rb"(?<![a-z0-9.])(?=[a-z.]*[0-9])[a-z0-9]{6}\.[a-z0-9]{16}(?![a-z0-9.])"),
     "certificate key": re.compile(rb"(?i)certificate-?key[^0-9a-z]{1,6}[0-9a-f]{64}"),
 }
 USER = r"""

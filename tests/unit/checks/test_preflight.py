@@ -268,6 +268,18 @@ def test_a_worker_is_not_judged_while_a_control_plane_is_silent() -> None:
     assert [(f.host, f.code) for f in preflight(lab(), probes)] == [("cp1", "unreachable")]
 
 
+def test_a_control_plane_without_its_kubeconfig_is_still_this_cluster() -> None:
+    """The CA says whose node a worker is; the advice to reset it would destroy a living node."""
+    probes = fresh()
+    cp1 = live("cp1")
+    bereft = replace(cp1.cluster, admin_conf=False)
+    joined = ClusterTraces(kubelet_conf=True, kubelet_ca_hash=cp1.cluster.ca_hash, server="https://gpuctl-api:6443")
+    probes["gpu1"] = replace(facts_of(probes, "gpu1"), cluster=joined)
+    for receipts in (cp1.receipts, {}):
+        probes["cp1"] = replace(cp1, cluster=bereft, kube=None, receipts=receipts)
+        assert [f.host for f in preflight(lab(), probes) if f.code == "leftover-cluster" and f.host == "gpu1"] == []
+
+
 def test_half_an_init_of_our_own_is_gone_on_with() -> None:
     begun = {"kubeadm": {"state": "begun", "machine_id": facts_of(fresh(), "cp1").machine_id}}
     traces = ClusterTraces(etcd_data=True, admin_conf=True)

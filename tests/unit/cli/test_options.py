@@ -53,6 +53,7 @@ FLAGS = [
         ("gpu1", "gpu2", "cp1"),
     ),
     ("bootstrap", ["--reboot"], "GPUCTL_REBOOT", "1", "reboot", True),
+    ("bootstrap", ["--skip-unreachable"], "GPUCTL_SKIP_UNREACHABLE", "1", "skip_unreachable", True),
     ("bootstrap", ["--disrupt"], "GPUCTL_DISRUPT", "true", "disrupt", True),
     ("bootstrap", ["--force-conflicts"], "GPUCTL_FORCE_CONFLICTS", "1", "force_conflicts", True),
     ("bootstrap", ["--use-context"], "GPUCTL_USE_CONTEXT", "1", "use_context", True),
