@@ -255,7 +255,8 @@ def _finish(
         )
     absent = counted_absent(survey, request, limit)
     outcomes = outcomes_of(inventory, decision, executions, lost_hosts(survey))
-    code = exit_code_of(outcomes, executions, state, stopped=stopped)
+    reached = [outcome for outcome in outcomes if outcome.host in survey.facts]
+    code = exit_code_of(reached, executions, state, stopped=stopped)
     return BootstrapResult(
         exit_code=strongest(code, *_code_without(absent, survey, limit)),
         cluster_name=inventory.cluster_name,
