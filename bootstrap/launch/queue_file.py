@@ -45,14 +45,14 @@ def parse_queue_config(text: str, origin: str) -> QueueConfig:
     Raises:
         GpuctlError: the text cannot be parsed, or holds something else (exit 3), with its line.
     """
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         value = None if node is None else loader.construct_document(node)
         lines = {} if node is None else dict(_lines(node, ()))
-        json.dumps(value)
+        json.dumps(value, allow_nan=False)
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
-        raise _unreadable(error, origin) from error
+        raise _unreadable(error, text, origin) from error
     if node is None or not isinstance(value, dict) or not value:
         raise settings_error(_bad("it holds no configuration", "write a mapping, such as a Job's", origin))
     inner, prefix = _resource_arguments(value, origin, lines)
@@ -130,11 +130,16 @@ def _bad(words: str, fix: str, at: str) -> Problem:
     return Problem("launch-config-invalid", words, fix, at=at)
 
 
-def _unreadable(error: Exception, origin: str) -> Exception:
+def _unreadable(error: Exception, text: str, origin: str) -> Exception:
+    if isinstance(error, yaml.reader.ReaderError):
+        at = f"{origin}:{text.count(chr(10), 0, error.position) + 1}"
+        words = f"it holds a character that YAML forbids (U+{ord(text[error.position]):04X})"
+        return settings_error(_bad(words, "remove it", at))
     mark = getattr(error, "problem_mark", None)
     at = f"{origin}:{mark.line + 1}" if mark else origin
     if isinstance(error, ValueError | TypeError):
-        return settings_error(_bad(f"it holds a value that JSON has not: {error}", "put it into quotes", at))
+        what = "infinity, or no number (.inf, .nan)" if "float" in str(error) else str(error)
+        return settings_error(_bad(f"it holds a value that JSON has not: {what}", "put it into quotes", at))
     what = str(getattr(error, "problem", None) or "nested too deeply")
     fix = _TEMPLATE_FIX if "unhashable" in what or "flow" in what else "correct the line"
     return settings_error(_bad(f"it is neither YAML nor JSON: {what}", fix, at))
