@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def leftovers(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Finding]:
     """Hosts that belong to another cluster than this inventory's, or to one that is gone."""
-    alive = {f.cluster.ca_hash for f in _control_planes(inventory, facts) if f.cluster.admin_conf and _ours(f)} - {None}
+    # An admin.conf that was moved away is made again; etcd's data is what a cluster is.
+    held = [f.cluster for f in _control_planes(inventory, facts) if _ours(f)]
+    alive = {traces.ca_hash for traces in held if traces.admin_conf or traces.etcd_data} - {None}
     everyone = all(h.name in facts for h in inventory.control_plane)
     for host in inventory.nodes:
         found = facts.get(host.name)

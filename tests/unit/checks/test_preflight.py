@@ -10,7 +10,7 @@ import pytest
 from bootstrap.checks.finding import Severity
 from bootstrap.checks.preflight import CLUSTER_CHECKS, HOST_CHECKS, NODE_CHECKS, count_of_checks, preflight
 from bootstrap.inventory.model import Connection, Inventory
-from bootstrap.probe.facts import ClusterTraces, DriverFacts, OsFacts, PciGpu, ProbeResult, Unreachable
+from bootstrap.probe.facts import ClusterTraces, ContainerdFacts, DriverFacts, OsFacts, PciGpu, ProbeResult, Unreachable
 from tests.unit.checks.recorded import facts_of, findings, fresh, lab, live
 
 REFUSE, FIX, WARN = Severity.REFUSE, Severity.FIX, Severity.WARN
@@ -144,6 +144,82 @@ FAULTS = [
     ),
     Fault("fabric-missing", "gpu1", FIX, {"nvswitches": 4}, "4 NVSwitches", "driver's version"),
     Fault(
+        "fabric-missing", "gpu1", FIX, {"gpus": card("2901"), "nvlink_managers": 4}, "fabric manager with nvlsm",
+        "driver's version",
+    ),
+    Fault(
+        "secure-boot-unsigned", "gpu1", REFUSE, {"secure_boot": True, "module_key": "not-enrolled"},
+        "key that signs a driver", "mokutil --import /var/lib/dkms/mok.pub; reboot",
+    ),
+    Fault(
+        "headers-missing", "gpu1", REFUSE, {"headers": "missing"}, "offers linux-headers-6.18.44-fc-v657",
+        "linux-headers-amd64, and reboot",
+    ),
+    Fault(
+        "headers-missing", "gpu1", REFUSE, {"headers": "missing", "os": replace(DEBIAN, kernel="6.8.12-4-pve")},
+        "linux-headers-6.8.12-4-pve", "apt-get install proxmox-headers-6.8.12-4-pve",
+    ),
+    Fault(
+        "driver-version-conflict", "gpu1", REFUSE, {}, "550.163.01 is not of nvidia_driver_branch 580",
+        "nvidia_driver_branch=550", {"nvidia_driver_version": "550.163.01"},
+    ),
+    Fault(
+        "arch-unsupported", "gpu1", REFUSE, {"os": replace(DEBIAN, arch="aarch64"), "gpus": card("2342")}, "aarch64",
+        "nvidia_driver_apt_source and nvidia_container_toolkit_apt_source",
+    ),
+    Fault(
+        "driver-lib-missing", "gpu1", REFUSE,
+        {"driver": driver(loaded_version="580.1", flavour="open", nvml_error="libnvidia-ml.so.1: cannot open")},
+        "580.1 is loaded", "remove that container",
+    ),
+    Fault(
+        "nvml-failed", "gpu1", WARN,
+        {"driver": driver(loaded_version="580.1", library_version="580.1", flavour="open", nvml_error="NVML: x (999)")},
+        "does not answer: NVML: x (999)", "dmesg",
+    ),
+    Fault(
+        "driver-gpu-unsupported", "gpu1", WARN, {"gpus": card("128b", "2684")}, "0000:01:00.0 (Kepler) does not count",
+        "nothing to do",
+    ),
+    Fault(
+        "gpu-missing", "gpu1", REFUSE, {"gpus": card("102d")}, "no NVIDIA GPU that counts", "cluster_gpu=auto",
+        {"cluster_gpu": "required"},
+    ),
+    Fault(
+        "containerd-settings", "gpu1", WARN,
+        {"packages": {"containerd.io": "2.1.4-1"}, "containerd": ContainerdFacts("/data", settings=("oom_score",))},
+        "which sets oom_score", "/etc/containerd/conf.d",
+    ),
+    Fault(
+        "containerd-settings", "gpu1", REFUSE,
+        {"packages": {"containerd.io": "2.1.4-1"}, "containerd": ContainerdFacts("/data/containerd")},
+        "images and containers in /data/containerd", "containerd_data_root=/data/containerd",
+        {"containerd_data_root": "/data"},
+    ),
+    Fault(
+        "containerd-settings", "gpu1", REFUSE,
+        {"packages": {"containerd.io": "2.1.4-1"}, "containerd": ContainerdFacts(config="/opt/c.toml")},
+        "--config /opt/c.toml", "move that file",
+    ),
+    Fault(
+        "resolv-loop", "gpu1", WARN, {"resolv_loop": True, "receipts": {"kubeadm": {"state": "complete"}}},
+        "its pods cannot reach", "name servers",
+    ),
+    Fault(
+        "resolv-loop", "gpu1", FIX, {"resolv_loop": True, "resolv_conf": "/run/NetworkManager/no-stub-resolv.conf"},
+        "resolver on the host", "/run/NetworkManager/no-stub-resolv.conf",
+    ),
+    Fault(
+        "hostname-changed", "gpu1", REFUSE,
+        {"receipts": {"kubeadm": {"state": "complete"}}, "hostname": "gpu9",
+         "cluster": ClusterTraces(kubelet_conf=True, node="gpu1")},
+        "node gpu1 of the cluster, and its hostname is gpu9", "hostnamectl set-hostname gpu1",
+    ),
+    Fault(
+        "disk-low", "gpu1", REFUSE, {"disk_free_bytes": {"/": 10**11, "/data": 10**9}}, "/data/containerd has 0.9 GiB",
+        "/data/containerd", {"containerd_data_root": "/data/containerd"},
+    ),
+    Fault(
         "gpu-missing", "gpu1", WARN,
         {"gpus": GPUS[:1], "receipts": {"nvidia_driver": {"state": "complete", "gpus": [g.address for g in GPUS]}}},
         "1 of 2 GPUs are on the bus; gone: 0000:02:00.0", "Xid",
@@ -196,7 +272,7 @@ def test_hosts_that_did_not_answer_are_refused_with_their_reason_and_the_others_
     ]
 
 
-@pytest.mark.parametrize("shared", ["machine_id", "hostname", "macs"])
+@pytest.mark.parametrize("shared", ["machine_id", "hostname"])
 def test_clones_are_named_on_both_hosts(shared: str) -> None:
     probes = fresh()
     same: dict[str, Any] = {shared: getattr(facts_of(probes, "gpu1"), shared)}
