@@ -47,7 +47,9 @@ def kept_containerd(host: Host, facts: HostFacts) -> Iterator[Finding]:
     say = Say(host.name, "containerd-settings")
     wanted = str(host.settings.get("containerd_data_root", ""))
     if found.error:
-        yield say.refuse(f"its containerd's configuration cannot be read: {found.error}", "correct that file")
+        yield say.refuse(
+            f"its containerd's configuration cannot be taken over: {found.error}", "correct that file there"
+        )
     elif {"containerd.root", "containerd.state", "containerd.imports"}.intersection(facts.malformed):
         yield say.refuse(
             "its containerd has a root, state or imports with characters that gpuctl does not take",

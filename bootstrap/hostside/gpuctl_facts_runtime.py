@@ -79,19 +79,28 @@ def read_containerd(text: str, path: str = CONTAINERD_CONFIG) -> dict[str, Any]:
     patterns = [p for p in listed if isinstance(p, str)] if isinstance(listed, list) else []
     imports = [os.path.normpath(os.path.join(os.path.dirname(path), pattern)) for pattern in patterns]
     found = {name: tree[name] for name in ("root", "state") if isinstance(tree.get(name), str) and tree[name]}
-    for name in _imported(imports):
+    error = None
+    for name in _imported([*imports, DEFAULT_IMPORTS]):
         try:
             further = toml(read_text(name) or "")
         except (ValueError, RecursionError):
             continue  # containerd itself says so when the role asks for the merged configuration
-        found.update({key: further[key] for key in found.keys() | {"root", "state"} if further.get(key)})
+        found.update({key: further[key] for key in ("root", "state") if isinstance(further.get(key), str)})
+        disabled = further.get("disabled_plugins")
+        if isinstance(disabled, list) and any(str(plugin).rpartition(".")[2] == "cri" for plugin in disabled):
+            error = "%s disables the plugin cri" % name
     places = {key: os.path.normpath(str(value)) for key, value in found.items()}
     settings = sorted(_names({key: value for key, value in tree.items() if key not in _KEPT}))
-    return {**places, "imports": [i for i in imports if i != DEFAULT_IMPORTS][:_MANY], "settings": settings[:_MANY]}
+    return {
+        **places,
+        "imports": [i for i in imports if i != DEFAULT_IMPORTS][:_MANY],
+        "settings": settings[:_MANY],
+        "error": error,
+    }
 
 
 def _imported(patterns: list[str]) -> list[str]:
-    return [name for pattern in patterns for name in sorted(glob.glob(pattern))]
+    return list(dict.fromkeys(name for pattern in patterns for name in sorted(glob.glob(pattern))))
 
 
 def _names(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[str]:

@@ -183,7 +183,7 @@ class HostFacts:
 
     @property
     def counted_gpus(self) -> tuple[PciGpu, ...]:
-        """The cards that are GPUs of the cluster: a current driver branch drives them, or the host's own driver does."""
+        """The cards that are GPUs of the cluster: a current driver branch drives them, or the host's driver does."""
         return tuple(gpu for gpu in self.gpus if self._counts(gpu))
 
     @property

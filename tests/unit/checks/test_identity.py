@@ -57,7 +57,7 @@ def hosts(**shared: Any) -> dict[str, ProbeResult]:
             "product_serial": f"7BQ5NN{number}",
             "interface_macs": {"eth0": f"02:00:00:00:00:0{number}"},
         }
-        found[name] = host_facts(name, address=address, **own, **({} if name == "cp1" else {}))
+        found[name] = host_facts(name, address=address, **own)
         if name != "cp1":
             found[name] = replace(facts(found, name), **shared)
     return found

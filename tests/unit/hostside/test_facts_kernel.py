@@ -14,7 +14,10 @@ from bootstrap.hostside import gpuctl_facts_network as network
 from bootstrap.hostside import gpuctl_facts_os as system
 from tests.unit.certificates import certificate
 
-SHOWPKG = "Package: linux-headers-K\nVersions: \n{versions}\nReverse Depends: \nDependencies: \nProvides: \nReverse Provides: \n{by}"
+SHOWPKG = (
+    "Package: linux-headers-K\nVersions: \n{versions}\nReverse Depends: \nDependencies: \nProvides: \n"
+    "Reverse Provides: \n{by}"
+)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_nvswitches_behind_connectx_are_seen_by_their_product_data(
     assert gpu.nvlink_managers() == 1
 
 
-@pytest.mark.parametrize("name", ["gpu1", "gpu1.example.com", "a", "n" * 60])
+@pytest.mark.parametrize("name", ["gpu1", "gpu1.example.com", "a", "n" * 52])
 def test_a_node_is_named_in_its_certificate(name: str) -> None:
     pem = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n" + certificate(f"system:node:{name}", "ca")
     assert cluster.node_of(pem) == name

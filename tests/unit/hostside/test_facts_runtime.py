@@ -47,7 +47,8 @@ def test_the_root_of_a_containerd_is_read(toml: Any, tmp_path: Path, monkeypatch
 def test_imports_and_flags_win_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "root.toml").write_text('root = "/data/imported/"\nstate = "/data/run"\n')
-    text = 'root = "/data/main" # ours\nimports = ["site/*.toml", "/etc/containerd/conf.d/*.toml"]\n[debug]\nlevel = "info"\n'
+    text = 'root = "/data/main" # ours\nimports = ["site/*.toml", "/etc/containerd/conf.d/*.toml"]\n'
+    text += '[debug]\nlevel = "info"\n'
     found = configured(text, tmp_path)
 
     assert (found["root"], found["state"]) == ("/data/imported", "/data/run")
@@ -132,3 +133,10 @@ def test_only_what_is_configured_is_said(tmp_path: Path) -> None:
         "docker": "/data/docker",
         "etcd": "/data/etcd",
     }
+
+
+def test_an_import_that_switches_kubernetes_interface_off_is_named(tmp_path: Path) -> None:
+    """It would be imported by gpuctl's file as well; in the main file, which is replaced, it is the packages' own."""
+    (tmp_path / "site.toml").write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+    found = configured('imports = ["site.toml"]\n', tmp_path)
+    assert found["error"] == f"{tmp_path}/site.toml disables the plugin cri"

@@ -102,7 +102,18 @@ ASKED: dict[str, tuple[tuple[str, ...], dict[str, dict[str, Any]]]] = {
             "kept": {"docker_adopt": True},
         },
     ),
-    "containerd": (("__containerd_source", "__containerd_evidence_files"), {"default": {}}),
+    "containerd": (
+        ("__containerd_source", "__containerd_evidence_files"),
+        {
+            "default": {},
+            "kept": {
+                "containerd_adopt": True,
+                "containerd_data_root": "/data/containerd",
+                "containerd_state_folder": "/data/run",
+                "containerd_further_imports": ["/opt/site/*.toml"],
+            },
+        },
+    ),
     "nvidia_container_toolkit": (
         (
             "__nvidia_container_toolkit_source",
@@ -127,6 +138,7 @@ ASKED: dict[str, tuple[tuple[str, ...], dict[str, dict[str, Any]]]] = {
                 "nvidia_driver_version": "",
                 "nvidia_driver_nvswitch": True,
             },
+            "NVSwitch behind ConnectX": {"nvidia_driver_nvswitch": True, "nvidia_driver_nvlsm": True},
         },
     ),
 }
