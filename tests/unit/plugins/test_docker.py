@@ -371,7 +371,6 @@ def test_the_consent_of_the_machine_s_owner(
         ({"nvidia": {"runtimeType": "io.containerd.runc.v2", "options": {"BinaryName": "/x"}}}, ["default-runtime"]),
         ({"nvidia": {"path": "/opt/nvidia-container-runtime", "runtimeArgs": []}}, ["default-runtime"]),
         ({"crun": {"runtimeType": "io.containerd.runc.v2"}}, ["default-runtime", "runtimes.nvidia.path"]),
-        ({"nvidia": {}}, ["default-runtime", "runtimes.nvidia.path"]),
     ],
 )
 def test_a_runtime_of_any_form_stays(there: dict[str, Any], changed: list[str], daemon: Daemon) -> None:
@@ -380,4 +379,4 @@ def test_a_runtime_of_any_form_stays(there: dict[str, Any], changed: list[str], 
     defaults = [{"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}]
     assert docker.names(docker.configure("toolkit", keys, defaults, check=False)) == changed
     for name, form in there.items():
-        assert daemon.content()["runtimes"][name] == form or form == {}
+        assert daemon.content()["runtimes"][name] == form
