@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.checks.common import Say, begun, complete, wants_driver
 from bootstrap.checks.finding import Finding
-from bootstrap.probe.cards import branch_of
+from bootstrap.probe.cards import architecture_of, branch_of
 
 if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
@@ -23,9 +23,12 @@ def versions(host: Host, facts: HostFacts) -> Iterator[Finding]:
     branch, version = str(host.settings["nvidia_driver_branch"]), str(host.settings["nvidia_driver_version"] or "")
     say = Say(host.name, "driver-version-conflict")
     if "nvidia_driver_version" in host.explicit and version and not version.startswith(f"{branch}."):
+        named = branch_of(version)
+        cards = [found for gpu in facts.counted_gpus if (found := architecture_of(gpu.device_id))]
+        fits = named is not None and all(card.driven_by(named) for card in cards)
         yield say.refuse(
             f"nvidia_driver_version {version} is not of nvidia_driver_branch {branch}",
-            f"set nvidia_driver_branch={branch_of(version)}",
+            f"set nvidia_driver_branch={named}" if fits else f"leave nvidia_driver_version out for branch {branch}",
         )
 
 
@@ -39,8 +42,6 @@ def sources(host: Host, facts: HostFacts) -> Iterator[Finding]:
             "nvidia_container_toolkit_apt_source"
         ):
             lacking.append("nvidia_container_toolkit_apt_source")
-    if facts.os.arch == "aarch64" and host.is_minikube and not host.settings.get("minikube_sha256"):
-        lacking.append("minikube_download_url and minikube_sha256")
     if lacking:
         yield Say(host.name, "arch-unsupported").refuse(
             f"its processor is aarch64, and the sources that gpuctl knows are for {PACKAGED} only",
@@ -110,4 +111,13 @@ def library(host: Host, facts: HostFacts) -> Iterator[Finding]:
     elif driver.nvml_error and driver.loaded_version == driver.library_version:
         yield Say(host.name, "nvml-failed").warn(
             f"the driver does not answer: {driver.nvml_error}", "see `dmesg | grep -i nvrm` on the host, and reboot it"
+        )
+
+
+def minikube_program(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """The sum of minikube's program, which gpuctl knows for one processor; a minikube that is there needs none."""
+    if facts.os.arch == "aarch64" and not host.settings.get("minikube_sha256") and not complete(facts, "minikube"):
+        yield Say(host.name, "arch-unsupported").warn(
+            f"gpuctl knows minikube's checksum for {PACKAGED} only, and its processor is aarch64",
+            "if no minikube is installed there, set minikube_download_url and minikube_sha256",
         )

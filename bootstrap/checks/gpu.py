@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.checks.common import Say, begun, complete, wants_driver
 from bootstrap.checks.finding import Finding
-from bootstrap.probe.cards import architecture_of, branch_of
+from bootstrap.probe.cards import Architecture, architecture_of, branch_of
 
 if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
@@ -44,9 +44,11 @@ def left_out(host: Host, facts: HostFacts) -> Iterator[Finding]:
         last = (
             f"its last driver branch is {known.last_branch}" if known and known.last_branch else "its board has its own"
         )
+        dark = card.driver == "nouveau" and wants_driver(host, facts)
+        picture = "no picture from it any more, since nouveau is kept from loading" if dark else "nothing to do"
         yield Say(host.name, "driver-gpu-unsupported").warn(
             f"the card at {card.address} ({known.name if known else 'unknown'}) does not count as a GPU: {last}",
-            "nothing to do if it is for a display; a driver that you install and load for it yourself is kept",
+            f"if it is for a display: {picture}; a driver that you install and load for it yourself is kept",
         )
 
 
@@ -56,7 +58,7 @@ def unsupported(host: Host, facts: HostFacts) -> Iterator[Finding]:
     cards = {known.name: known for gpu in facts.counted_gpus if (known := architecture_of(gpu.device_id))}
     loaded = facts.driver.loaded_version
     if not wants_driver(host, facts):
-        closed_out = [a.name for a in cards.values() if facts.driver.flavour and facts.driver.flavour not in a.flavours]
+        closed_out = [known.name for known in cards.values() if not _drives(facts, known)]
         if loaded and closed_out and host.settings.get("cluster_gpu") != "none":
             yield say.refuse(
                 f"the {facts.driver.flavour} module {loaded} does not drive {', '.join(closed_out)}",
@@ -70,13 +72,20 @@ def unsupported(host: Host, facts: HostFacts) -> Iterator[Finding]:
         )
         return
     branch = branch_of(str(host.settings.get("nvidia_driver_branch", "")))
+    alone = ", and leave nvidia_driver_version out" if "nvidia_driver_version" in host.explicit else ""
     for known in cards.values() if branch else ():
         if branch and known.last_branch and branch > known.last_branch:
-            fix = f"set nvidia_driver_branch={known.last_branch} for this host"
+            fix = f"set nvidia_driver_branch={known.last_branch} for this host{alone}"
             yield say.refuse(f"driver branch {branch} no longer drives {known.name} (last: {known.last_branch})", fix)
         elif branch and branch < known.first_branch:
-            fix = f"set nvidia_driver_branch={known.first_branch} or later"
+            fix = f"set nvidia_driver_branch={known.first_branch} or later{alone}"
             yield say.refuse(f"driver branch {branch} does not know {known.name} (first: {known.first_branch})", fix)
+
+
+def _drives(facts: HostFacts, known: Architecture) -> bool:
+    """Whether the loaded module is one for the card; what is not known of it is taken for granted."""
+    branch, flavour = branch_of(facts.driver.loaded_version), facts.driver.flavour
+    return (not flavour or flavour in known.flavours) and (branch is None or known.driven_by(branch))
 
 
 def nouveau(host: Host, facts: HostFacts) -> Iterator[Finding]:

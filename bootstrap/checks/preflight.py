@@ -65,6 +65,7 @@ MINIKUBE_CHECKS: tuple[HostCheck, ...] = (
     docker.hardened,
     docker.room,
     gpu.display,
+    driver.minikube_program,
     *GPU_CHECKS,
 )
 CLUSTER_CHECKS: tuple[ClusterCheck, ...] = (

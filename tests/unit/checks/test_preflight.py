@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bootstrap.checks.finding import Severity
 from bootstrap.checks.preflight import CLUSTER_CHECKS, HOST_CHECKS, NODE_CHECKS, count_of_checks, preflight
@@ -141,6 +144,16 @@ FAULTS = [
         "driver-lib-mismatch", "gpu1", REFUSE,
         {"driver": driver(loaded_version="570.1", library_version="580.2", flavour="open")},
         "module 570.1 is loaded, but the library is 580.2", "reboot",
+    ),
+    Fault(
+        "driver-gpu-unsupported", "gpu1", REFUSE,
+        {"gpus": card("2684"), "driver": driver(loaded_version="470.256.02", library_version="470.256.02")},
+        "470.256.02 does not drive Ada", "remove the driver",
+    ),
+    Fault(
+        "driver-gpu-unsupported", "gpu1", WARN,
+        {"gpus": (PciGpu("0000:01:00.0", "128b", "nouveau"), PciGpu("0000:02:00.0", "2684"))},
+        "(Kepler) does not count", "no picture from it",
     ),
     Fault("fabric-missing", "gpu1", FIX, {"nvswitches": 4}, "4 NVSwitches", "driver's version"),
     Fault(
@@ -408,3 +421,43 @@ def test_every_check_has_an_injected_fault() -> None:
         silent -= {check for check in silent if list(check(host, facts))}
 
     assert {check.__name__ for check in silent} == {"ssh_options"}  # its own test is above
+
+
+# What a person might have: cards, branch and version of the driver, state of the host.
+CARDS = st.lists(
+    st.sampled_from(["10d8", "06c0", "128b", "102d", "13f2", "1b06", "1db6", "1eb8", "20b0", "2684", "2b85", "ffff"]),
+    min_size=1, max_size=3,
+)  # fmt: skip
+BRANCHES = st.sampled_from(["", "390", "470", "525", "550", "570", "580", "590", "595"])
+VERSIONS = st.sampled_from(["", "470.256.02", "550.163.01", "580.178.04", "590.48.01"])
+
+
+@given(ids=CARDS, branch=BRANCHES, version=VERSIONS)
+def test_no_remedy_for_a_driver_leads_in_a_circle(ids: list[str], branch: str, version: str) -> None:
+    """Each remedy is applied as it stands, until none is left that can be."""
+    wanted = {"nvidia_driver_branch": branch} if branch else {}
+    wanted |= {"nvidia_driver_version": version} if version else {}
+    seen: list[tuple[str, ...]] = []
+    while True:
+        found = [f for f in findings("gpu1", wanted, gpus=card(*ids)) if f.severity is REFUSE and f.host == "gpu1"]
+        state = (*sorted(f"{k}={v}" for k, v in wanted.items()), *(f.message for f in found))
+        assert state not in seen, [*seen, state]
+        seen.append(state)
+        if not found or "different hosts" in found[0].fix:
+            return
+        if named := re.search(r"nvidia_driver_branch=(\d+)", found[0].fix):
+            wanted["nvidia_driver_branch"] = named.group(1)
+        if "leave nvidia_driver_version out" in found[0].fix:
+            wanted.pop("nvidia_driver_version")
+
+
+@given(ids=CARDS)
+def test_with_the_default_branch_a_host_is_refused_only_for_cards_that_exclude_each_other(ids: list[str]) -> None:
+    found = findings("gpu1", gpus=card(*ids))
+    mixed = "2b85" in ids and bool({"13f2", "1b06", "1db6"} & set(ids))
+
+    assert [f.fix.split(",")[0] for f in found if f.severity is REFUSE] == (
+        ["put the cards into different hosts"] if mixed else []
+    )
+    old = {"10d8", "06c0", "128b", "102d"}
+    assert sum(f.severity is WARN for f in found) == sum(device in old for device in ids)
