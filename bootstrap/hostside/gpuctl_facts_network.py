@@ -53,7 +53,7 @@ def addresses() -> dict[str, list[str]]:
         if family not in (socket.AF_INET, socket.AF_INET6) or not raw:
             continue
         name, address = socket.if_indextoname(index), socket.inet_ntop(family, raw)
-        if name != "lo" and not OVERLAY.match(name) and not address.lower().startswith("fe80:"):
+        if name != "lo" and not OVERLAY.match(name) and not address.lower().startswith(("fe80:", "169.254.")):
             found.setdefault(name, []).append("%s/%d" % (address, prefix))
     return found
 

@@ -14,6 +14,9 @@ from .gpuctl_toml import parse
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 DOCKER_CONFIG = "/etc/docker/daemon.json"
 DEFAULT_IMPORTS = "/etc/containerd/conf.d/*.toml"
+PROGRAMS = ("/usr/bin/containerd", "/usr/sbin/containerd", "/usr/local/bin/containerd")
+# Where gpuctl has set containerd up its file is the one that counts: systemd need not be asked.
+RECEIPT = "/var/lib/gpuctl/receipts/containerd.json"
 KUBELET_FILES = ("/var/lib/kubelet/kubeadm-flags.env", "/etc/default/kubelet", "/etc/sysconfig/kubelet")
 ETCD_MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
 # What gpuctl's own file decides, or carries over: nothing else of the main file is lost.
@@ -55,7 +58,7 @@ def flag(words: list[str], *names: str) -> str | None:
 
 def containerd(unit: str = "containerd.service") -> dict[str, Any] | None:
     """The ContainerdFacts of the controller; None where no containerd is configured or runs."""
-    words = _flags(unit) if glob.glob("/usr/*bin/containerd") or glob.glob("/usr/local/bin/containerd") else []
+    words = [] if os.path.exists(RECEIPT) or not any(map(os.path.exists, PROGRAMS)) else _flags(unit)
     named = flag(words, "--config", "-config", "-c")
     path = named or CONTAINERD_CONFIG
     text = read_text(path)

@@ -54,12 +54,14 @@ def test_imports_and_flags_win_over_the_file(tmp_path: Path, monkeypatch: pytest
     assert (found["root"], found["state"]) == ("/data/imported", "/data/run")
     assert found["imports"] == [f"{tmp_path}/site/*.toml"]
     assert found["settings"] == ["debug.level"]
-    monkeypatch.setattr(runtime.glob, "glob", lambda _pattern: ["/usr/bin/containerd"])
+    monkeypatch.setattr(runtime, "PROGRAMS", (str(tmp_path),))
     monkeypatch.setattr(runtime, "_flags", lambda _unit: ["--root=/data/flag", "-c", "/opt/containerd.toml"])
     (tmp_path / "CONTAINERD_CONFIG").unlink()
     other = runtime.containerd()
     assert other is not None
     assert (other["root"], other["config"]) == ("/data/flag", "/opt/containerd.toml")
+    monkeypatch.setattr(runtime, "RECEIPT", str(tmp_path))
+    assert runtime.containerd() is None
 
 
 def test_what_a_plugin_is_told_is_named(tmp_path: Path) -> None:
