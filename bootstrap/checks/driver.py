@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
     from bootstrap.probe.facts import HostFacts
 
-PACKAGED = "x86_64"  # of the repositories in roles/nvidia_driver/vars and roles/nvidia_container_toolkit/vars
+PACKAGED = "x86_64"  # of the repositories in roles/nvidia_driver/vars
 
 
 def versions(host: Host, facts: HostFacts) -> Iterator[Finding]:
@@ -33,19 +33,11 @@ def versions(host: Host, facts: HostFacts) -> Iterator[Finding]:
 
 
 def sources(host: Host, facts: HostFacts) -> Iterator[Finding]:
-    """Packages for the host's processor: those of NVIDIA that the roles know are for one kind only."""
-    lacking = []
-    if facts.os.arch == "aarch64" and facts.counted_gpus and host.settings.get("cluster_gpu") != "none":
-        if wants_driver(host, facts) and not host.settings.get("nvidia_driver_apt_source"):
-            lacking.append("nvidia_driver_apt_source")
-        if not complete(facts, "nvidia_container_toolkit") and not host.settings.get(
-            "nvidia_container_toolkit_apt_source"
-        ):
-            lacking.append("nvidia_container_toolkit_apt_source")
-    if lacking:
+    """A driver for the host's processor: NVIDIA's repositories that the role knows are for one kind only."""
+    if facts.os.arch == "aarch64" and wants_driver(host, facts) and not host.settings.get("nvidia_driver_apt_source"):
         yield Say(host.name, "arch-unsupported").refuse(
-            f"its processor is aarch64, and the sources that gpuctl knows are for {PACKAGED} only",
-            f"set {' and '.join(lacking)} to sources for aarch64, or set cluster_gpu=none",
+            f"its processor is aarch64, and the driver's repositories that gpuctl knows are for {PACKAGED} only",
+            "install its vendor's driver and load it: it is kept; or set nvidia_driver_apt_source to one for aarch64",
         )
 
 

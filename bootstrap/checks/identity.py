@@ -153,7 +153,7 @@ def foreign_receipts(_inventory: Inventory, facts: Mapping[str, HostFacts]) -> I
             continue
         if name in running:
             message = "its machine-id is not the one that it had when gpuctl set it up"
-            yield Say(name, CODE).warn(message, "nothing to do: its receipts are written anew")
+            yield Say(name, CODE).warn(message, "nothing to do: it is the node that the cluster knows")
         else:
             yield Say(name, "leftover-cluster").refuse(
                 "it is a copy of a machine on which gpuctl worked before", f"run: gpuctl reset --limit {name}"

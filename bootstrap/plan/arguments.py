@@ -170,6 +170,7 @@ def _derived(
         "kube_host_time_service": mine.time_synchronised is False or _time_service_is_ours(mine),
         **driver_arguments(host, values, mine),
         "nvidia_driver_reboot_ok": values["nvidia_driver_reboot_ok"] and not host.connection.local,
+        "nvidia_container_toolkit_architecture": "arm64" if mine.os.arch == "aarch64" else "amd64",
         "nvidia_container_toolkit_envvar": values["nvidia_device_plugin_device_list_strategy"] == "envvar",
         **containerd_arguments(host, values, mine),
         "containerd_prefetch_images": prefetch_images(host, {**seed_values, **values}, gpu_host),

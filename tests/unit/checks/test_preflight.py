@@ -178,7 +178,7 @@ FAULTS = [
     ),
     Fault(
         "arch-unsupported", "gpu1", REFUSE, {"os": replace(DEBIAN, arch="aarch64"), "gpus": card("2342")}, "aarch64",
-        "nvidia_driver_apt_source and nvidia_container_toolkit_apt_source",
+        "nvidia_driver_apt_source to one for aarch64",
     ),
     Fault(
         "driver-lib-missing", "gpu1", REFUSE,
@@ -461,3 +461,14 @@ def test_with_the_default_branch_a_host_is_refused_only_for_cards_that_exclude_e
     )
     old = {"10d8", "06c0", "128b", "102d"}
     assert sum(f.severity is WARN for f in found) == sum(device in old for device in ids)
+
+
+def test_an_aarch64_host_with_a_driver_is_as_good_as_any() -> None:
+    arm, loaded = (
+        replace(DEBIAN, arch="aarch64"),
+        driver(loaded_version="580.1", library_version="580.1", flavour="open"),
+    )
+
+    assert findings("gpu1", os=arm, gpus=card("2342"), driver=loaded) == ()
+    assert findings("gpu1", {"nvidia_driver_apt_source": {"url": "https://m/sbsa"}}, os=arm, gpus=card("2941")) == ()
+    assert findings("gpu1", {"cluster_gpu": "none"}, os=arm, gpus=card("2941")) == ()

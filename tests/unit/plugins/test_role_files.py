@@ -124,7 +124,7 @@ ASKED: dict[str, tuple[tuple[str, ...], dict[str, dict[str, Any]]]] = {
             "__nvidia_container_toolkit_files",
             "__nvidia_container_toolkit_evidence",
         ),
-        {"default": {}, "docker": ENGINE_IN_DOCKER},
+        {"default": {}, "docker": ENGINE_IN_DOCKER, "arm64": {"nvidia_container_toolkit_architecture": "arm64"}},
     ),
     "nvidia_driver": (
         (
