@@ -54,11 +54,19 @@ def in_cluster(facts: HostFacts) -> bool:
 def wants_driver(host: Host, facts: HostFacts) -> bool:
     """Whether this run would install a driver here: GPUs wanted and present, none loaded that is adopted."""
     settings = host.settings
-    if settings.get("cluster_gpu") == "none" or not facts.gpus:
+    if settings.get("cluster_gpu") == "none" or not facts.counted_gpus:
         return False
     manage = settings.get("nvidia_driver_manage", "auto")
     adopted = manage == "auto" and facts.driver.loaded_version is not None and not facts.driver.foreign
     return manage != "never" and not adopted and not complete(facts, "nvidia_driver")
+
+
+def free_at(facts: HostFacts, path: str) -> int | None:
+    """Bytes free where a path is, or will be: of the nearest place above it that was measured; None without one."""
+    place = path
+    while place not in facts.disk_free_bytes and place != "/":
+        place = place.rpartition("/")[0] or "/"
+    return facts.disk_free_bytes.get(place)
 
 
 def gib(size: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bootstrap.checks.common import Say, begun, gib
+from bootstrap.checks.common import Say, begun, free_at, gib
 from bootstrap.checks.finding import Finding
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def masked(host: Host, facts: HostFacts) -> Iterator[Finding]:
 
 def hardened(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """The kernel hardens what BPF programs are compiled to; a minikube node with GPUs cannot work with that."""
-    if not facts.gpus or host.settings["cluster_gpu"] == "none":
+    if not facts.counted_gpus or host.settings["cluster_gpu"] == "none":
         return
     if facts.bpf_jit_harden and not host.settings["kube_host_bpf_jit_harden_off"]:
         yield Say(host.name, "minikube-bpf-jit-harden").refuse(
@@ -100,11 +100,18 @@ def hardened(host: Host, facts: HostFacts) -> Iterator[Finding]:
         )
 
 
+def docker_root(host: Host, facts: HostFacts) -> str:
+    """Docker's data folder: as docker_daemon_config will have it, else as it is configured on the host."""
+    wanted = (host.settings.get("docker_daemon_config") or {}).get("data-root")
+    return str(wanted or facts.data_roots.get("docker", DATA))
+
+
 def room(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """Space for images: a warning, since many hosts have most of them already."""
-    free = facts.disk_free_bytes.get(DATA)
+    place = docker_root(host, facts)
+    free = free_at(facts, place)
     if free is not None and free < ROOM_BYTES and not begun(facts, "minikube"):
         yield Say(host.name, "disk-low").warn(
-            f"{DATA} has {gib(free)} free; a node with images for GPUs takes {gib(ROOM_BYTES)}",
-            f"free space there (`docker system df` shows what images take), or enlarge the disk of {DATA}",
+            f"{place} has {gib(free)} free; a node with images for GPUs takes {gib(ROOM_BYTES)}",
+            f"free space there (`docker system df` shows what images take), or enlarge the disk of {place}",
         )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootstrap.checks.common import Say, begun, complete, wants_driver
 from bootstrap.checks.finding import Finding
+from bootstrap.probe.cards import Architecture, architecture_of, branch_of
 
 if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
@@ -17,62 +15,50 @@ if TYPE_CHECKING:
 
 # Packages of what draws the login screen.
 DISPLAY_MANAGERS = ("gdm3", "lightdm", "sddm")
-DATA = Path(__file__).with_name("gpu_architectures.yml")
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """One generation of GPUs: driver branches that drive it, and module flavours."""
-
-    name: str
-    first_branch: int
-    last_branch: int | None
-    flavours: tuple[str, ...]
-
-
-@cache
-def _table() -> tuple[tuple[int, int, Architecture], ...]:
-    import yaml
-
-    rows = []
-    for name, entry in yaml.safe_load(DATA.read_text(encoding="utf-8"))["architectures"].items():
-        known = Architecture(name, entry["first_branch"], entry.get("last_branch"), tuple(entry["modules"]))
-        rows += [(first, last, known) for first, last in entry["device_ids"]]
-    return tuple(rows)
-
-
-def architecture_of(device_id: str) -> Architecture | None:
-    """The generation of a PCI device id (hex, "20b0"); None when the table does not know it."""
-    try:
-        number = int(device_id, 16)
-    except ValueError:
-        return None
-    return next((known for first, last, known in _table() if first <= number <= last), None)
 
 
 def missing(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """Cards that the receipt knows and the bus does not show; a worker without any where they are required."""
     say = Say(host.name, "gpu-missing")
     known = [str(a) for a in facts.receipts.get("nvidia_driver", {}).get("gpus") or ()]
+    known = [address for address in known if address not in {gpu.address for gpu in facts.left_out_gpus}]
     gone = sorted(set(known) - {gpu.address for gpu in facts.gpus})
     if gone:
         yield say.warn(
             f"{len(known) - len(gone)} of {len(known)} GPUs are on the bus; gone: {', '.join(gone)}",
             "look at the kernel log for Xid messages, reseat the card or power-cycle the host",
         )
-    elif not facts.gpus and host.settings.get("cluster_gpu") == "required" and not host.is_control_plane:
+    elif not facts.counted_gpus and host.settings.get("cluster_gpu") == "required" and not host.is_control_plane:
         yield say.refuse(
-            "it has no NVIDIA GPU, and cluster_gpu is required", "set cluster_gpu=auto, or leave the host out"
+            f"it has no NVIDIA GPU{' that counts' if facts.gpus else ''}, and cluster_gpu is required",
+            "set cluster_gpu=auto, or leave the host out",
+        )
+
+
+def left_out(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    """Cards that no driver drives which can be had: they are no GPUs of the cluster, and decide nothing."""
+    if host.settings.get("cluster_gpu") == "none":
+        return
+    for card in facts.left_out_gpus:
+        known = architecture_of(card.device_id)
+        last = (
+            f"its last driver branch is {known.last_branch}" if known and known.last_branch else "its board has its own"
+        )
+        dark = card.driver == "nouveau" and wants_driver(host, facts)
+        picture = "no picture from it any more, since nouveau is kept from loading" if dark else "nothing to do"
+        yield Say(host.name, "driver-gpu-unsupported").warn(
+            f"the card at {card.address} ({known.name if known else 'unknown'}) does not count as a GPU: {last}",
+            f"if it is for a display: {picture}; a driver that you install and load for it yourself is kept",
         )
 
 
 def unsupported(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """Cards that no module drives together, that the chosen branch does not know, or that the loaded module refuses."""
     say = Say(host.name, "driver-gpu-unsupported")
-    cards = {known.name: known for gpu in facts.gpus if (known := architecture_of(gpu.device_id))}
+    cards = {known.name: known for gpu in facts.counted_gpus if (known := architecture_of(gpu.device_id))}
     loaded = facts.driver.loaded_version
     if not wants_driver(host, facts):
-        closed_out = [a.name for a in cards.values() if facts.driver.flavour and facts.driver.flavour not in a.flavours]
+        closed_out = [known.name for known in cards.values() if not _drives(facts, known)]
         if loaded and closed_out and host.settings.get("cluster_gpu") != "none":
             yield say.refuse(
                 f"the {facts.driver.flavour} module {loaded} does not drive {', '.join(closed_out)}",
@@ -80,16 +66,26 @@ def unsupported(host: Host, facts: HostFacts) -> Iterator[Finding]:
             )
         return
     if cards and not set.intersection(*(set(a.flavours) for a in cards.values())):
-        yield say.refuse(f"no one driver drives {' and '.join(cards)} together", "put the cards into different hosts")
-    text = str(host.settings.get("nvidia_driver_branch", ""))
-    branch = int(text) if text.isdecimal() else None
+        yield say.refuse(
+            f"no one driver drives {' and '.join(cards)} together",
+            "put the cards into different hosts, or bind those that the cluster does not need to vfio-pci",
+        )
+        return
+    branch = branch_of(str(host.settings.get("nvidia_driver_branch", "")))
+    alone = ", and leave nvidia_driver_version out" if "nvidia_driver_version" in host.explicit else ""
     for known in cards.values() if branch else ():
         if branch and known.last_branch and branch > known.last_branch:
-            fix = f"set nvidia_driver_branch={known.last_branch} for this host"
+            fix = f"set nvidia_driver_branch={known.last_branch} for this host{alone}"
             yield say.refuse(f"driver branch {branch} no longer drives {known.name} (last: {known.last_branch})", fix)
         elif branch and branch < known.first_branch:
-            fix = f"set nvidia_driver_branch={known.first_branch} or later"
+            fix = f"set nvidia_driver_branch={known.first_branch} or later{alone}"
             yield say.refuse(f"driver branch {branch} does not know {known.name} (first: {known.first_branch})", fix)
+
+
+def _drives(facts: HostFacts, known: Architecture) -> bool:
+    """Whether the loaded module is one for the card; what is not known of it is taken for granted."""
+    branch, flavour = branch_of(facts.driver.loaded_version), facts.driver.flavour
+    return (not flavour or flavour in known.flavours) and (branch is None or known.driven_by(branch))
 
 
 def nouveau(host: Host, facts: HostFacts) -> Iterator[Finding]:
@@ -119,7 +115,7 @@ def display(host: Host, facts: HostFacts) -> Iterator[Finding]:
 
 def foreign(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """Driver files that no package owns."""
-    if facts.driver.foreign and facts.gpus and host.settings.get("nvidia_driver_manage") != "never":
+    if facts.driver.foreign and facts.counted_gpus and host.settings.get("nvidia_driver_manage") != "never":
         yield Say(host.name, "driver-foreign").refuse(
             "its NVIDIA driver was installed without a package",
             "run there: nvidia-uninstall; or set nvidia_driver_manage=never to keep it",
@@ -136,30 +132,35 @@ def mismatch(host: Host, facts: HostFacts) -> Iterator[Finding]:
         )
 
 
-def secure_boot(host: Host, facts: HostFacts) -> Iterator[Finding]:
-    """A module built on the host is not signed, so it would never load."""
-    if facts.secure_boot and wants_driver(host, facts):
-        yield Say(host.name, "secure-boot-unsigned").refuse(
-            "Secure Boot is on: a driver that is built here would not load",
-            "install the distribution's signed driver packages, enrol a key with mokutil, or switch Secure Boot off",
-        )
-
-
 def fabric(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """NVSwitch systems need the fabric manager, or CUDA fails with error 802."""
     running = facts.units.get("nvidia-fabricmanager.service", "").startswith(("active", "unknown"))
-    if not facts.nvswitches or not facts.gpus or running or host.settings.get("cluster_gpu") == "none":
+    there = facts.nvswitches or facts.nvlink_managers
+    if not there or not facts.counted_gpus or running or host.settings.get("cluster_gpu") == "none":
         return
-    say, message = Say(host.name, "fabric-missing"), f"{facts.nvswitches} NVSwitches, but no fabric manager runs"
-    if complete(facts, "nvidia_driver") or host.settings.get("nvidia_driver_manage") == "never":
+    needed = "fabric manager" if facts.nvswitches else "fabric manager with nvlsm"
+    what = f"{facts.nvswitches} NVSwitches" if facts.nvswitches else "NVSwitches behind ConnectX bridges"
+    say, message = Say(host.name, "fabric-missing"), f"{what}, but no {needed} runs"
+    if complete(facts, "nvidia_driver") and (facts.nvswitches or _has_nvlsm(facts)):
         yield say.warn(message, "run there: systemctl enable --now nvidia-fabricmanager")
+    elif not wants_driver(host, facts) and not complete(facts, "nvidia_driver"):
+        packages = "nvidia-fabricmanager" if facts.nvswitches else "nvidia-fabricmanager, nvlsm"
+        version = facts.driver.loaded_version or "the driver's version"
+        yield say.warn(
+            message, f"install {packages} (of {version}) there, then run: systemctl enable --now nvidia-fabricmanager"
+        )
     else:
         yield say.repair(message, "installed in the driver's version and started")
 
 
+def _has_nvlsm(facts: HostFacts) -> bool:
+    recorded = facts.receipts["nvidia_driver"].get("arguments", {}).get("nvidia_driver_nvlsm", {})
+    return recorded.get("value") is True
+
+
 def unasked(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """A device list strategy under which any image may give itself all GPUs of the node."""
-    if facts.gpus and host.settings.get("nvidia_device_plugin_device_list_strategy") == "envvar":
+    if facts.counted_gpus and host.settings.get("nvidia_device_plugin_device_list_strategy") == "envvar":
         yield Say(host.name, "gpu-unasked").warn(
             "with nvidia_device_plugin_device_list_strategy=envvar a pod without a GPU request can see all GPUs",
             "set it to cdi-cri, unless a runtime of the site's own needs envvar",

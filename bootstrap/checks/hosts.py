@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
-from bootstrap.checks.common import Say, begun, complete
+from bootstrap.checks.common import Say, complete
 from bootstrap.checks.finding import Finding
 from bootstrap.probe.ssh_options import ignored_options
 
@@ -89,56 +89,6 @@ def ssh_options(host: Host, facts: HostFacts) -> Iterator[Finding]:
         )
 
 
-def identity(_inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Finding]:
-    """Clones: the second node would replace the first. Every host that is involved gets the finding."""
-    named: tuple[tuple[str, Callable[[HostFacts], tuple[str, ...]], str], ...] = (
-        ("machine-id", lambda f: (f.machine_id,) if f.machine_id else (), _NEW_MACHINE_ID),
-        (
-            "hostname",
-            lambda f: (f.hostname.lower(),) if f.hostname else (),
-            "give each its own: hostnamectl set-hostname NAME",
-        ),
-        ("MAC address", lambda f: f.macs, "give each virtual machine its own network card address"),
-    )
-    one_machine = _same_machine(facts)
-    for names in one_machine:
-        for name in names:
-            others = _others(names, name)
-            yield Say(name, "identity-duplicate").refuse(f"{others} and it are one machine", "list the machine once")
-    together = {name for names in one_machine for name in names}
-    for what, read, fix in named:
-        for value, names in _groups(facts, read).items():
-            for name in names if not together.issuperset(names) else ():
-                message = f"it has the same {what} as {_others(names, name)}: {value}"
-                yield Say(name, "identity-duplicate").refuse(message, fix)
-    for value, names in _groups(facts, lambda f: (f.product_uuid.lower(),) if f.product_uuid else ()).items():
-        if len({facts[n].machine_id for n in names}) == len(names):  # containers of one machine share the firmware's
-            yield Say(names[0], "identity-duplicate").warn(
-                f"it has the same product UUID as {_others(names, names[0])}: {value}", "expected for containers only"
-            )
-
-
-_NEW_MACHINE_ID = "on each clone: rm /etc/machine-id && systemd-machine-id-setup, then reboot it"
-
-
-def _same_machine(facts: Mapping[str, HostFacts]) -> list[tuple[str, ...]]:
-    both = _groups(facts, lambda f: (f"{f.machine_id}/{f.boot_id}",) if f.machine_id and f.boot_id else ())
-    return list(both.values())
-
-
-def _groups(facts: Mapping[str, HostFacts], read: Callable[[HostFacts], tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Value → the hosts that have it, for values that more than one host has."""
-    hosts: dict[str, list[str]] = {}
-    for name, found in facts.items():
-        for value in dict.fromkeys(read(found)):
-            hosts.setdefault(value, []).append(name)
-    return {value: tuple(names) for value, names in hosts.items() if len(names) > 1}
-
-
-def _others(names: tuple[str, ...], name: str) -> str:
-    return ", ".join(other for other in names if other != name)
-
-
 def clocks(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Finding]:
     """Every clock against the median of all, and whether something keeps it right (nodes are given a time service)."""
     nodes = {host.name for host in inventory.nodes}
@@ -154,15 +104,6 @@ def clocks(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Fin
             yield say.repair(message, "a time service is installed")
         elif abs(off) > SKEW_FIX_S:
             yield say.warn(ahead, "look at its time service: timedatectl timesync-status")
-
-
-def foreign_receipts(host: Host, facts: HostFacts) -> Iterator[Finding]:
-    """Receipts that another machine wrote: the disk was cloned after gpuctl had worked there."""
-    written = {r.get("machine_id") for r in facts.receipts.values()} - {None, facts.machine_id}
-    if written and facts.machine_id and begun(facts, "kubeadm"):
-        yield Say(host.name, "leftover-cluster").refuse(
-            "it is a copy of a machine on which gpuctl worked before", f"run: gpuctl reset --limit {host.name}"
-        )
 
 
 def malformed(host: Host, facts: HostFacts) -> Iterator[Finding]:

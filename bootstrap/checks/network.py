@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bootstrap.checks.common import Say, complete, in_cluster
 from bootstrap.checks.finding import Finding
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 WORKER_PORTS = (10250,)
 CONTROL_PLANE_PORTS = (10250, 10257, 10259, 2379, 2380)
 LOCAL_INTERFACE = re.compile(r"^(lo$|docker|br-|virbr|podman)")  # bridges for containers and virtual machines
+RESOLVED = "/run/systemd/resolve/resolv.conf"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -163,16 +164,21 @@ _FIREWALLD = "run there: systemctl disable --now firewalld"
 
 def resolver(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """A resolver on the host itself would make CoreDNS ask itself."""
-    if not facts.resolv_loop or complete(facts, "kubeadm"):
+    if not facts.resolv_loop:
         return
     say = Say(host.name, "resolv-loop")
     message = "/etc/resolv.conf names a resolver on the host itself"
-    if _runs(facts.units, "systemd-resolved.service"):
-        yield say.repair(message, "the kubelet is given /run/systemd/resolve/resolv.conf")
-    else:
-        yield say.refuse(message, "name servers in /etc/resolv.conf that other machines can reach, too")
+    fix = "name servers in /etc/resolv.conf that other machines can reach, too"
+    reachable = upstream_resolv_conf(facts)
+    if reachable is None and complete(facts, "kubeadm"):
+        yield say.warn(f"{message}, which its pods cannot reach", fix)
+    elif reachable is None:
+        yield say.refuse(message, fix)
+    elif not complete(facts, "kubeadm"):
+        yield say.repair(message, f"the kubelet is given {reachable}")
 
 
-def _runs(units: Mapping[str, Any], unit: str) -> bool:
-    """Whether a unit is active, or may be: unknown counts."""
-    return str(units.get(unit, "")).startswith(("active", "unknown"))
+def upstream_resolv_conf(facts: HostFacts) -> str | None:
+    """The host's file with name servers that pods can reach; None without one. systemd-resolved always has its own."""
+    resolved = facts.units.get("systemd-resolved.service", "").startswith("active")
+    return facts.resolv_conf or (RESOLVED if resolved else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bootstrap.checks import cluster, docker, gpu, hosts, launch, network, packages, storage
+from bootstrap.checks import cluster, docker, driver, gpu, hosts, identity, launch, network, nfs, packages, storage
 from bootstrap.checks.common import ClusterCheck, HostCheck
 from bootstrap.checks.finding import Finding, Severity
 from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
@@ -21,16 +21,20 @@ HOST_CHECKS: tuple[HostCheck, ...] = (
     hosts.lock,
     hosts.package_lock,
     hosts.ssh_options,
-    hosts.foreign_receipts,
     hosts.malformed,
 )
 GPU_CHECKS: tuple[HostCheck, ...] = (
     gpu.missing,
+    gpu.left_out,
     gpu.unsupported,
     gpu.nouveau,
     gpu.foreign,
     gpu.mismatch,
-    gpu.secure_boot,
+    driver.library,
+    driver.versions,
+    driver.sources,
+    driver.secure_boot,
+    driver.headers,
     gpu.fabric,
 )
 # What only a node of the cluster must fulfil.
@@ -47,6 +51,7 @@ NODE_CHECKS: tuple[HostCheck, ...] = (
     network.firewall,
     network.resolver,
     packages.container_runtime,
+    packages.kept_containerd,
     gpu.unasked,
     *GPU_CHECKS,
 )
@@ -60,14 +65,18 @@ MINIKUBE_CHECKS: tuple[HostCheck, ...] = (
     docker.hardened,
     docker.room,
     gpu.display,
+    driver.minikube_program,
     *GPU_CHECKS,
 )
 CLUSTER_CHECKS: tuple[ClusterCheck, ...] = (
-    hosts.identity,
+    identity.duplicates,
+    identity.renamed,
+    identity.foreign_receipts,
     hosts.clocks,
     network.proxies,
     network.ranges,
     cluster.leftovers,
+    nfs.pseudo_root,
     launch.unencrypted_key,
 )
 

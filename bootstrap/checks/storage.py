@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bootstrap.checks.common import Say, complete, gib, in_cluster
+from bootstrap.checks.common import Say, complete, free_at, gib, in_cluster
 from bootstrap.checks.finding import Finding
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 GIB = 2**30
 # Free space that a new host needs: packages and images of a GPU node are about 6 GiB, and the kubelet starts to evict
 # below 10 % free. A host that is installed already only needs room for a repair.
-NEW_BYTES = {"/": 2 * GIB, "/var/lib/containerd": 8 * GIB, "/var/lib/kubelet": 2 * GIB}
+ROOT_BYTES, IMAGES_BYTES, KUBELET_BYTES = 2 * GIB, 8 * GIB, 2 * GIB
+USUAL = ("/", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd")
 ETCD_BYTES = 2 * GIB  # etcd's default quota
 REPAIR_BYTES = GIB // 2
 CONTROL_PLANE_BYTES = 1700 * 10**6  # kubeadm's own preflight: 1700 MB
@@ -26,15 +27,17 @@ MODULES = ("overlay", "br_netfilter", "vxlan")  # roles/kube_host
 
 def disk(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """Room for packages, images and data; one finding for the path that lacks most."""
-    needs = dict(NEW_BYTES)
+    roots = facts.data_roots
+    needs = {"/": ROOT_BYTES, roots.get("kubelet", "/var/lib/kubelet"): KUBELET_BYTES}
     if host.is_control_plane:
-        needs["/var/lib/etcd"] = ETCD_BYTES
+        needs[roots.get("etcd", "/var/lib/etcd")] = ETCD_BYTES
+    images = containerd_root(host, facts)
+    needs[images] = max(IMAGES_BYTES, needs.get(images, 0))
     if in_cluster(facts):
         needs = dict.fromkeys(needs, REPAIR_BYTES)
+    free_of = {path: _free(facts, path) for path in needs}
     short = [
-        (needs[path] - free, path, free)
-        for path, free in facts.disk_free_bytes.items()
-        if path in needs and free < needs[path]
+        (needs[path] - free, path, free) for path, free in free_of.items() if free is not None and free < needs[path]
     ]
     if short:
         _, path, free = max(short)
@@ -42,6 +45,17 @@ def disk(host: Host, facts: HostFacts) -> Iterator[Finding]:
             f"{path} has {gib(free)} free, {gib(needs[path])} are needed",
             f"free space there or enlarge the disk of {path}",
         )
+
+
+def _free(facts: HostFacts, path: str) -> int | None:
+    """The usual places are measured, each by itself; those that settings name are on a disk that is."""
+    return facts.disk_free_bytes.get(path) if path in USUAL else free_at(facts, path)
+
+
+def containerd_root(host: Host, facts: HostFacts) -> str:
+    """The folder of images: as the inventory has it, else as a containerd that is there is configured."""
+    wanted = str(host.settings.get("containerd_data_root", "/var/lib/containerd"))
+    return wanted if "containerd_data_root" in host.explicit else facts.data_roots.get("containerd", wanted)
 
 
 def memory(host: Host, facts: HostFacts) -> Iterator[Finding]:

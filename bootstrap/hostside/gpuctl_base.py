@@ -25,6 +25,13 @@ def read_line(path: str) -> str | None:
     return (text.strip() or None) if text is not None else None
 
 
+def sysctl_path(name: str, root: str = "/proc/sys") -> str:
+    """The file of a sysctl. As sysctl.d(5) has it, the first separator decides which of dot and slash is one."""
+    if "/" not in name.split(".", 1)[0]:
+        name = name.translate({ord("."): "/", ord("/"): "."})
+    return os.path.join(root, name)
+
+
 def listdir(path: str) -> list[str]:
     """Sorted names in a directory; empty when it cannot be read."""
     try:

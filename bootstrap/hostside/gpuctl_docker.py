@@ -99,10 +99,18 @@ def plan(component: str, keys: Mapping[str, Any], defaults: Sequence[Mapping[str
                 f"dockerd is started with {flag}, and with {key} in {CONFIG} it would not start",
                 f"remove the flag from the unit (`systemctl cat {UNIT}`), or from /etc/default/docker",
             )
+    named = read(CONFIG, PREFIX + "-invalid")[1].get("runtimes")
     possible = [group for group in defaults if not any(flag_for(key, words) for key in group)]
+    possible = [group for group in possible if not _is_named(group, named)]
     if in_swarm():
         possible = [group for group in possible if "live-restore" not in group]
     return Plan(component, CONFIG, keys, possible, PREFIX)
+
+
+def _is_named(group: Mapping[str, Any], runtimes: Any) -> bool:
+    """Whether a runtime of the group is there by its type: dockerd takes none with a path as well."""
+    there = runtimes if isinstance(runtimes, dict) else {}
+    return any("runtimeType" in (there.get(name) or {}) for name in group.get("runtimes") or ())
 
 
 def in_swarm() -> bool:

@@ -12,7 +12,7 @@ import stat
 from datetime import datetime, timezone
 from typing import Any, Iterable, Mapping
 
-from .gpuctl_base import GONE, read_text, run
+from .gpuctl_base import GONE, read_text, run, sysctl_path
 from .gpuctl_receipts import read_before
 
 UNKNOWN = "unknown"
@@ -190,9 +190,8 @@ def _group(gid: int) -> str:
 
 def sysctl_state(name: str, root: str = "/proc/sys") -> str:
     """The value in force, white space normalised; absent when the kernel has no such key."""
-    relative = name if "/" in name.split(".", 1)[0] else name.replace("/", "\0").replace(".", "/").replace("\0", ".")
     try:
-        with open(os.path.join(root, relative)) as handle:
+        with open(sysctl_path(name, root)) as handle:
             return " ".join(handle.read().split())
     except OSError as error:
         return ABSENT if error.errno in GONE else UNKNOWN

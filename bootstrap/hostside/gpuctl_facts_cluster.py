@@ -23,6 +23,7 @@ from .gpuctl_kube import (
 from .gpuctl_kube import owned_digest as digest_of
 
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
+CLIENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 CA = "/etc/kubernetes/pki/ca.crt"
 ETCD = "/var/lib/etcd/member"
 GPU = "nvidia.com/gpu"
@@ -74,7 +75,22 @@ def traces(units: Mapping[str, str]) -> dict[str, Any]:
         "kubelet_ca_hash": public_key_hash(authority.decode("ascii", "replace")) if authority else None,
         "server": kubeconfig_server(kubelet_conf or own_conf or ""),
         "init_unit": _kubeadm_unit(units),
+        "node": node_of(read_text(CLIENT) or "") if kubelet_conf is not None else None,
     }
+
+
+def node_of(pem: str) -> str | None:
+    """The node that the kubelet's client certificate is for: its subject is system:node:NAME; None if damaged."""
+    match = re.search(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----", pem)
+    try:
+        data = base64.b64decode("".join(match.group(1).split())) if match else b""
+    except ValueError:
+        return None
+    place = data.find(b"system:node:")
+    if place < 1:
+        return None
+    name = data[place : place + data[place - 1]]  # a DER string: its length stands before it
+    return name.decode("ascii", "replace").partition("system:node:")[2] or None
 
 
 def _kubeadm_unit(units: Mapping[str, str]) -> str | None:

@@ -16,6 +16,8 @@ from .gpuctl_base import listdir, read_line, read_text
 
 PCI = "/sys/bus/pci/devices"
 NVIDIA = "0x10de"
+MELLANOX = "0x15b3"
+CONNECTX = ("0x1021", "0x1023", "0x1025")  # ConnectX-7 and its successors
 CONNECTORS = "/sys/class/drm"
 VERSION = "/proc/driver/nvidia/version"
 NVML_DEADLINE_S = 8.0  # without persistence daemon the driver takes about a second per GPU to wake up
@@ -42,6 +44,18 @@ def pci_gpus() -> dict[str, Any]:
             gpus.append({"address": address, "device_id": device, "driver": driver})
         switches += kind.startswith("0x0680")
     return {"gpus": gpus, "nvswitches": switches}
+
+
+def nvlink_managers() -> int:
+    """How many ConnectX functions manage NVSwitches that are no PCI devices of NVIDIA's (HGX with B200 and later).
+
+    Their vital product data says SW_MNG. Only looked for beside GPUs: reading it takes the card milliseconds.
+    """
+    folders = [os.path.join(PCI, address) for address in listdir(PCI)]
+    if not any(read_line(folder + "/vendor") == NVIDIA for folder in folders):
+        return 0
+    cards = [f for f in folders if read_line(f + "/vendor") == MELLANOX and read_line(f + "/device") in CONNECTX]
+    return sum("SW_MNG" in (read_text(folder + "/vpd") or "") for folder in cards)
 
 
 def _driver(folder: str) -> str | None:

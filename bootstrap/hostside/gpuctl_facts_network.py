@@ -53,7 +53,7 @@ def addresses() -> dict[str, list[str]]:
         if family not in (socket.AF_INET, socket.AF_INET6) or not raw:
             continue
         name, address = socket.if_indextoname(index), socket.inet_ntop(family, raw)
-        if name != "lo" and not OVERLAY.match(name) and not address.lower().startswith("fe80:"):
+        if name != "lo" and not OVERLAY.match(name) and not address.lower().startswith(("fe80:", "169.254.")):
             found.setdefault(name, []).append("%s/%d" % (address, prefix))
     return found
 
@@ -67,6 +67,12 @@ def macs() -> list[str]:
         if address and not skip.match(name) and not OVERLAY.match(name) and address != "00:00:00:00:00:00":
             found.append(address)
     return found
+
+
+def interface_macs() -> dict[str, str]:
+    """Interface → hardware address, of the interfaces that have an address; bonds, bridges and VLANs are among them."""
+    read = {name: read_line("/sys/class/net/%s/address" % name) for name in addresses()}
+    return {name: mac for name, mac in read.items() if mac and mac != "00:00:00:00:00:00"}
 
 
 def parse_routes(text: str) -> list[tuple[str, str]]:
@@ -125,10 +131,28 @@ def listeners() -> dict[str, str]:
     return names
 
 
+# Where the name servers stand that a resolver on the host asks: systemd-resolved's, NetworkManager's.
+UPSTREAM = ("/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf")
+_NAMESERVER = re.compile(r"^[ \t]*nameserver[ \t]+(\S+)", re.MULTILINE)
+_LOCAL = re.compile(r"127\.|0\.0\.0\.0$|::1?$|0*(:0*)*:0*1$")
+
+
 def resolv_loop() -> bool:
     """Whether /etc/resolv.conf names a resolver on the host itself, which a pod cannot reach or would loop through."""
-    text = read_text("/etc/resolv.conf") or ""
-    return bool(re.search(r"^\s*nameserver\s+(127\.|::1\b)", text, re.MULTILINE))
+    return any(_LOCAL.match(server) for server in _servers("/etc/resolv.conf"))
+
+
+def _servers(path: str) -> list[str]:
+    return _NAMESERVER.findall(read_text(path) or "")
+
+
+def resolv_conf() -> str | None:
+    """The file with name servers that pods can reach, for a host that asks a local one; None without such a file."""
+    for path in UPSTREAM:
+        servers = _servers(path)
+        if servers and not any(_LOCAL.match(server) for server in servers):
+            return path
+    return None
 
 
 def firewall(units: dict[str, str]) -> str | None:

@@ -10,12 +10,15 @@ import os
 import re
 import stat
 import struct
-from typing import Any
+from typing import Any, Iterable
 
 from .gpuctl_base import listdir, read_line, read_text
 
 MODULES = ("overlay", "br_netfilter", "vxlan", "nf_tables", "nvidia", "nouveau")
 DATA_PATHS = ("/", "/var/lib/containerd", "/var/lib/docker", "/var/lib/kubelet", "/var/lib/etcd", "/var/lib/gpuctl")
+DISKS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "bcachefs", "tmpfs", "overlay")
+PODS = ("/var/lib/kubelet/", "/var/lib/docker/", "/var/lib/containers/", "/run/", "/proc/", "/sys/", "/dev/")
+_MANY = 64
 DPKG_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
 GPUCTL_LOCK = "/run/gpuctl/lock"
 STA_UNSYNC = 0x0040  # <linux/timex.h>
@@ -55,16 +58,24 @@ def memory_bytes() -> int | None:
     return int(match.group(1)) * 1024 if match else None
 
 
-def disk_free() -> dict[str, int]:
-    """Bytes free to root for each data path, measured at the nearest folder that exists."""
+def disk_free(more: Iterable[str] = ()) -> dict[str, int]:
+    """Bytes free to root for each data path, measured at the nearest folder that exists.
+
+    So, too, for `more` paths and for the places where other disks of this machine are mounted.
+    """
     free = {}
-    for path in DATA_PATHS:
+    for path in dict.fromkeys((*DATA_PATHS, *more, *disks(parse_mountinfo(read_text("/proc/self/mountinfo") or "")))):
         place = path
         while not os.path.isdir(place):
             place = os.path.dirname(place)
         found = os.statvfs(place)
         free[path] = found.f_bavail * found.f_frsize
     return free
+
+
+def disks(mounts: list[tuple[str, str]]) -> list[str]:
+    """Where file systems of the machine's own disks are mounted, none of a pod's; the network's may hang."""
+    return [point for point, kind in mounts if kind in DISKS and not point.startswith(PODS)][:_MANY]
 
 
 def parse_mountinfo(text: str) -> list[tuple[str, str]]:
@@ -92,7 +103,7 @@ def swap() -> list[str]:
     """Active swap devices, and swap entries of /etc/fstab as "fstab:DEVICE"."""
     active = [line.split()[0] for line in (read_text("/proc/swaps") or "").split("\n")[1:] if line.strip()]
     entries = []
-    for line in (read_text("/etc/fstab") or "").split("\n"):
+    for line in re.split(r"[\r\n]+", read_text("/etc/fstab") or ""):
         fields = line.split()
         if len(fields) >= 3 and not fields[0].startswith("#") and fields[2] == "swap":
             entries.append("fstab:" + fields[0])
@@ -247,12 +258,22 @@ def _started_by_root(pid: str) -> bool:
     return ids.split()[1:] == ["0"] * 4 and not changes_user
 
 
+def is_container() -> bool:
+    """Whether the host is a container: what its manager says (systemd.io, "Container Interface")."""
+    if os.path.exists("/run/systemd/container"):
+        return True
+    environ = (read_text("/proc/1/environ") or "").split("\0")
+    return any(entry.startswith("container=") and entry != "container=" for entry in environ)
+
+
 def identity() -> dict[str, Any]:
-    """Host name, machine-id, product UUID, boot id, processors."""
+    """Host name, machine-id, product UUID and serial, boot id, processors, and whether it is a container."""
     return {
         "hostname": os.uname().nodename,
         "machine_id": read_line("/etc/machine-id"),
         "product_uuid": read_line("/sys/class/dmi/id/product_uuid"),
+        "product_serial": read_line("/sys/class/dmi/id/product_serial"),
+        "container": is_container(),
         "boot_id": read_line("/proc/sys/kernel/random/boot_id") or "",
         "cpus": len(os.sched_getaffinity(0)),
     }

@@ -77,7 +77,8 @@ def _wanted(entry: Mapping[str, Any]) -> apt.Wanted:
 
 
 def _applies(entry: Mapping[str, Any]) -> bool:
-    return not entry.get("only_if_path") or os.path.exists(_kernel(entry["only_if_path"]))
+    only, unless = entry.get("only_if_path"), entry.get("unless_path")
+    return (not only or os.path.exists(_kernel(only))) and not (unless and os.path.exists(_kernel(unless)))
 
 
 def have(groups: Sequence[Group], lock_timeout_s: float, check: bool) -> Change:

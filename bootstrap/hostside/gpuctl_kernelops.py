@@ -10,12 +10,21 @@ import os
 import re
 from typing import List, NamedTuple, Optional
 
-from .gpuctl_hostio import HostError, read_text, run, write_atomic
+from .gpuctl_base import sysctl_path
+from .gpuctl_hostio import HostError, read_bytes, read_text, run, write_atomic
 
 FSTAB = "/etc/fstab"
 SWAPS = "/proc/swaps"
+_LINE_END = re.compile("(\r\n|\n|\r)")  # kept when a text is taken apart, so that it comes back as it was
 SWAP_MARK = "# gpuctl swap off: "
 # What shows that a module works although no list of modules names it.
+# Services that make swap at each boot: of zram-tools, zram-config, Raspberry Pi's and Armbian's images, and others.
+SWAP_MAKERS = (
+    *("armbian-zram-config.service", "dphys-swapfile.service", "rpi-swap.service", "swapspace.service"),
+    *("systemd-swap.service", "zram-config.service", "zram-init.service", "zram-swap.service", "zram.service"),
+    *("zramd.service", "zramswap.service", "zswap-arm.service"),
+)
+_COMES_UP = ("enabled", "enabled-runtime", "generated", "alias", "static", "indirect", "linked")
 _SIGNS = {"br_netfilter": "/proc/sys/net/bridge/bridge-nf-call-iptables"}
 
 
@@ -38,11 +47,6 @@ def load_module(name: str) -> str:
         return "present"
     done = run(["modprobe", "--", name], 60)
     return "loaded" if done.rc == 0 else "missing"
-
-
-def sysctl_path(key: str) -> str:
-    """The file below /proc/sys; a slash in the key stands for a dot in a name, as in sysctl.d."""
-    return "/proc/sys/" + key.replace(".", "/")
 
 
 def sysctl_get(key: str) -> Optional[str]:
@@ -79,24 +83,32 @@ class SwapChange(NamedTuple):
 
 def fstab_swap_lines(text: str) -> List[str]:
     """The lines of fstab that mount swap."""
-    lines = []
-    for line in text.splitlines():
-        fields = line.split()
-        if len(fields) >= 3 and not fields[0].startswith("#") and fields[2] == "swap":
-            lines.append(line)
-    return lines
+    return [line for line in _LINE_END.split(text) if _mounts_swap(line)]
+
+
+def _mounts_swap(line: str) -> bool:
+    fields = line.split()
+    return len(fields) >= 3 and not fields[0].startswith("#") and fields[2] == "swap"
 
 
 def without_swap(text: str) -> str:
     """The text of fstab with its swap lines made comments that `with_swap` finds again."""
-    swap = set(fstab_swap_lines(text))
-    lines = [SWAP_MARK + line if line in swap else line for line in text.split("\n")]
-    return "\n".join(lines)
+    return "".join(SWAP_MARK + part if _mounts_swap(part) else part for part in _LINE_END.split(text))
 
 
 def with_swap(text: str) -> str:
     """The inverse of `without_swap`."""
-    return "\n".join(line[len(SWAP_MARK) :] if line.startswith(SWAP_MARK) else line for line in text.split("\n"))
+    parts = _LINE_END.split(text)
+    return "".join(part[len(SWAP_MARK) :] if part.startswith(SWAP_MARK) else part for part in parts)
+
+
+def _fstab() -> str:
+    """The table byte by byte: what is no UTF-8 in it comes back as it was."""
+    return (read_bytes(FSTAB) or b"").decode("utf-8", "surrogateescape")
+
+
+def _write_fstab(text: str) -> None:
+    write_atomic(FSTAB, text.encode("utf-8", "surrogateescape"), os.stat(FSTAB).st_mode & 0o7777)
 
 
 def active_swaps() -> List[str]:
@@ -113,25 +125,29 @@ def swap_units() -> List[str]:
         source = run(["systemctl", "show", "--property=SourcePath,LoadState", "--", name], 15).out
         if "LoadState=loaded" in source and f"SourcePath={FSTAB}" not in source:
             found.append(name)
-    for name in ("zramswap.service", "systemd-zram-setup@zram0.service"):
-        state = run(["systemctl", "is-enabled", "--", name], 15).out.strip()
-        if state in ("enabled", "generated"):
+    states = run(["systemctl", "list-unit-files", "--plain", "--no-legend", "--", *SWAP_MAKERS], 30).out
+    for line in states.splitlines():
+        name, _, state = line.strip().partition(" ")
+        if state.split(" ")[0] in _COMES_UP and name not in found:
             found.append(name)
+    done = run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "systemd-zram-setup@*.service"], 30)
+    found += [line.split()[0] for line in done.out.splitlines() if " loaded " in line]
     return found
 
 
 def swap_off(check: bool) -> SwapChange:
     """No swap now and after the next boot; HostError swap-on when the kernel refuses to give one up."""
-    text = read_text(FSTAB)
+    text = _fstab()
     lines, devices, units = fstab_swap_lines(text), active_swaps(), swap_units()
     change = SwapChange(lines, devices, units)
     if check or not change.changed:
         return change
     if lines:
-        status = os.stat(FSTAB)
-        write_atomic(FSTAB, without_swap(text).encode(), status.st_mode & 0o7777)
+        _write_fstab(without_swap(text))
         run(["systemctl", "daemon-reload"], 60)  # swap units are generated from fstab
-    for device in devices:
+    if units:
+        run(["systemctl", "mask", "--now", "--", *units], 120)
+    for device in active_swaps():  # some makers take their own away when they are stopped
         done = run(["swapoff", device], 600)  # what is swapped out has to be read back in first
         if done.rc != 0:
             raise HostError(
@@ -139,17 +155,15 @@ def swap_off(check: bool) -> SwapChange:
                 f"swap on {device} cannot be switched off: {done.tail(1)}",
                 "free memory on the host, or switch swap off by hand, and run gpuctl again",
             )
-    if units:
-        run(["systemctl", "mask", "--now", "--", *units], 120)
     return change
 
 
 def swap_restore(masked: List[str]) -> bool:
     """Bring the swap lines of fstab back and unmask the units; whether there was any. Swap returns at the next boot."""
-    text = read_text(FSTAB)
+    text = _fstab()
     restored = with_swap(text)
     if restored != text:
-        write_atomic(FSTAB, restored.encode(), os.stat(FSTAB).st_mode & 0o7777)
+        _write_fstab(restored)
     if masked:
         run(["systemctl", "unmask", "--", *masked], 60)
     return restored != text or bool(masked)

@@ -115,6 +115,16 @@ def foreign(path: str) -> Dict[str, List[str]]:
     return found
 
 
+def pseudo_roots() -> List[str]:
+    """Exports by others with fsid=0, as "path client": NFSv4 clients see all paths from there on, if it is not /."""
+    found = []
+    for pattern in TABLES:
+        for table in sorted(glob.glob(pattern)):
+            exports = parse(read_text(table)) if table != OURS else []
+            found += [f"{e.path} {e.client}" for e in exports if e.path != "/" and e.options & {"fsid=0", "fsid=root"}]
+    return found
+
+
 def differing(path: str, clients: Sequence[str], options: Sequence[str], table: Sequence[Export]) -> List[str]:
     """What the table has of the path that is not wanted, and what it lacks: a line for each."""
     wanted = {normal_client(client) for client in clients}

@@ -10,11 +10,14 @@ from typing import Any, Callable, Mapping
 
 from . import gpuctl_facts_cluster as cluster
 from . import gpuctl_facts_gpu as gpu
+from . import gpuctl_facts_kernel as kernel
 from . import gpuctl_facts_network as network
 from . import gpuctl_facts_os as system
+from . import gpuctl_facts_runtime as runtime
 from .gpuctl_base import read_text
 from .gpuctl_evidence import Sources, compare, take
 from .gpuctl_kube import KubeError
+from .gpuctl_nfsexports import pseudo_roots
 from .gpuctl_receipts import read_all
 
 SCHEMA = 1
@@ -91,7 +94,10 @@ def collect() -> dict[str, Any]:
     seen.one("os", system.os_facts, {})
     seen.many("identity", system.identity, {"hostname": "", "boot_id": "", "cpus": 0})
     seen.one("memory_bytes", system.memory_bytes)
-    seen.one("disk_free_bytes", system.disk_free, {})
+    settled = seen.one("containerd", runtime.containerd)
+    places = seen.one("data_roots", lambda: runtime.data_roots(settled), {}) or {}
+    seen.one("disk_free_bytes", lambda: system.disk_free([*places.values(), *runtime.links_at_the_top()]), {})
+    seen.one("nfs_roots", pseudo_roots, [])
     seen.one("swap", system.swap, [])
     seen.one("cgroup_version", lambda: system.cgroup_version(read_text("/proc/self/mountinfo")))
     seen.one("kernel_modules", system.kernel_modules, {})
@@ -99,7 +105,7 @@ def collect() -> dict[str, Any]:
         seen.one(name, getattr(system, name))
     for name in ("package_lock", "lock_holder", "unfinished"):
         seen.one(name, getattr(system, name))
-    for name in ("addresses", "macs", "listeners", "resolv_loop", "proxies"):
+    for name in ("addresses", "macs", "interface_macs", "listeners", "resolv_loop", "resolv_conf", "proxies"):
         seen.one(name, getattr(network, name))
     seen.many("network", network.routes, {"routes": [], "default_interface": None})
     receipts = seen.one("receipts", read_all, {}) or {}
@@ -112,9 +118,17 @@ def collect() -> dict[str, Any]:
     seen.many("pci", gpu.pci_gpus, {"gpus": [], "nvswitches": 0})
     seen.one("cluster", lambda: cluster.traces(seen.facts["units"] or {}), {})
     seen.one("kube", cluster.kube_facts)
+    seen.one("nvlink_managers", gpu.nvlink_managers, 0)
+    seen.one("module_key", kernel.module_key)
+    seen.one("headers", lambda: _headers(seen.facts["gpus"]))
     seen.one("driver", lambda: gpu.driver_facts(sources.installed()), {})
     seen.facts.update(clock_start=started, clock_end=time.time())
     return seen.facts
+
+
+def _headers(gpus: list[Any]) -> str | None:
+    """Asked where a driver may have to be built: apt takes a moment to answer."""
+    return kernel.headers(os.uname().release) if gpus and not os.path.exists(gpu.VERSION) else None
 
 
 def _units(sources: Sources, more: list[str]) -> dict[str, str]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import ipaddress
 import os
 import socket
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
-from bootstrap.errors import GpuctlError, Problem, settings_error
+from bootstrap.errors import GpuctlError
 from bootstrap.kube.credentials import Credentials, kubeconfig_of, url
+from bootstrap.kube.kubeconfig_file import current_context, kept_mode, load, locked, searched, write
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +52,26 @@ def entry_of(found: Credentials, cluster_name: str, address: str) -> dict[str, A
 def merge(path: Path, entry: Mapping[str, Any], *, use_context: bool) -> Merged:
     """Put the entry's cluster, user and context into the file; the current context changes only if unset or asked.
 
+    Unset means in all files of KUBECONFIG, if the file is one of them: kubectl takes the first that names one.
+
     Raises:
         GpuctlError: the file is not a kubeconfig, or cannot be written (exit 3); it is left as it was.
     """
-    with _locked(path):
-        before = _load(path)
+    with locked(path):
+        before = load(path)
         after = {"apiVersion": "v1", "kind": "Config", **before}
         for section in ("clusters", "users", "contexts"):
             after[section] = _with_entry(before.get(section) or [], entry[section][0])
-        name = str(entry["current-context"])
-        if use_context or not before.get("current-context"):
+        name, files = str(entry["current-context"]), searched(path, os.environ)
+        if use_context or not current_context(files, {path: before}):
             after["current-context"] = name
         changed = after != before
         if changed:
-            _write(path, after)
-        elif path.stat().st_mode & 0o077:
-            path.chmod(0o600)
-    return Merged(path, name, changed, after.get("current-context") == name)
+            write(path, after)
+        elif path.stat().st_mode & 0o007:
+            path.chmod(kept_mode(path.stat().st_mode))
+        current = current_context(files, {path: after})
+    return Merged(path, name, changed, current == name)
 
 
 def remove(path: Path, cluster_name: str, network: str = "") -> bool:
@@ -83,8 +82,8 @@ def remove(path: Path, cluster_name: str, network: str = "") -> bool:
     if not path.exists():
         return False
     name = context_name(cluster_name)
-    with _locked(path):
-        before = _load(path)
+    with locked(path):
+        before = load(path)
         if network and not _is_within(network, before.get("clusters") or [], name):
             return False
         after = dict(before)
@@ -94,7 +93,7 @@ def remove(path: Path, cluster_name: str, network: str = "") -> bool:
             after["current-context"] = ""
         if after == before:
             return False
-        _write(path, after)
+        write(path, after)
     return True
 
 
@@ -104,7 +103,7 @@ def entries_of(path: Path, name: str) -> dict[str, dict[str, Any]]:
     What is broken is for `merge` to tell.
     """
     try:
-        config = _load(path)
+        config = load(path)
     except GpuctlError:
         return {}
     found = {}
@@ -131,69 +130,6 @@ def _with_entry(items: list[dict[str, Any]], entry: Mapping[str, Any]) -> list[d
     if entry["name"] in names:
         return [dict(entry) if item.get("name") == entry["name"] else item for item in items]
     return [*items, dict(entry)]
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
-        # The last ones are what a value of a strange form (a date, a number, a tag) can raise in its constructor.
-        raise _unusable(path, str(error) or "it is no YAML") from error
-    except RecursionError as error:
-        raise _unusable(path, "it is nested too deep") from error
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict) or not all(
-        _is_list_of_entries(loaded.get(section)) for section in ("clusters", "users", "contexts")
-    ):
-        raise _unusable(path, "it is not a kubeconfig")
-    return loaded
-
-
-def _is_list_of_entries(section: Any) -> bool:
-    """A list of mappings, or nothing at all."""
-    return section is None or (isinstance(section, list) and all(isinstance(item, dict) for item in section))
-
-
-def _write(path: Path, config: Mapping[str, Any]) -> None:
-    """Atomically, 0600 (it holds a client key); a symbolic link keeps pointing where it did."""
-    target = path.resolve()
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise _unusable(path, str(error)) from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            yaml.safe_dump(dict(config), stream, sort_keys=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(target)
-    except BaseException as error:  # Ctrl-C, too, leaves no second copy of the key
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _unusable(path, str(error)) from error
-        raise
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Two runs at once do not lose each other's context."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(path.parent / f".{path.name}.gpuctl-lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise _unusable(path, str(error)) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _unusable(path: Path, why: str) -> GpuctlError:
-    return settings_error(
-        Problem("kubeconfig-unusable", f"{path}: {why}", "mend or move the file, or name another with --kubeconfig")
-    )
 
 
 def _resolves_to(name: str, address: str) -> bool:

@@ -20,6 +20,8 @@ from bootstrap.plan.absence import absent_hosts
 from bootstrap.plan.addon_arguments import addon_arguments
 from bootstrap.plan.addresses import node_address
 from bootstrap.plan.cluster_view import ClusterView, recorded_argument
+from bootstrap.plan.containerd_arguments import containerd_arguments
+from bootstrap.plan.driver_arguments import driver_arguments
 from bootstrap.plan.images import by_digest_alone, pinned_images
 from bootstrap.plan.kubeadm_arguments import kubeadm_arguments
 from bootstrap.plan.launch_arguments import LaunchFiles, launch_arguments
@@ -27,9 +29,6 @@ from bootstrap.plan.minikube_plan import belongs_on_minikube, minikube_arguments
 from bootstrap.plan.model import Update, upgrade_command
 from bootstrap.plan.nfs_arguments import nfs_arguments
 from bootstrap.probe.facts import HostFacts
-
-# Source: NVIDIA driver installation guide (open modules drive Turing and later); ids: the PCI ID database.
-_FIRST_TURING_ID = 0x1E00
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,8 @@ def _belongs(component: Component, host: Host, values: Mapping[str, Any], view: 
 def is_gpu_host(facts: HostFacts) -> bool:
     """GPUs on the bus, or known to the driver's receipt: a card that vanished does not make a CPU node."""
     known = facts.receipts.get("nvidia_driver", {}).get("gpus") or ()
-    return bool(facts.gpus) or bool(known)
+    out = {gpu.address for gpu in facts.left_out_gpus}
+    return bool(facts.counted_gpus) or any(str(address) not in out for address in known)
 
 
 def _apply_pins(values: dict[str, Any], host: Host, facts: Mapping[str, HostFacts], view: ClusterView) -> list[Update]:
@@ -170,10 +170,11 @@ def _derived(
         and (any(map(is_gpu_host, nodes)) or _gpus_are_absent(facts, view, inventory)),
         "cluster_endpoint_address": _endpoint_address(facts, view, inventory),
         "kube_host_time_service": mine.time_synchronised is False or _time_service_is_ours(mine),
-        **_driver_arguments(values, mine),
+        **driver_arguments(host, values, mine),
         "nvidia_driver_reboot_ok": values["nvidia_driver_reboot_ok"] and not host.connection.local,
+        "nvidia_container_toolkit_architecture": "arm64" if mine.os.arch == "aarch64" else "amd64",
         "nvidia_container_toolkit_envvar": values["nvidia_device_plugin_device_list_strategy"] == "envvar",
-        "containerd_adopt": _adopt_containerd(mine),
+        **containerd_arguments(host, values, mine),
         "containerd_prefetch_images": prefetch_images(host, {**seed_values, **values}, gpu_host),
         **kubeadm_arguments(host, values, facts, view, inventory, gpu_host),
     }
@@ -214,38 +215,6 @@ def _endpoint_address(facts: Mapping[str, HostFacts], view: ClusterView, invento
 def _time_service_is_ours(facts: HostFacts) -> bool:
     """Once installed by us the argument stays true, or the second run would see a change."""
     return bool(recorded_argument(facts, "kube_host", "kube_host_time_service"))
-
-
-def _driver_arguments(values: Mapping[str, Any], facts: HostFacts) -> dict[str, Any]:
-    before = recorded_argument(facts, "nvidia_driver", "nvidia_driver_manage_resolved")
-    good = facts.driver.loaded_version is not None and not facts.driver.foreign
-    manage = values["nvidia_driver_manage"]
-    adopt = manage == "never" or (manage == "auto" and before is None and good)
-    resolved = "adopt" if adopt else "install"
-    if manage == "auto" and before is not None:
-        resolved = str(before)
-    return {
-        "nvidia_driver_manage_resolved": resolved,
-        "nvidia_driver_module": recorded_argument(facts, "nvidia_driver", "nvidia_driver_module")
-        or module_flavour(facts),
-        "nvidia_driver_nvswitch": facts.nvswitches > 0,
-    }
-
-
-def module_flavour(facts: HostFacts) -> str:
-    """`open` unless a GPU is older than Turing, which only the closed module drives."""
-    ids = [int(gpu.device_id, 16) for gpu in facts.gpus if gpu.device_id]
-    return "closed" if ids and min(ids) < _FIRST_TURING_ID else "open"
-
-
-def _adopt_containerd(facts: HostFacts) -> bool:
-    """A containerd that we did not install and that is new enough for the cluster's kubelet (2.x) stays."""
-    before = recorded_argument(facts, "containerd", "containerd_adopt")
-    if before is not None:
-        return bool(before)
-    version = facts.packages.get("containerd.io") or facts.packages.get("containerd") or ""
-    major = version.split(":")[-1].split(".")[0]
-    return major.isdigit() and int(major) >= 2
 
 
 def prefetch_images(host: Host, values: Mapping[str, Any], gpu_host: bool) -> list[str]:

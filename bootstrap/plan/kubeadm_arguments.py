@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bootstrap.checks.network import upstream_resolv_conf
 from bootstrap.inventory.model import Host, Inventory
 from bootstrap.plan.addresses import node_address
 from bootstrap.plan.cluster_view import ClusterView, node_name, recorded_argument
@@ -26,7 +27,7 @@ def kubeadm_arguments(
         **_role_arguments(host, values, facts, view, inventory, gpu_host),
         "kubeadm_node_ip": node_address(host, mine),
         "kubeadm_node_labels": {"nvidia.com/gpu.present": "true"} if gpu_host else {},
-        "kubeadm_resolv_conf": "/run/systemd/resolve/resolv.conf" if mine.resolv_loop else "",
+        "kubeadm_resolv_conf": (upstream_resolv_conf(mine) or "") if mine.resolv_loop else "",
     }
 
 

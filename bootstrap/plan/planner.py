@@ -164,7 +164,8 @@ def _step(
         living = living or restarts_docker(component, values, facts)
         effect = Effect(component.effect) if living else Effect.NONE
         return Step(place, component.name, "install", ("not installed by gpuctl yet",), effect)
-    trouble = receipt_trouble(receipt, facts.machine_id if component.scope == "host" else receipt.get("machine_id"))
+    own = component.scope == "cluster" or _is_running(facts, view)
+    trouble = receipt_trouble(receipt, receipt.get("machine_id") if own else facts.machine_id)
     if trouble:
         return Step(place, component.name, "install", (trouble,), Effect(component.effect))
     if receipt.get("state") != "complete":
@@ -198,6 +199,12 @@ def _nothing_to_join(
         return []
     fix = f"add {view.seed} to --limit, or leave --limit out"
     return [Problem("no-cluster", f"there is no cluster to join yet, and --limit leaves {view.seed} out", fix, host)]
+
+
+def _is_running(facts: HostFacts, view: ClusterView) -> bool:
+    """Whether the host is the node that the cluster knows: its receipts are its own, whatever machine-id it has now."""
+    node = view.nodes.get(node_name(facts))
+    return node is not None and facts.cluster.kubelet_conf and node.internal_ip in facts.address_list
 
 
 def _node_is_gone(facts: HostFacts, view: ClusterView) -> bool:

@@ -151,8 +151,9 @@ def readiness(
 
 def expected_gpus(facts: HostFacts) -> frozenset[str]:
     """PCI addresses of the GPUs that the host should offer: on the bus now, or known to the driver's receipt."""
-    known = facts.receipts.get("nvidia_driver", {}).get("gpus") or ()
-    return frozenset(gpu.address for gpu in facts.gpus) | frozenset(str(address) for address in known)
+    known = frozenset(str(address) for address in facts.receipts.get("nvidia_driver", {}).get("gpus") or ())
+    out = frozenset(gpu.address for gpu in facts.left_out_gpus)
+    return (frozenset(gpu.address for gpu in facts.counted_gpus) | known) - out
 
 
 def not_ready(state: Readiness) -> tuple[Problem, ...]:
@@ -180,7 +181,7 @@ def summarise(probe: ProbeResult) -> HostSummary:
         os=_os_name(probe),
         cpus=probe.cpus,
         memory_bytes=probe.memory_bytes,
-        gpus=len(probe.gpus),
+        gpus=len(probe.counted_gpus),
         gpu_model=" + ".join(names),
         simulated=driver.simulated,
         driver=driver.loaded_version,

@@ -16,10 +16,15 @@ FILES = (
     "gpuctl_receipts",
     "gpuctl_evidence",
     "gpuctl_kube",
+    "gpuctl_toml",
     "gpuctl_facts_os",
+    "gpuctl_facts_runtime",
+    "gpuctl_facts_kernel",
     "gpuctl_facts_network",
     "gpuctl_facts_gpu",
     "gpuctl_facts_cluster",
+    "gpuctl_hostio",
+    "gpuctl_nfsexports",
     "gpuctl_probe_main",
 )
 OLDEST_PYTHON = (3, 8)

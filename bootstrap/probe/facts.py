@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bootstrap.probe.cards import branch_of, is_driven
+
 
 @dataclass(frozen=True, slots=True)
 class OsFacts:
@@ -45,6 +47,18 @@ class NvmlGpu:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerdFacts:
+    """The configuration of a containerd that is there, its imported files and its unit's flags included."""
+
+    root: str | None = None  # folder of images and containers
+    state: str | None = None
+    imports: tuple[str, ...] = ()  # patterns of further files, absolute
+    config: str | None = None  # file that the running daemon was started with, where it is not the usual one
+    settings: tuple[str, ...] = ()  # keys of the main file besides those above, such as plugins."…cri".registry
+    error: str | None = None  # why the file cannot be read
+
+
+@dataclass(frozen=True, slots=True)
 class DriverFacts:
     """The NVIDIA driver as far as it is there."""
 
@@ -72,6 +86,7 @@ class ClusterTraces:
     kubelet_ca_hash: str | None = None  # the same, of the CA in kubelet.conf
     server: str | None = None  # server URL in kubelet.conf / admin.conf
     init_unit: str | None = None  # of the unit that runs kubeadm: running | exited | failed
+    node: str | None = None  # the node's name in the kubelet's client certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +170,29 @@ class HostFacts:
     kube: KubeFacts | None = None
     bpf_jit_harden: int | None = None  # net.core's; None where the kernel hides it
     malformed: tuple[str, ...] = ()  # the places whose values had no such form, and count as unknown
+    product_serial: str | None = None
+    container: bool = False  # a container, which shows its machine's firmware
+    interface_macs: Mapping[str, str] = field(default_factory=dict)  # interface with an address → its MAC
+    data_roots: Mapping[str, str] = field(default_factory=dict)  # containerd, docker, kubelet, etcd → folder in use
+    containerd: ContainerdFacts | None = None  # None: no containerd, or nothing configured
+    resolv_conf: str | None = None  # file whose name servers pods can reach, where /etc/resolv.conf names a local one
+    nvlink_managers: int = 0  # ConnectX functions that manage NVSwitches which are no PCI devices of NVIDIA's
+    module_key: str | None = None  # key that DKMS signs modules with: enrolled | not-enrolled | absent
+    headers: str | None = None  # of the running kernel: installed | offered | missing
+    nfs_roots: tuple[str, ...] = ()  # exports with fsid=0 as "path client"
+
+    @property
+    def counted_gpus(self) -> tuple[PciGpu, ...]:
+        """The cards that are GPUs of the cluster: a current driver branch drives them, or the host's driver does."""
+        return tuple(gpu for gpu in self.gpus if self._counts(gpu))
+
+    @property
+    def left_out_gpus(self) -> tuple[PciGpu, ...]:
+        """The cards that no driver drives which can be had, such as an old one for the display."""
+        return tuple(gpu for gpu in self.gpus if not self._counts(gpu))
+
+    def _counts(self, gpu: PciGpu) -> bool:
+        return is_driven(gpu.device_id, (branch_of(self.driver.loaded_version),))
 
     @property
     def address_list(self) -> tuple[str, ...]:

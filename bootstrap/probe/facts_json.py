@@ -12,6 +12,7 @@ from typing import Any
 from bootstrap.probe import forms
 from bootstrap.probe.facts import (
     ClusterTraces,
+    ContainerdFacts,
     Drift,
     DriverFacts,
     HostFacts,
@@ -81,6 +82,16 @@ def from_json(host: str, found: Mapping[str, Any], clock_offset_s: float | None 
         root=doc.flag("root"),
         kube=_kube(doc.below("kube")) if isinstance(doc.raw("kube"), Mapping) else None,
         bpf_jit_harden=doc.one("bpf_jit_harden", whole),
+        product_serial=doc.one("product_serial", form(forms.FIRMWARE)),
+        container=doc.flag("container"),
+        interface_macs=doc.mapping("interface_macs", form(forms.INTERFACE), form(forms.MAC)),
+        data_roots=doc.mapping("data_roots", one_of("containerd", "docker", "kubelet", "etcd"), form(forms.FOLDER)),
+        containerd=_containerd(doc.below("containerd")) if isinstance(doc.raw("containerd"), Mapping) else None,
+        resolv_conf=doc.one("resolv_conf", form(forms.FOLDER)),
+        nvlink_managers=doc.count("nvlink_managers", whole),
+        module_key=doc.one("module_key", one_of("enrolled", "not-enrolled", "absent")),
+        headers=doc.one("headers", one_of("installed", "offered", "missing")),
+        nfs_roots=doc.many("nfs_roots", text),
         malformed=doc.malformed,
     )
 
@@ -136,6 +147,17 @@ def _driver(doc: Reader) -> DriverFacts:
     )
 
 
+def _containerd(doc: Reader) -> ContainerdFacts:
+    return ContainerdFacts(
+        root=doc.one("root", form(forms.FOLDER)),
+        state=doc.one("state", form(forms.FOLDER)),
+        imports=doc.many("imports", form(forms.GLOB)),
+        config=doc.one("config", form(forms.VISIBLE)),
+        settings=doc.many("settings", text),
+        error=doc.one("error", text),
+    )
+
+
 def _cluster(doc: Reader) -> ClusterTraces:
     return ClusterTraces(
         admin_conf=doc.flag("admin_conf"),
@@ -145,6 +167,7 @@ def _cluster(doc: Reader) -> ClusterTraces:
         kubelet_ca_hash=doc.one("kubelet_ca_hash", form(forms.DIGEST)),
         server=doc.one("server", form(forms.SERVER)),
         init_unit=doc.one("init_unit", form(forms.OS_WORD)),
+        node=doc.one("node", form(forms.NODE)),
     )
 
 

@@ -25,6 +25,8 @@ WORD = re.compile(r"[0-9A-Za-z._+~@:-]{1,128}")
 VISIBLE = re.compile(r"[!-~]{1,253}")
 FIRMWARE = re.compile(r"[ -~]{1,64}")  # a UUID, or what a vendor put in its place
 CAPABILITY = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}")
+FOLDER = re.compile(r"/[A-Za-z0-9._/-]{0,255}")  # as the role's containerd_data_root
+GLOB = re.compile(r"/[A-Za-z0-9._/*?\[\]-]{1,255}")
 INTERFACE = re.compile(r"[!-.0-~]{1,15}")  # the kernel's dev_valid_name
 NODE = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")
 LABEL_KEY = re.compile(r"(?:[a-z0-9.-]{1,253}/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")

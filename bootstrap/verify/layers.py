@@ -86,7 +86,7 @@ def layers_of(evidence: Evidence) -> tuple[str, ...]:
 def _gpus(evidence: Evidence) -> tuple[GpuResult, ...]:
     """One result per GPU that should be there."""
     listed = {gpu.pci: gpu for gpu in evidence.facts.driver.gpus}
-    on_bus = {gpu.address for gpu in evidence.facts.gpus}
+    on_bus = {gpu.address for gpu in evidence.facts.counted_gpus}
     reports = {str(d.get("uuid")): d for d in evidence.computed.devices} if evidence.computed else {}
     allocatable = evidence.node.allocatable_gpus if evidence.node else 0
     results = []
@@ -115,7 +115,7 @@ def _gpu_detail(on_bus: bool, in_nvml: bool, report: Mapping[str, object] | None
 
 
 def _pci(evidence: Evidence) -> Judgement:
-    on_bus = {gpu.address for gpu in evidence.facts.gpus}
+    on_bus = {gpu.address for gpu in evidence.facts.counted_gpus}
     missing = sorted(evidence.expected - on_bus)
     if not missing:
         return LayerResult(LayerState.OK, len(on_bus)), None
@@ -137,9 +137,9 @@ def _driver(evidence: Evidence) -> Judgement:
 
 def _device(evidence: Evidence) -> Judgement:
     nodes = [n for n in evidence.facts.driver.device_nodes if n.removeprefix("/dev/nvidia").isdigit()]
-    if len(nodes) >= len(evidence.facts.gpus) and evidence.facts.gpus:
+    if len(nodes) >= len(evidence.facts.counted_gpus) and evidence.facts.counted_gpus:
         return LayerResult(LayerState.OK), None
-    words = f"{len(nodes)} of {len(evidence.facts.gpus)} device nodes /dev/nvidia<N>"
+    words = f"{len(nodes)} of {len(evidence.facts.counted_gpus)} device nodes /dev/nvidia<N>"
     return _failed(
         evidence, "device-nodes-missing", words, "start nvidia-persistenced, or run `nvidia-modprobe` as root"
     )
@@ -150,7 +150,7 @@ def _nvml(evidence: Evidence) -> Judgement:
     if driver.nvml_error:
         code = "nvml-hang" if "deadline" in driver.nvml_error or "hang" in driver.nvml_error else "nvml-failed"
         return _failed(evidence, code, driver.nvml_error, "drain and reboot the host; see `dmesg` for Xid errors", 0)
-    lost = sorted({gpu.address for gpu in evidence.facts.gpus} - {gpu.pci for gpu in driver.gpus})
+    lost = sorted({gpu.address for gpu in evidence.facts.counted_gpus} - {gpu.pci for gpu in driver.gpus})
     if lost:
         words = f"GPU {', '.join(lost)} is on the bus but not in NVML"
         fix = (
@@ -210,8 +210,9 @@ def _container(evidence: Evidence) -> Judgement:
     if not found.gpus:
         words, fix = "the node was made without GPUs", f"{evidence.cluster.remade_by}: what runs in it goes with it"
         return _failed(evidence, "minikube-gpus-missing", words, fix, 0)
-    if found.devices < len(evidence.facts.gpus):
-        words = f"the node's container has {found.devices} of {len(evidence.facts.gpus)} device nodes /dev/nvidia<N>"
+    if found.devices < len(evidence.facts.counted_gpus):
+        have = len(evidence.facts.counted_gpus)
+        words = f"the node's container has {found.devices} of {have} device nodes /dev/nvidia<N>"
         fix = f"{evidence.cluster.restarted_by}: what runs in it begins anew"
         return _failed(evidence, "minikube-gpus-missing", words, fix, found.devices)
     return LayerResult(LayerState.OK, found.devices), None

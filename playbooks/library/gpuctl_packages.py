@@ -38,8 +38,8 @@ options:
       - C(files) are written before a source is asked, as M(gpuctl_files) does.
       - C(wanted) are packages, by name, all of them at C(version) when that is given, a glob such as V(1.36.3-*); or
         with C(name) and C(version) of their own. C({kernel}) in a name stands for the running kernel; C(only_if_path)
-        skips a package where that path is absent; C(at_least) is the smallest major version that does; C(code) is the
-        code of the failure when no source offers it.
+        skips a package where that path is absent, C(unless_path) where it is there; C(at_least) is the smallest major
+        version that does; C(code) is the code of the failure when no source offers it.
       - C(pins) are preferences for what apt chooses beside them, each with C(package), C(pin) and C(priority).
       - C(hold) holds all of them against upgrades by others.
       - C(instead_of) is a pattern of names; packages that match it and are not wanted are purged, with their

@@ -38,12 +38,13 @@ GIVEN = {
     "apt URL password": "Canary-apt-9Sv3",
     "proxy password": "Canary-proxy-1Tu4",
 }
-# Made on the way, and gone with the run: known by their shape. A token without any digit is one in 1300; a name in a
-# program's text, such as locale.getdefaultlocale, has none.
+# Made on the way, and gone with the run: known by their shape; in texts and files, where names look alike, beside their
+# own name.
 SHAPES = {
     "join token": re.compile(rb"(?<![a-z0-9.])(?=[a-z.]*[0-9])[a-z0-9]{6}\.[a-z0-9]{16}(?![a-z0-9.])"),
     "certificate key": re.compile(rb"(?i)certificate-?key[^0-9a-z]{1,6}[0-9a-f]{64}"),
 }
+NAMED = {**SHAPES, "join token": re.compile(rb"(?i)token[^0-9a-z]{1,6}[a-z0-9]{6}\.[a-z0-9]{16}(?![a-z0-9.])")}
 USER = r"""
 useradd --create-home --shell /bin/bash ops
 printf 'ops:%s\n' "$1" | chpasswd
@@ -180,7 +181,7 @@ def test_no_canary_is_anywhere(lab: Lab, told: Told, watch: Watch, figure: Calla
         places[str(path)] = path.read_bytes()
     for place, text in places.items():
         hits += hits_in(place, text, canaries)
-        for name, shape in SHAPES.items():
+        for name, shape in NAMED.items():
             if match := shape.search(text):
                 hits.append(f"{place}: {name}: {match[0][:12]!r}")
     names = {*told.canaries, *SHAPES}

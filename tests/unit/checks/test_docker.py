@@ -53,6 +53,13 @@ SNAP = {"snap.docker.dockerd.service": "active,enabled"}
             "is 2",
             "sysctl -w net.core.bpf_jit_harden=0",
         ),
+        (
+            {"os": OsFacts("ubuntu", "24.04", "noble", "Ubuntu", "aarch64", "6.8")},
+            "arch-unsupported",
+            WARN,
+            "checksum",
+            "minikube_sha256",
+        ),
         ({"disk_free_bytes": {"/var/lib/docker": 19 * GIB}}, "disk-low", WARN, "19.0 GiB", "docker system df"),
         ({"root": False}, "sudo-denied", REFUSE, "root", "ansible_become"),
         ({"os": OsFacts("fedora", "42", arch="x86_64")}, "os-unsupported", REFUSE, "fedora", "Debian"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bootstrap.checks.finding import Severity
 from bootstrap.checks.preflight import CLUSTER_CHECKS, HOST_CHECKS, NODE_CHECKS, count_of_checks, preflight
 from bootstrap.inventory.model import Connection, Inventory
-from bootstrap.probe.facts import ClusterTraces, DriverFacts, OsFacts, PciGpu, ProbeResult, Unreachable
+from bootstrap.probe.facts import ClusterTraces, ContainerdFacts, DriverFacts, OsFacts, PciGpu, ProbeResult, Unreachable
 from tests.unit.checks.recorded import facts_of, findings, fresh, lab, live
 
 REFUSE, FIX, WARN = Severity.REFUSE, Severity.FIX, Severity.WARN
@@ -142,7 +145,93 @@ FAULTS = [
         {"driver": driver(loaded_version="570.1", library_version="580.2", flavour="open")},
         "module 570.1 is loaded, but the library is 580.2", "reboot",
     ),
+    Fault(
+        "driver-gpu-unsupported", "gpu1", REFUSE,
+        {"gpus": card("2684"), "driver": driver(loaded_version="470.256.02", library_version="470.256.02")},
+        "470.256.02 does not drive Ada", "remove the driver",
+    ),
+    Fault(
+        "driver-gpu-unsupported", "gpu1", WARN,
+        {"gpus": (PciGpu("0000:01:00.0", "128b", "nouveau"), PciGpu("0000:02:00.0", "2684"))},
+        "(Kepler) does not count", "no picture from it",
+    ),
     Fault("fabric-missing", "gpu1", FIX, {"nvswitches": 4}, "4 NVSwitches", "driver's version"),
+    Fault(
+        "fabric-missing", "gpu1", FIX, {"gpus": card("2901"), "nvlink_managers": 4}, "fabric manager with nvlsm",
+        "driver's version",
+    ),
+    Fault(
+        "secure-boot-unsigned", "gpu1", REFUSE, {"secure_boot": True, "module_key": "not-enrolled"},
+        "key that signs a driver", "mokutil --import /var/lib/dkms/mok.pub; reboot",
+    ),
+    Fault(
+        "headers-missing", "gpu1", REFUSE, {"headers": "missing"}, "offers linux-headers-6.18.44-fc-v657",
+        "linux-headers-amd64, and reboot",
+    ),
+    Fault(
+        "headers-missing", "gpu1", REFUSE, {"headers": "missing", "os": replace(DEBIAN, kernel="6.8.12-4-pve")},
+        "linux-headers-6.8.12-4-pve", "apt-get install proxmox-headers-6.8.12-4-pve",
+    ),
+    Fault(
+        "driver-version-conflict", "gpu1", REFUSE, {}, "550.163.01 is not of nvidia_driver_branch 580",
+        "nvidia_driver_branch=550", {"nvidia_driver_version": "550.163.01"},
+    ),
+    Fault(
+        "arch-unsupported", "gpu1", REFUSE, {"os": replace(DEBIAN, arch="aarch64"), "gpus": card("2342")}, "aarch64",
+        "nvidia_driver_apt_source to one for aarch64",
+    ),
+    Fault(
+        "driver-lib-missing", "gpu1", REFUSE,
+        {"driver": driver(loaded_version="580.1", flavour="open", nvml_error="libnvidia-ml.so.1: cannot open")},
+        "580.1 is loaded", "remove that container",
+    ),
+    Fault(
+        "nvml-failed", "gpu1", WARN,
+        {"driver": driver(loaded_version="580.1", library_version="580.1", flavour="open", nvml_error="NVML: x (999)")},
+        "does not answer: NVML: x (999)", "dmesg",
+    ),
+    Fault(
+        "driver-gpu-unsupported", "gpu1", WARN, {"gpus": card("128b", "2684")}, "0000:01:00.0 (Kepler) does not count",
+        "nothing to do",
+    ),
+    Fault(
+        "gpu-missing", "gpu1", REFUSE, {"gpus": card("102d")}, "no NVIDIA GPU that counts", "cluster_gpu=auto",
+        {"cluster_gpu": "required"},
+    ),
+    Fault(
+        "containerd-settings", "gpu1", WARN,
+        {"packages": {"containerd.io": "2.1.4-1"}, "containerd": ContainerdFacts("/data", settings=("oom_score",))},
+        "which sets oom_score", "/etc/containerd/conf.d",
+    ),
+    Fault(
+        "containerd-settings", "gpu1", REFUSE,
+        {"packages": {"containerd.io": "2.1.4-1"}, "containerd": ContainerdFacts("/data/containerd")},
+        "images and containers in /data/containerd", "containerd_data_root=/data/containerd",
+        {"containerd_data_root": "/data"},
+    ),
+    Fault(
+        "containerd-settings", "gpu1", REFUSE,
+        {"packages": {"containerd.io": "2.1.4-1"}, "containerd": ContainerdFacts(config="/opt/c.toml")},
+        "--config /opt/c.toml", "move that file",
+    ),
+    Fault(
+        "resolv-loop", "gpu1", WARN, {"resolv_loop": True, "receipts": {"kubeadm": {"state": "complete"}}},
+        "its pods cannot reach", "name servers",
+    ),
+    Fault(
+        "resolv-loop", "gpu1", FIX, {"resolv_loop": True, "resolv_conf": "/run/NetworkManager/no-stub-resolv.conf"},
+        "resolver on the host", "/run/NetworkManager/no-stub-resolv.conf",
+    ),
+    Fault(
+        "hostname-changed", "gpu1", REFUSE,
+        {"receipts": {"kubeadm": {"state": "complete"}}, "hostname": "gpu9",
+         "cluster": ClusterTraces(kubelet_conf=True, node="gpu1")},
+        "node gpu1 of the cluster, and its hostname is gpu9", "hostnamectl set-hostname gpu1",
+    ),
+    Fault(
+        "disk-low", "gpu1", REFUSE, {"disk_free_bytes": {"/": 10**11, "/data": 10**9}}, "/data/containerd has 0.9 GiB",
+        "/data/containerd", {"containerd_data_root": "/data/containerd"},
+    ),
     Fault(
         "gpu-missing", "gpu1", WARN,
         {"gpus": GPUS[:1], "receipts": {"nvidia_driver": {"state": "complete", "gpus": [g.address for g in GPUS]}}},
@@ -196,7 +285,7 @@ def test_hosts_that_did_not_answer_are_refused_with_their_reason_and_the_others_
     ]
 
 
-@pytest.mark.parametrize("shared", ["machine_id", "hostname", "macs"])
+@pytest.mark.parametrize("shared", ["machine_id", "hostname"])
 def test_clones_are_named_on_both_hosts(shared: str) -> None:
     probes = fresh()
     same: dict[str, Any] = {shared: getattr(facts_of(probes, "gpu1"), shared)}
@@ -344,3 +433,54 @@ def test_every_check_has_an_injected_fault() -> None:
         silent -= {check for check in silent if list(check(host, facts))}
 
     assert {check.__name__ for check in silent} == {"ssh_options"}  # its own test is above
+
+
+# What a person might have: cards, branch and version of the driver, state of the host.
+CARDS = st.lists(
+    st.sampled_from(["10d8", "06c0", "128b", "102d", "13f2", "1b06", "1db6", "1eb8", "20b0", "2684", "2b85", "ffff"]),
+    min_size=1, max_size=3,
+)  # fmt: skip
+BRANCHES = st.sampled_from(["", "390", "470", "525", "550", "570", "580", "590", "595"])
+VERSIONS = st.sampled_from(["", "470.256.02", "550.163.01", "580.178.04", "590.48.01"])
+
+
+@given(ids=CARDS, branch=BRANCHES, version=VERSIONS)
+def test_no_remedy_for_a_driver_leads_in_a_circle(ids: list[str], branch: str, version: str) -> None:
+    """Each remedy is applied as it stands, until none is left that can be."""
+    wanted = {"nvidia_driver_branch": branch} if branch else {}
+    wanted |= {"nvidia_driver_version": version} if version else {}
+    seen: list[tuple[str, ...]] = []
+    while True:
+        found = [f for f in findings("gpu1", wanted, gpus=card(*ids)) if f.severity is REFUSE and f.host == "gpu1"]
+        state = (*sorted(f"{k}={v}" for k, v in wanted.items()), *(f.message for f in found))
+        assert state not in seen, [*seen, state]
+        seen.append(state)
+        if not found or "different hosts" in found[0].fix:
+            return
+        if named := re.search(r"nvidia_driver_branch=(\d+)", found[0].fix):
+            wanted["nvidia_driver_branch"] = named.group(1)
+        if "leave nvidia_driver_version out" in found[0].fix:
+            wanted.pop("nvidia_driver_version")
+
+
+@given(ids=CARDS)
+def test_with_the_default_branch_a_host_is_refused_only_for_cards_that_exclude_each_other(ids: list[str]) -> None:
+    found = findings("gpu1", gpus=card(*ids))
+    mixed = "2b85" in ids and bool({"13f2", "1b06", "1db6"} & set(ids))
+
+    assert [f.fix.split(",")[0] for f in found if f.severity is REFUSE] == (
+        ["put the cards into different hosts"] if mixed else []
+    )
+    old = {"10d8", "06c0", "128b", "102d"}
+    assert sum(f.severity is WARN for f in found) == sum(device in old for device in ids)
+
+
+def test_an_aarch64_host_with_a_driver_is_as_good_as_any() -> None:
+    arm, loaded = (
+        replace(DEBIAN, arch="aarch64"),
+        driver(loaded_version="580.1", library_version="580.1", flavour="open"),
+    )
+
+    assert findings("gpu1", os=arm, gpus=card("2342"), driver=loaded) == ()
+    assert findings("gpu1", {"nvidia_driver_apt_source": {"url": "https://m/sbsa"}}, os=arm, gpus=card("2941")) == ()
+    assert findings("gpu1", {"cluster_gpu": "none"}, os=arm, gpus=card("2941")) == ()

@@ -493,3 +493,13 @@ def test_a_damaged_receipt_is_named_and_nothing_of_it_is_used() -> None:
     (step,) = decide(lab(), facts).plan.steps
     assert (step.host, step.component, step.action) == ("gpu1", "nvidia_driver", "install")
     assert step.reasons == ("its receipt is damaged: gpus has no such form",)
+
+
+def test_a_running_node_that_was_given_another_machine_id_is_left_as_it_is() -> None:
+    done = installed(lab(), bare())
+    traces = ClusterTraces(kubelet_conf=True, node="gpu1")
+    changed = replace(done["gpu1"], machine_id="c" * 32, cluster=traces)
+    assert steps(decide(lab(), {**done, "gpu1": changed})) == []
+    elsewhere = replace(changed, addresses={"eth0": ("198.51.100.99/24",)})  # a clone that runs beside it
+    reasons = {r for step in decide(lab(), {**done, "gpu1": elsewhere}).plan.steps for r in step.reasons}
+    assert any("another machine" in reason for reason in reasons)

@@ -363,3 +363,20 @@ def test_the_consent_of_the_machine_s_owner(
     given |= {"newer_than": [], "packages": [], "end_containers": allowed}
     assert answer("gpuctl_docker", HostModule(given)).get("code") == code
     assert daemon.content() == {"live-restore": False}
+
+
+@pytest.mark.parametrize(
+    ("there", "changed"),
+    [
+        ({"nvidia": {"runtimeType": "io.containerd.runc.v2", "options": {"BinaryName": "/x"}}}, ["default-runtime"]),
+        ({"nvidia": {"path": "/opt/nvidia-container-runtime", "runtimeArgs": []}}, ["default-runtime"]),
+        ({"crun": {"runtimeType": "io.containerd.runc.v2"}}, ["default-runtime", "runtimes.nvidia.path"]),
+    ],
+)
+def test_a_runtime_of_any_form_stays(there: dict[str, Any], changed: list[str], daemon: Daemon) -> None:
+    daemon.write(runtimes=there)
+    keys = {"default-runtime": "nvidia"}
+    defaults = [{"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}]
+    assert docker.names(docker.configure("toolkit", keys, defaults, check=False)) == changed
+    for name, form in there.items():
+        assert daemon.content()["runtimes"][name] == form

@@ -67,3 +67,69 @@ def test_sysctls_are_read_and_written(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert kernel.sysctl_get("a") == "5"
     assert kernel.sysctl_get("absent") is None
     assert not kernel.sysctl_set("absent/deeper", "1")
+
+
+ENDS = st.sampled_from(["\n", "\r\n", "\r"])
+
+
+@given(st.lists(st.tuples(LINE, ENDS), max_size=8))
+def test_every_line_ending_stays(lines: list[tuple[str, str]]) -> None:
+    text = "".join(line + end for line, end in lines)
+    off = kernel.without_swap(text)
+    assert kernel.fstab_swap_lines(off) == []
+    assert kernel.with_swap(off) == text
+    assert len(kernel.fstab_swap_lines(text)) == sum(
+        "swap sw" in line.replace("\t", " ") and line[0] != "#" for line, _ in lines
+    )
+
+
+def test_a_table_of_another_system_loses_its_swap_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fstab, before = tmp_path / "fstab", b"# d\xe9j\xe0\r\n/swapfile none swap sw 0 0\r\nUUID=1 / ext4 defaults 0 1\r\n"
+    fstab.write_bytes(before)
+    monkeypatch.setattr(kernel, "FSTAB", str(fstab))
+    monkeypatch.setattr(kernel, "SWAPS", str(tmp_path / "none"))
+    monkeypatch.setattr(kernel, "swap_units", list)
+    monkeypatch.setattr(kernel, "run", lambda *_: Ran(0, "", ""))
+    assert kernel.swap_off(check=False).changed
+    assert fstab.read_bytes() == before.replace(b"/swapfile", kernel.SWAP_MARK.encode() + b"/swapfile")
+    assert not kernel.swap_off(check=False).changed
+    assert kernel.swap_restore([])
+    assert fstab.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter"),
+        ("net/ipv4/conf/eth0.100/rp_filter", "net/ipv4/conf/eth0.100/rp_filter"),
+        ("vm.swappiness", "vm/swappiness"),
+        ("kernel/pid_max", "kernel/pid_max"),
+    ],
+)
+def test_a_sysctl_is_where_sysctl_d_says(key: str, path: str) -> None:
+    assert kernel.sysctl_path(key) == f"/proc/sys/{path}"
+
+
+def test_every_maker_of_swap_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {
+        "--type=swap": "dev-zram0.swap loaded active active\n",
+        "list-unit-files": "dphys-swapfile.service enabled enabled\nzram-config.service generated -\n"
+        "swapspace.service masked enabled\nzramswap.service disabled enabled\n",
+        "systemd-zram-setup@*.service": "systemd-zram-setup@zram1.service loaded active exited Create swap\n",
+        "show": "SourcePath=\nLoadState=loaded\n",
+    }
+
+    def run(argv: list[str], *_: float) -> Ran:
+        return Ran(0, next((said for word, said in answers.items() if word in argv), ""), "")
+
+    monkeypatch.setattr(kernel, "run", run)
+    assert kernel.swap_units() == [
+        "dev-zram0.swap",
+        "dphys-swapfile.service",
+        "zram-config.service",
+        "systemd-zram-setup@zram1.service",
+    ]
+    known = {"dphys-swapfile", "armbian-zram-config", "zram-config", "swapspace", "zramswap"}
+    assert known <= {name.partition(".")[0] for name in kernel.SWAP_MAKERS}

@@ -38,6 +38,15 @@ TEMPLATES: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"kube_host_minimal": True, "kube_host_bpf_jit_harden_off": True},
     ),
     "containerd/config.toml": ("containerd", "config.toml.j2", {}),
+    "containerd/config-kept.toml": (
+        "containerd",
+        "config.toml.j2",
+        {
+            "containerd_data_root": "/data/containerd",
+            "containerd_state_folder": "/data/run",
+            "containerd_further_imports": ["/opt/site/*.toml"],
+        },
+    ),
     "containerd/crictl.yaml": ("containerd", "crictl.yaml.j2", {}),
     "containerd/prefetch.service": (
         "containerd",
@@ -69,6 +78,7 @@ TEMPLATES: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "nvidia_driver/nouveau.conf": ("nvidia_driver", "nouveau.conf.j2", {}),
     "nvidia_driver/unattended.conf": ("nvidia_driver", "unattended.conf.j2", {}),
+    "nvidia_driver/nvlsm.conf": ("nvidia_driver", "nvlsm.conf.j2", {"nvidia_driver_nvlsm": True}),
     "nvidia_driver/persistenced.conf": ("nvidia_driver", "persistenced.conf.j2", {}),
     "nvidia_container_toolkit/99-nvidia.toml": ("nvidia_container_toolkit", "99-nvidia.toml.j2", {}),
     "nvidia_container_toolkit/99-nvidia-default.toml": (
@@ -102,14 +112,19 @@ ASKED: dict[str, tuple[tuple[str, ...], dict[str, dict[str, Any]]]] = {
             "kept": {"docker_adopt": True},
         },
     ),
-    "containerd": (("__containerd_source", "__containerd_evidence_files"), {"default": {}}),
+    "containerd": (
+        ("__containerd_source", "__containerd_evidence_files"),
+        {
+            "default": {},
+        },
+    ),
     "nvidia_container_toolkit": (
         (
             "__nvidia_container_toolkit_source",
             "__nvidia_container_toolkit_files",
             "__nvidia_container_toolkit_evidence",
         ),
-        {"default": {}, "docker": ENGINE_IN_DOCKER},
+        {"default": {}, "docker": ENGINE_IN_DOCKER, "arm64": {"nvidia_container_toolkit_architecture": "arm64"}},
     ),
     "nvidia_driver": (
         (
@@ -127,6 +142,7 @@ ASKED: dict[str, tuple[tuple[str, ...], dict[str, dict[str, Any]]]] = {
                 "nvidia_driver_version": "",
                 "nvidia_driver_nvswitch": True,
             },
+            "NVSwitch behind ConnectX": {"nvidia_driver_nvswitch": True, "nvidia_driver_nvlsm": True},
         },
     ),
 }
