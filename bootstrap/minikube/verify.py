@@ -23,8 +23,9 @@ from bootstrap.probe.remote import reach
 from bootstrap.probe.session import Session
 from bootstrap.probe.ssh_errors import ConnectFailure
 from bootstrap.progress import Progress
-from bootstrap.verify.compute import Computed, compute
+from bootstrap.verify.compute import compute
 from bootstrap.verify.container import NO_END, WAYS, ContainerGpus, container_gpus
+from bootstrap.verify.ended import Computed
 from bootstrap.verify.layers import Evidence, NodeContainer, Remedies, judge
 from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.results import VerifyResult

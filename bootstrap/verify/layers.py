@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from bootstrap.errors import Problem
 from bootstrap.plan.cluster_view import node_name
 from bootstrap.probe.facts import HostFacts, NodeFacts
-from bootstrap.verify.compute import Computed
 from bootstrap.verify.container import ContainerGpus
+from bootstrap.verify.ended import Computed
 from bootstrap.verify.results import ALL_LAYERS, CONTAINER_LAYERS, GpuResult, LayerResult, LayerState, NodeResult
 from bootstrap.verify.runtime import RuntimeFacts
 
@@ -75,6 +75,16 @@ def judge(evidence: Evidence) -> tuple[NodeResult, tuple[Problem, ...]]:
         broken = broken or result.state is LayerState.FAILED
     simulated = evidence.facts.driver.simulated
     return NodeResult(evidence.facts.host, simulated, layers, _gpus(evidence)), tuple(problems)
+
+
+def of_subjects(problems: Sequence[Problem], of_cluster: frozenset[str]) -> tuple[Problem, ...]:
+    """One problem where several nodes have met the same cause, which is the cluster's: `of_cluster` are such words."""
+    found: dict[tuple[str, ...], Problem] = {}
+    for problem in problems:
+        shared = problem.message in of_cluster
+        key = (problem.code, problem.message, *([] if shared else [str(problem.host)]))
+        found.setdefault(key, replace(problem, host=None) if shared else problem)
+    return tuple(found.values())
 
 
 def layers_of(evidence: Evidence) -> tuple[str, ...]:
@@ -278,6 +288,8 @@ def _compute(evidence: Evidence) -> Judgement:
 
 
 def _compute_fix(computed: Computed) -> str:
+    if computed.fix:
+        return computed.fix
     if computed.held:
         return f"wait for, or end: {', '.join(computed.held)}"
     return "see the layer named above, and the log"

@@ -16,8 +16,9 @@ from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse, resolve_li
 from bootstrap.probe.facts import HostFacts, NodeFacts, Unreachable
 from bootstrap.progress import Progress
 from bootstrap.verify.collective import Collective, all_reduce
-from bootstrap.verify.compute import Computed, compute
-from bootstrap.verify.layers import Evidence, judge
+from bootstrap.verify.compute import compute
+from bootstrap.verify.ended import Computed
+from bootstrap.verify.layers import Evidence, judge, of_subjects
 from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.results import NodeResult, VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts, ask_runtimes
@@ -64,6 +65,7 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
         result, found = judge(evidence)
         results.append(result)
         problems += found
+    problems = list(of_subjects(problems, frozenset(c.error for c in computed.values() if c.of_cluster)))
     if ring is not None and ring.code:
         problems.append(ring_problem(ring))
     passed = not problems and all(result.passed for result in results)

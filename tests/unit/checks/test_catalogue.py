@@ -24,6 +24,7 @@ MAKERS = {
     "HostError": 0,
     "Unreachable": 1,
     "Computed": 9,
+    "Refusal": 0,
 }  # position of the code
 LAYERS = {"_failed", "CudaError"}  # verify: the code stands among the first words
 SOURCES = [*(ROOT / "bootstrap").rglob("*.py"), *(ROOT / "playbooks").rglob("*.py")]

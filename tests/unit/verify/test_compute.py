@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bootstrap.kube.client import Cluster
+from bootstrap.kube.client import ApiError, Cluster
 from bootstrap.progress import Silent
 from bootstrap.verify import compute as computing
 
@@ -94,3 +94,55 @@ def test_namespaces_of_killed_runs_go_when_no_pod_may_be_alive_there() -> None:
     )
     computing._sweep(cluster)
     assert cluster.deleted == ["killed", "pulled", "changed"]
+
+
+class Refusing(Cluster):
+    """Takes no pod of one node; a busy one, in which nobody has made the namespace's default account yet."""
+
+    def __init__(self, refused: str) -> None:
+        super().__init__(None)
+        self.refused = refused
+        self.made: list[str] = []
+        self.pods: list[str] = []
+
+    def call(self, method: str, path: str, **options: Any) -> dict[str, Any] | None:
+        assert method == "POST"
+        body = options["body"]
+        if path.endswith("/pods"):
+            account = body["spec"].get("serviceAccountName", "default")
+            if f"serviceaccounts/{account}" not in self.made:
+                raise ApiError(403, f"error looking up service account x/{account}: not found")
+            if body["metadata"]["name"].startswith(f"compute-{self.refused}-"):
+                raise ApiError(422, "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no")
+            self.pods.append(body["metadata"]["name"])
+        self.made.append(f"{path.rpartition('/')[2]}/{body['metadata']['name']}")
+        return {}
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        del query
+        if not path.endswith("/pods") or path == "/api/v1/pods":
+            return {"items": []}
+        through = {"phase": "Succeeded", "containerStatuses": [{"state": {"terminated": {"exitCode": 0}}}]}
+        return {"items": [{"metadata": {"name": name}, "status": through} for name in self.pods]}
+
+    def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        del path, query
+        return json.dumps({"devices": [{"uuid": "GPU-0"}]})
+
+    def delete(self, path: str) -> None:
+        del path
+
+
+def test_a_refused_pod_is_a_finding_of_its_node_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(computing, "_PAUSE_S", 0.001)
+    found = computing.compute(
+        Refusing("gpu1"),
+        {"gpu1": 8, "gpu2": 8},
+        run_id="r",
+        image="python:3",
+        runtime_class="nvidia",
+        timeout_s=30,
+        progress=Silent(),
+    )
+    assert (found["gpu1"].code, found["gpu1"].of_cluster) == ("policy-denies", True)
+    assert (found["gpu2"].code, len(found["gpu2"].devices)) == ("", 1)

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from bootstrap.probe.facts import DriverFacts, HostFacts
-from bootstrap.verify.compute import Assignment, Computed, assign, parse_report, pod_manifest
+from bootstrap.verify.ended import Computed, parse_report
 from bootstrap.verify.layers import Evidence, judge
+from bootstrap.verify.pods import Assignment, assign, pod_manifest
 from bootstrap.verify.results import LAYERS, LayerState
 from bootstrap.verify.runtime import RuntimeFacts, parse_runtime
 from tests.unit.factories import host_facts, loaded_driver, node, pci_address
