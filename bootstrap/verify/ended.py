@@ -8,8 +8,9 @@ from typing import Any
 
 from bootstrap.hostside.gpuctl_strictjson import misshapen, parse
 from bootstrap.kube.client import ApiError, Cluster
-from bootstrap.verify.pods import UNASKED, Assignment
+from bootstrap.verify.pods import UNASKED, Assignment, Holder
 from bootstrap.verify.refusals import refusal
+from bootstrap.verify.stuck import start_failure
 
 NOT_ADMITTED = "allocatable-short"
 
@@ -18,8 +19,8 @@ NOT_ADMITTED = "allocatable-short"
 class Computed:
     """What one node's pod came to.
 
-    `devices` are the payload's reports; `code` and `error` are set when there are none; `held` names pods that hold
-    GPUs which could not be tested: "namespace/pod (2 GPUs)". `unasked` counts the GPUs that a container saw which asked
+    `devices` are the payload's reports; `code` and `error` are set when there are none; `held` are pods that hold
+    GPUs which could not be tried. `unasked` counts the GPUs that a container saw which asked
     for none; None where that was not looked at. `of_cluster`: the error's cause is the cluster's, not the node's.
     """
 
@@ -27,13 +28,13 @@ class Computed:
     devices: tuple[Mapping[str, Any], ...] = ()
     code: str = ""
     error: str = ""
-    held: tuple[str, ...] = ()
+    held: tuple[Holder, ...] = ()
     unasked: int | None = None
     fix: str = ""
     of_cluster: bool = False
 
 
-def refused(node: str, error: ApiError, held: tuple[str, ...] = ()) -> Computed:
+def refused(node: str, error: ApiError, held: tuple[Holder, ...] = ()) -> Computed:
     """Of a pod that the API server did not take."""
     why = refusal(error.status, error.message)
     return Computed(node, code=why.code, error=why.error, held=held, fix=why.fix, of_cluster=why.of_cluster)
@@ -45,6 +46,9 @@ def finished(cluster: Cluster, namespace: str, pod: Mapping[str, Any], assignmen
     if status.get("phase") == "Failed" and not status.get("containerStatuses"):
         words = str(status.get("message") or status.get("reason") or "the kubelet did not admit the pod")
         return Computed(assignment.node, code=NOT_ADMITTED, error=words, held=assignment.held)
+    if words := _never_started(status):
+        why = start_failure(words)
+        return Computed(assignment.node, code=why.code, error=words, held=assignment.held, fix=why.fix)
     path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}/log"
     names = [container.get("name") for container in pod.get("spec", {}).get("containers", [])]
     try:
@@ -53,6 +57,15 @@ def finished(cluster: Cluster, namespace: str, pod: Mapping[str, Any], assignmen
     except ApiError as error:
         return Computed(assignment.node, code="compute-failed", error=error.message, held=assignment.held)
     return replace(report, unasked=_counted(beside))
+
+
+def _never_started(status: Mapping[str, Any]) -> str:
+    """The runtime's words where it could not start a container; empty where all began."""
+    for container in status.get("containerStatuses") or []:
+        ended = container.get("state", {}).get("terminated") or {}
+        if ended.get("reason") in ("StartError", "ContainerCannotRun"):
+            return str(ended.get("message") or ended["reason"])
+    return ""
 
 
 def _counted(log: str) -> int | None:
@@ -77,20 +90,3 @@ def parse_report(log: str, assignment: Assignment) -> Computed:
             return Computed(assignment.node, tuple(report["devices"]), code, error, assignment.held)
     last = log.strip().splitlines()[-1:] or ["its pod said nothing"]
     return Computed(assignment.node, code="compute-failed", error=last[0][:300], held=assignment.held)
-
-
-def stuck(cluster: Cluster, namespace: str, pod: Mapping[str, Any], assignment: Assignment) -> Computed:
-    """Why a pod is not through: the scheduler's or the kubelet's own words."""
-    status = pod.get("status", {})
-    for container in status.get("containerStatuses", []):
-        waiting = container.get("state", {}).get("waiting")
-        if waiting and "Pull" in str(waiting.get("reason")):
-            return Computed(
-                assignment.node, code="image-pull-failed", error=str(waiting.get("message") or waiting["reason"])
-            )
-        if container.get("state", {}).get("running"):
-            return Computed(assignment.node, code="compute-failed", error="the computation does not end")
-    query = {"fieldSelector": f"involvedObject.name={pod['metadata']['name']}"}
-    events = (cluster.get(f"/api/v1/namespaces/{namespace}/events", query) or {}).get("items", [])
-    words = next((str(e.get("message")) for e in reversed(events) if e.get("type") == "Warning"), "no event says why")
-    return Computed(assignment.node, code="pod-pending", error=words, held=assignment.held)

@@ -26,36 +26,46 @@ _UNPRIVILEGED = {
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """A pod that holds GPUs of a node. `name` is "namespace/name"."""
+
+    name: str
+    gpus: int
+    uid: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.gpus} GPU{'s' * (self.gpus != 1)})"
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """How many GPUs the pod on a node takes, and who holds the others."""
 
     node: str
     gpus: int
-    held: tuple[str, ...]
+    held: tuple[Holder, ...]
 
 
-def assign(pods: Sequence[Mapping[str, Any]], allocatable: Mapping[str, int]) -> tuple[Assignment, ...]:
+def assign(
+    pods: Sequence[Mapping[str, Any]], allocatable: Mapping[str, int], resource: str = GPU_RESOURCE
+) -> tuple[Assignment, ...]:
     """One pod per node, with all the GPUs that no other pod holds."""
-    held: dict[str, list[tuple[str, int]]] = {node: [] for node in allocatable}
+    held: dict[str, list[Holder]] = {node: [] for node in allocatable}
     for pod in pods:
-        node = pod.get("spec", {}).get("nodeName")
-        count = gpus_of(pod)
+        node, meta = pod.get("spec", {}).get("nodeName"), pod["metadata"]
+        count = gpus_of(pod, resource)
         if node in held and count and pod.get("status", {}).get("phase") not in FINISHED:
-            held[node].append((f"{pod['metadata']['namespace']}/{pod['metadata']['name']}", count))
+            held[node].append(Holder(f"{meta['namespace']}/{meta['name']}", count, str(meta.get("uid", ""))))
     return tuple(
-        Assignment(
-            node,
-            total - sum(count for _, count in held[node]),
-            tuple(f"{name} ({count} GPUs)" for name, count in held[node]),
-        )
+        Assignment(node, max(0, total - sum(holder.gpus for holder in held[node])), tuple(held[node]))
         for node, total in allocatable.items()
     )
 
 
-def gpus_of(pod: Mapping[str, Any]) -> int:
+def gpus_of(pod: Mapping[str, Any], resource: str = GPU_RESOURCE) -> int:
     """How many GPUs a pod asks for."""
     containers = pod.get("spec", {}).get("containers", [])
-    return sum(int(c.get("resources", {}).get("limits", {}).get(GPU_RESOURCE, 0)) for c in containers)
+    return sum(int(c.get("resources", {}).get("limits", {}).get(resource, 0)) for c in containers)
 
 
 def pod_name(assignment: Assignment) -> str:
@@ -63,14 +73,24 @@ def pod_name(assignment: Assignment) -> str:
     return f"compute-{assignment.node}-{assignment.gpus}"
 
 
-def pod_manifest(assignment: Assignment, image: str, runtime_class: str, *, unasked: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class PodKind:
+    """What the pods have in common. With `unasked`, a container that asks for no GPU counts those that it sees."""
+
+    image: str
+    runtime_class: str
+    resource: str = GPU_RESOURCE
+    unasked: bool = False
+
+
+def pod_manifest(assignment: Assignment, kind: PodKind) -> dict[str, Any]:
     """The pod that computes on `assignment.gpus` GPUs of one node, under the restricted pod security standard."""
     return {
         "metadata": {"name": pod_name(assignment), "labels": {"app.kubernetes.io/managed-by": "gpuctl"}},
         "spec": {
             "restartPolicy": "Never",
             "activeDeadlineSeconds": POD_DEADLINE_S,
-            **({"runtimeClassName": runtime_class} if runtime_class else {}),
+            **({"runtimeClassName": kind.runtime_class} if kind.runtime_class else {}),
             "serviceAccountName": ACCOUNT,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -80,14 +100,14 @@ def pod_manifest(assignment: Assignment, image: str, runtime_class: str, *, unas
             "containers": [
                 {
                     "name": "compute",
-                    "image": image,
+                    "image": kind.image,
                     "imagePullPolicy": "IfNotPresent",
                     "command": ["python3", f"/payload/{PAYLOAD.name}"],
-                    "resources": {"limits": {GPU_RESOURCE: str(assignment.gpus)}},
+                    "resources": {"limits": {kind.resource: str(assignment.gpus)}},
                     "securityContext": _UNPRIVILEGED,
                     "volumeMounts": [{"name": "payload", "mountPath": "/payload", "readOnly": True}],
                 },
-                *([_container_without(image)] if unasked else []),
+                *([_container_without(kind.image)] if kind.unasked else []),
             ],
             "volumes": [{"name": "payload", "configMap": {"name": "payload"}}],
         },

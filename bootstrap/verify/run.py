@@ -18,7 +18,8 @@ from bootstrap.progress import Progress
 from bootstrap.verify.collective import Collective, all_reduce
 from bootstrap.verify.compute import compute
 from bootstrap.verify.ended import Computed
-from bootstrap.verify.layers import Evidence, judge, of_subjects
+from bootstrap.verify.evidence import Evidence
+from bootstrap.verify.layers import judge, of_subjects
 from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.results import NodeResult, VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts, ask_runtimes
@@ -61,6 +62,7 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
             plugin_pod=plugins.get(node.name, "") if node else "",
             computed=computed.get(node.name) if node else None,
             runtime_class=_runtime_class(inventory.hosts[0].settings),
+            require_all=request.require_all,
         )
         result, found = judge(evidence)
         results.append(result)

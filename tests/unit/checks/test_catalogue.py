@@ -25,8 +25,9 @@ MAKERS = {
     "Unreachable": 1,
     "Computed": 9,
     "Refusal": 0,
+    "Stuck": 0,
 }  # position of the code
-LAYERS = {"_failed", "CudaError"}  # verify: the code stands among the first words
+LAYERS = {"failed", "CudaError"}  # verify: the code stands among the first words
 SOURCES = [*(ROOT / "bootstrap").rglob("*.py"), *(ROOT / "playbooks").rglob("*.py")]
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bootstrap.probe.facts import DriverFacts, HostFacts
 from bootstrap.verify.ended import Computed, parse_report
-from bootstrap.verify.layers import Evidence, judge
-from bootstrap.verify.pods import Assignment, assign, pod_manifest
-from bootstrap.verify.results import LAYERS, LayerState
-from bootstrap.verify.runtime import RuntimeFacts, parse_runtime
+from bootstrap.verify.evidence import Evidence
+from bootstrap.verify.layers import judge
+from bootstrap.verify.pods import Assignment, Holder, PodKind, assign, pod_manifest
+from bootstrap.verify.results import LAYERS, LayerResult, LayerState
+from bootstrap.verify.runtime import Holding, RuntimeFacts, parse_runtime
 from tests.unit.factories import host_facts, loaded_driver, node, pci_address
 
 GPUS = 4
@@ -96,19 +98,82 @@ def test_memory_that_nvml_does_not_know_breaks_nothing() -> None:
     assert (result.passed, problems) == (True, ())
 
 
-def test_gpus_that_other_pods_hold_are_named_with_their_pods() -> None:
-    held = replace(
-        healthy(), computed=Computed("gpu1", tuple(device(i) for i in range(2)), held=("team/train (2 GPUs)",))
+TRAIN, BIG = Holder("team/train", 2, "u1"), Holder("team/big", 4, "u2")
+
+
+def held(computed: Computed, *given: Holding, **changes: Any) -> Evidence:
+    """A node on which pods hold GPUs; `given` is what the kubelet says of who has which."""
+    sound = healthy()
+    return replace(sound, computed=computed, runtime=replace(sound.runtime, held=given), **changes)
+
+
+def test_a_gpu_that_another_pod_holds_is_taken_and_no_failure() -> None:
+    two = Computed("gpu1", tuple(device(i) for i in (0, 2)), held=(TRAIN,))
+    given = Holding("u1", "nvidia.com/gpu", ("GPU-gpu1-1", "GPU-gpu1-3"))
+    gone = Holding("u9", "nvidia.com/gpu", ("GPU-gpu1-2",))  # of a pod that is no more
+    result, problems = judge(held(two, given, gone))
+    assert (problems, result.passed) == ((), True)
+    assert result.layers["compute"] == LayerResult(
+        LayerState.TAKEN, 2, "not tried, held by other pods: team/train (2 GPUs)"
     )
-    _, problems = judge(held)
+    assert [gpu.taken_by for gpu in result.gpus] == ["", "team/train", "", "team/train"]
+    assert [gpu.passed for gpu in result.gpus] == [True, False, True, False]
+
+
+def test_all_required_a_taken_gpu_fails_and_its_holder_is_named() -> None:
+    two = Computed("gpu1", tuple(device(i) for i in (0, 2)), held=(TRAIN,))
+    result, problems = judge(held(two, require_all=True))
+    assert not result.passed
     assert problems[0].code == "gpu-taken"
-    assert "team/train (2 GPUs)" in problems[0].fix
+    assert "team/train" in problems[0].fix
+
+
+def test_where_all_are_held_nothing_is_wrong() -> None:
+    result, problems = judge(held(Computed("gpu1", held=(BIG,))))
+    assert (problems, result.passed) == ((), True)
+    assert {gpu.taken_by for gpu in result.gpus} == {"team/big"}
+
+
+def test_what_is_held_does_not_hide_a_gpu_that_nobody_computed_on() -> None:
+    one = Computed("gpu1", (device(0),), held=(TRAIN,))
+    result, problems = judge(held(one, Holding("u1", "nvidia.com/gpu", ("GPU-gpu1-1", "GPU-gpu1-2"))))
+    assert [p.code for p in problems] == ["allocatable-short"]
+    assert "GPU-gpu1-3" in problems[0].message
+    assert [gpu.detail for gpu in result.gpus] == ["", "", "", "no pod computed on it"]
+
+
+def test_the_gpu_that_the_plugin_calls_unhealthy_is_accused_and_no_other() -> None:
+    healthy_ones = [i for i in range(GPUS) if i != 1]
+    sound = healthy()
+    short = replace(
+        sound,
+        node=node("gpu1", gpus=GPUS - 1),
+        runtime=replace(sound.runtime, registered={"nvidia.com/gpu": tuple(f"GPU-gpu1-{i}" for i in healthy_ones)}),
+        computed=Computed("gpu1", tuple(device(i) for i in healthy_ones)),
+    )
+    result, problems = judge(short)
+    assert [p.code for p in problems] == ["gpu-unhealthy"]
+    assert "GPU-gpu1-1" in problems[0].message
+    assert "GPU-gpu1-3" not in problems[0].message
+    assert [gpu.passed for gpu in result.gpus] == [True, False, True, True]
+    assert result.gpus[1].detail == "pods cannot ask for it"
+
+
+def test_where_the_kubelet_does_not_say_which_are_offered_those_that_computed_pass() -> None:
+    computed = Computed("gpu1", tuple(device(i) for i in (0, 2, 3)))
+    stale = {"nvidia.com/gpu": tuple(f"GPU-gpu1-{i}" for i in range(GPUS))}  # written before one was lost
+    for registered in (None, {}, stale):
+        sound = healthy()
+        runtime = replace(sound.runtime, registered=registered)
+        result, problems = judge(replace(sound, runtime=runtime, node=node("gpu1", gpus=GPUS - 1), computed=computed))
+        assert [p.code for p in problems] == ["allocatable-short"]
+        assert [gpu.passed for gpu in result.gpus] == [True, False, True, True]
 
 
 def test_one_pod_takes_what_no_other_pod_holds() -> None:
     pods = [
         {
-            "metadata": {"namespace": "team", "name": "train"},
+            "metadata": {"namespace": "team", "name": "train", "uid": "u1"},
             "spec": {"nodeName": "gpu1", "containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]},
             "status": {"phase": "Running"},
         },
@@ -119,13 +184,13 @@ def test_one_pod_takes_what_no_other_pod_holds() -> None:
         },
     ]
     assert assign(pods, {"gpu1": 8, "gpu2": 4}) == (
-        Assignment("gpu1", 6, ("team/train (2 GPUs)",)),
+        Assignment("gpu1", 6, (Holder("team/train", 2, "u1"),)),
         Assignment("gpu2", 4, ()),
     )
 
 
 def test_the_pod_keeps_to_the_restricted_standard() -> None:
-    spec = pod_manifest(Assignment("gpu1", 3, ()), "python", "nvidia")["spec"]
+    spec = pod_manifest(Assignment("gpu1", 3, ()), PodKind("python", "nvidia"))["spec"]
     container = spec["containers"][0]
     assert container["resources"] == {"limits": {"nvidia.com/gpu": "3"}}
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
@@ -135,7 +200,7 @@ def test_the_pod_keeps_to_the_restricted_standard() -> None:
 
 
 def test_a_container_that_asks_for_no_gpu_sees_none() -> None:
-    spec = pod_manifest(Assignment("gpu1", 3, ()), "python", "nvidia", unasked=True)["spec"]
+    spec = pod_manifest(Assignment("gpu1", 3, ()), PodKind("python", "nvidia", unasked=True))["spec"]
     beside = spec["containers"][1]
     assert "resources" not in beside
     assert beside["env"] == [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]
