@@ -18,6 +18,7 @@ FILES = (
     "gpuctl_kube",
     "gpuctl_facts_os",
     "gpuctl_facts_network",
+    "gpuctl_nvml",
     "gpuctl_facts_gpu",
     "gpuctl_facts_cluster",
     "gpuctl_probe_main",

@@ -59,6 +59,7 @@ def gpu_results(evidence: Evidence) -> tuple[GpuResult, ...]:
     on_bus = {gpu.address for gpu in evidence.facts.gpus}
     reports = {str(d.get("uuid")): d for d in evidence.computed.devices} if evidence.computed else {}
     can, holders = offered(evidence), taken(evidence)
+    lost = {gpu.pci: gpu.error for gpu in evidence.facts.driver.lost}
     results = []
     for pci in sorted(evidence.expected | on_bus):
         gpu = listed.get(pci)
@@ -67,7 +68,8 @@ def gpu_results(evidence: Evidence) -> tuple[GpuResult, ...]:
         computed = bool(report and report.get("ok"))
         passed = pci in on_bus and is_offered and computed
         holder = holders.get(gpu.uuid, "") if gpu else ""
-        detail = "" if passed or holder else _detail(pci in on_bus, gpu is not None, is_offered, report)
+        why = lost.get(pci, evidence.facts.driver.nvml_error or "on the bus but not in NVML")
+        detail = "" if passed or holder else _detail(pci in on_bus, gpu is not None, is_offered, report, why)
         results.append(
             GpuResult(
                 pci=pci,
@@ -84,11 +86,11 @@ def gpu_results(evidence: Evidence) -> tuple[GpuResult, ...]:
     return tuple(results)
 
 
-def _detail(on_bus: bool, in_nvml: bool, is_offered: bool, report: Mapping[str, object] | None) -> str:
+def _detail(on_bus: bool, in_nvml: bool, is_offered: bool, report: Mapping[str, object] | None, why: str) -> str:
     if not on_bus:
         return "not on the PCI bus"
     if not in_nvml:
-        return "on the bus but not in NVML"
+        return why
     if report:
         return str(report.get("error") or "wrong result")
     return "no pod computed on it" if is_offered else "pods cannot ask for it"

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from bootstrap.hostside.gpuctl_nvml import NO_ANSWER
 from bootstrap.verify.evidence import Evidence, Judgement, failed
 from bootstrap.verify.results import LayerResult, LayerState
+
+_POWER_CYCLE = (
+    "drain and power-cycle the host (a reboot is often not enough); if it comes back at once, replace the card"
+)
+_VERSION_MISMATCH = 18  # NVML_ERROR_LIB_RM_VERSION_MISMATCH of nvml.h
+_FABRIC_COMPLETED = 3  # NVML_GPU_FABRIC_STATE_COMPLETED
 
 
 def pci(evidence: Evidence) -> Judgement:
@@ -41,19 +48,49 @@ def device(evidence: Evidence) -> Judgement:
 
 
 def nvml(evidence: Evidence) -> Judgement:
-    """Whether the driver knows every GPU that is on the bus."""
+    """Whether the driver knows every GPU that is on the bus, and calls none of them broken."""
     mine = evidence.facts.driver
     if mine.nvml_error:
-        code = "nvml-hang" if "deadline" in mine.nvml_error or "hang" in mine.nvml_error else "nvml-failed"
-        return failed(evidence, code, mine.nvml_error, "drain and reboot the host; see `dmesg` for Xid errors", 0)
-    lost = sorted({gpu.address for gpu in evidence.facts.gpus} - {gpu.pci for gpu in mine.gpus})
-    if lost:
-        words = f"GPU {', '.join(lost)} is on the bus but not in NVML"
-        fix = (
-            "cordon and power-cycle the host (a reboot is often not enough); if it comes back at once, replace the card"
-        )
-        return failed(evidence, "gpu-fell-off-bus", words, fix, len(mine.gpus))
-    return LayerResult(LayerState.OK, len(mine.gpus)), None
+        return _no_nvml(evidence, mine.nvml_error, mine.nvml_code)
+    if mine.lost:
+        named = (f"GPU {gpu.uuid or gpu.index} at {gpu.pci or 'an unknown address'}: {gpu.error}" for gpu in mine.lost)
+        words = "; ".join(named)
+        return failed(evidence, "gpu-lost", words, _POWER_CYCLE, len(mine.gpus))
+    absent = sorted({gpu.address for gpu in evidence.facts.gpus} - {gpu.pci for gpu in mine.gpus})
+    if absent:
+        words = f"GPU {', '.join(absent)} is on the bus but not in NVML"
+        return failed(evidence, "gpu-fell-off-bus", words, _POWER_CYCLE, len(mine.gpus))
+    return _health(evidence)
+
+
+def _no_nvml(evidence: Evidence, error: str, code: int | None) -> Judgement:
+    """Of a library that gives no answer at all, or an error in place of one."""
+    if code == NO_ANSWER:
+        fix = "look for Xid errors in `dmesg`, drain and reboot the host; a card that hangs again has to be replaced"
+        return failed(evidence, "nvml-hang", error, fix, 0)
+    if code == _VERSION_MISMATCH:
+        words = f"{error}: the libraries are not those of the loaded module"
+        return failed(evidence, "driver-lib-mismatch", words, "reboot the host so that the installed module is loaded")
+    return failed(evidence, "nvml-failed", error, "drain and reboot the host; see `dmesg` for Xid errors", 0)
+
+
+def _health(evidence: Evidence) -> Judgement:
+    """Memory and fabric of GPUs that all answer."""
+    gpus = evidence.facts.driver.gpus
+    if bad := [gpu.uuid for gpu in gpus if gpu.remap_failed]:
+        words = f"GPU {', '.join(bad)} has no spare memory rows left"
+        return failed(evidence, "row-remap-failed", words, "take it out of use and replace it", len(gpus) - len(bad))
+    if errors := {gpu.uuid: gpu.ecc_uncorrected for gpu in gpus if gpu.ecc_uncorrected}:
+        words = ", ".join(f"GPU {uuid} counted {count}" for uuid, count in errors.items())
+        words += " uncorrectable memory errors since the driver was loaded"
+        fix = f"drain the host, then `nvidia-smi --gpu-reset -i {next(iter(errors))}` there; replace it if they return"
+        return failed(evidence, "ecc-uncorrectable", words, fix, len(gpus) - len(errors))
+    waiting = [gpu.uuid for gpu in gpus if gpu.fabric_state not in (None, 0, _FABRIC_COMPLETED)]
+    if waiting and evidence.facts.nvswitches:
+        words = f"the NVSwitch fabric of {len(waiting)} GPUs is not ready"
+        fix = "`systemctl restart nvidia-fabricmanager` on the host; it has to be of the driver's version"
+        return failed(evidence, "fabric-not-ready", words, fix, len(gpus) - len(waiting))
+    return LayerResult(LayerState.OK, len(gpus)), None
 
 
 def runtime(evidence: Evidence) -> Judgement:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bootstrap.probe.facts import DriverFacts, HostFacts
+from bootstrap.probe.facts import DriverFacts, HostFacts, LostGpu
 from bootstrap.verify.ended import Computed, parse_report
 from bootstrap.verify.evidence import Evidence
 from bootstrap.verify.layers import judge
@@ -37,7 +37,7 @@ def healthy(facts: HostFacts | None = None) -> Evidence:
     )
 
 
-def with_driver(**changes: object) -> Evidence:
+def with_driver(**changes: Any) -> Evidence:
     sound = healthy()
     return replace(sound, facts=replace(sound.facts, driver=replace(sound.facts.driver, **changes)))
 
@@ -52,12 +52,31 @@ def test_a_healthy_node_passes_every_layer_and_says_simulated() -> None:
     assert all(gpu.passed and gpu.allocatable and gpu.computed for gpu in result.gpus)
 
 
+def with_gpu(index: int, **changes: Any) -> Evidence:
+    gpus = list(loaded_driver(GPUS).gpus)
+    gpus[index] = replace(gpus[index], **changes)
+    return with_driver(gpus=tuple(gpus))
+
+
 FAULTS = {
     "gpu-missing": replace(healthy(), facts=host_facts("gpu1", gpus=GPUS - 1, driver=loaded_driver(GPUS - 1))),
     "driver-not-loaded": replace(healthy(), facts=host_facts("gpu1", gpus=GPUS, driver=DriverFacts())),
     "driver-lib-mismatch": with_driver(library_version="580.150.02"),
     "device-nodes-missing": with_driver(device_nodes=("/dev/nvidia0", "/dev/nvidiactl")),
-    "nvml-hang": with_driver(nvml_error="no answer from NVML before the deadline", gpus=()),
+    "nvml-hang": with_driver(nvml_error="NVML did not answer in 8 s", nvml_code=-1, gpus=()),
+    "driver-lib-mismatch-by-nvml": with_driver(
+        nvml_error="NVML: Driver/library version mismatch (18)", nvml_code=18, gpus=()
+    ),
+    "nvml-failed": with_driver(nvml_error="NVML: Unknown Error (999)", nvml_code=999, gpus=()),
+    "gpu-lost": with_driver(
+        gpus=loaded_driver(GPUS).gpus[:-1],
+        lost=(LostGpu(3, "GPU-gpu1-3", pci_address(3), "NVML: GPU is lost (15)"),),
+    ),
+    "ecc-uncorrectable": with_gpu(1, ecc_uncorrected=3),
+    "row-remap-failed": with_gpu(1, remap_failed=True),
+    "fabric-not-ready": replace(
+        with_gpu(1, fabric_state=2), facts=replace(with_gpu(1, fabric_state=2).facts, nvswitches=4)
+    ),
     "gpu-fell-off-bus": with_driver(gpus=loaded_driver(GPUS).gpus[:-1]),
     "containerd-down": replace(healthy(), runtime=RuntimeFacts(error="containerd config dump: not found")),
     "cri-disabled": replace(healthy(), runtime=replace(healthy().runtime, cri_disabled=True)),
@@ -85,7 +104,7 @@ FAULTS = {
 @pytest.mark.parametrize("code", FAULTS)
 def test_each_fault_is_named_first_with_host_and_fix(code: str) -> None:
     result, problems = judge(FAULTS[code])
-    assert problems[0].code == code
+    assert problems[0].code == code.removesuffix("-by-nvml")
     assert problems[0].host == "gpu1"
     assert problems[0].fix
     assert not result.passed
@@ -234,3 +253,23 @@ def test_containerd_dumps_of_both_major_versions_are_read() -> None:
     assert facts.cdi_devices == ("nvidia.com/gpu=0", "nvidia.com/gpu=all")
     assert parse_runtime('disabled_plugins = ["cri"]', "").cri_disabled
     assert parse_runtime("not toml [", "").error
+
+
+def test_the_broken_gpu_is_accused_by_its_uuid_and_no_other() -> None:
+    for code in ("gpu-lost", "ecc-uncorrectable", "row-remap-failed"):
+        _, problems = judge(FAULTS[code])
+        number = 3 if code == "gpu-lost" else 1
+        assert f"GPU-gpu1-{number}" in problems[0].message
+        assert not any(f"GPU-gpu1-{other}" in problems[0].message for other in range(GPUS) if other != number)
+
+
+def test_a_library_that_hangs_accuses_no_single_gpu() -> None:
+    result, _ = judge(FAULTS["nvml-hang"])
+    assert {gpu.detail for gpu in result.gpus} == {"NVML did not answer in 8 s"}
+
+
+@pytest.mark.parametrize(("state", "switches"), [(3, 4), (0, 4), (None, 4), (2, 0)])
+def test_a_fabric_that_is_ready_or_not_there_is_no_fault(state: int | None, switches: int) -> None:
+    sound = with_gpu(1, fabric_state=state)
+    _, problems = judge(replace(sound, facts=replace(sound.facts, nvswitches=switches)))
+    assert problems == ()
