@@ -28,9 +28,10 @@ from bootstrap.verify.container import NO_END, WAYS, ContainerGpus, container_gp
 from bootstrap.verify.ended import Computed
 from bootstrap.verify.evidence import Evidence, NodeContainer, Remedies
 from bootstrap.verify.layers import judge
+from bootstrap.verify.plugins import pod_state
 from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.results import VerifyResult
-from bootstrap.verify.run import pod_state, verify_nodes
+from bootstrap.verify.run import verify_nodes
 from bootstrap.verify.runtime import ask_docker
 
 _PLUGIN = "/api/v1/namespaces/kube-system/pods"

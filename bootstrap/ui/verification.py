@@ -37,6 +37,7 @@ def _cell(layer: LayerResult | None) -> str:
 
 def _shortcomings(node: NodeResult) -> list[str]:
     details = [f"{node.host}: {name}: {layer.detail}" for name, layer in _failing(node) if layer.detail]
+    details += [f"{node.host}: note: {note}" for note in node.notes]
     return details + [f"{node.host}: {_gpu(gpu)}" for gpu in node.gpus if not (gpu.passed or gpu.taken_by)]
 
 

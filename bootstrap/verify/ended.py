@@ -13,6 +13,7 @@ from bootstrap.verify.refusals import refusal
 from bootstrap.verify.stuck import start_failure
 
 NOT_ADMITTED = "allocatable-short"
+_ONE_SHARE = "maximum request size for shared resources"  # the words of NVIDIA's device plugin
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ def finished(cluster: Cluster, namespace: str, pod: Mapping[str, Any], assignmen
     status = pod.get("status", {})
     if status.get("phase") == "Failed" and not status.get("containerStatuses"):
         words = str(status.get("message") or status.get("reason") or "the kubelet did not admit the pod")
+        if _ONE_SHARE in words:
+            fix = "switch sharing off for a test: each pod may have one share, so that not all GPUs can be tried"
+            return Computed(assignment.node, code="gpu-shared", error=words, held=assignment.held, fix=fix)
         return Computed(assignment.node, code=NOT_ADMITTED, error=words, held=assignment.held)
     if words := _never_started(status):
         why = start_failure(words)

@@ -8,6 +8,8 @@ from bootstrap.errors import Problem
 from bootstrap.probe.facts import HostFacts, NodeFacts
 from bootstrap.verify.container import ContainerGpus
 from bootstrap.verify.ended import Computed
+from bootstrap.verify.nodes import NodeSeen
+from bootstrap.verify.plugins import PluginView
 from bootstrap.verify.pods import GPU_RESOURCE
 from bootstrap.verify.results import LayerResult, LayerState
 from bootstrap.verify.runtime import RuntimeFacts
@@ -42,8 +44,9 @@ class Evidence:
     """All that is known about one GPU host. `expected` are PCI addresses that it should offer.
 
     `docker` and `container` are of a minikube host: what Docker gives a container, and the one that is the node; None
-    where nothing can be said of them. `resource` is what pods ask for there; with `require_all` a GPU that another pod
-    holds is a failure.
+    where nothing can be said of them. `resource` is what pods ask for there. `seen` and `plugins` are what the API says
+    beyond the probe, None where it was not asked (minikube has `plugin_pod`). `plugin_cdi`: the plugin writes a CDI
+    specification of its own. With `require_all` a GPU that another pod holds is a failure.
     """
 
     facts: HostFacts
@@ -58,6 +61,9 @@ class Evidence:
     docker: ContainerGpus | None = None
     container: NodeContainer | None = None
     resource: str = GPU_RESOURCE
+    seen: NodeSeen | None = None
+    plugins: PluginView | None = None
+    plugin_cdi: bool = False
     require_all: bool = False
 
 

@@ -13,6 +13,12 @@ def physical(device: str) -> str:
     return device.partition("::")[0]
 
 
+def is_partitioned(evidence: Evidence) -> bool:
+    """Whether pods ask for MIG instances."""
+    listed = (evidence.runtime.registered or {}).get(evidence.resource, ())
+    return "/mig-" in evidence.resource or any(device.startswith("MIG-") for device in listed)
+
+
 def offered(evidence: Evidence) -> frozenset[str] | None:
     """The UUIDs that the kubelet offers; None where it is not known which they are."""
     node = evidence.node

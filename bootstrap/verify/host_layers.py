@@ -10,6 +10,8 @@ _POWER_CYCLE = (
     "drain and power-cycle the host (a reboot is often not enough); if it comes back at once, replace the card"
 )
 _VERSION_MISMATCH = 18  # NVML_ERROR_LIB_RM_VERSION_MISMATCH of nvml.h
+_CDI_KIND = "nvidia.com/gpu"
+_OUR_CDI = "/var/run/cdi/nvidia.yaml"
 _FABRIC_COMPLETED = 3  # NVML_GPU_FABRIC_STATE_COMPLETED
 
 
@@ -94,37 +96,46 @@ def _health(evidence: Evidence) -> Judgement:
 
 
 def runtime(evidence: Evidence) -> Judgement:
-    """Whether the engine answers, and knows the NVIDIA runtime."""
-    engine = evidence.runtime
+    """Whether the engine answers, and has the NVIDIA runtime with its program."""
+    engine, mend = evidence.runtime, f"run `{evidence.cluster.mended_by}`"
     if engine.error:
-        fix = f"`systemctl status {engine.engine}` on the host"
+        fix = f"`systemctl restart {engine.engine}` on the host; if it is no better: `journalctl -u {engine.engine}`"
         return failed(evidence, f"{engine.engine}-down", engine.error, fix)
     if engine.cri_disabled:
-        return failed(
-            evidence, "cri-disabled", "containerd's CRI plugin is disabled", f"run `{evidence.cluster.mended_by}`"
-        )
+        return failed(evidence, "cri-disabled", "containerd's CRI plugin is disabled", mend)
     if evidence.runtime_class not in engine.handlers:
         words = f"{engine.engine} has no runtime `{evidence.runtime_class}` (it has: {', '.join(engine.handlers)})"
-        return failed(evidence, "nvidia-runtime-missing", words, f"run `{evidence.cluster.mended_by}`")
+        return failed(evidence, "nvidia-runtime-missing", words, mend)
+    if engine.missing:
+        words = f"{engine.missing[0]} is not there, which a runtime of containerd is"
+        fix = f"`apt-get install --reinstall $(dpkg -S {engine.missing[0]} | cut -d: -f1)` on the host"
+        return failed(evidence, "runtime-binary-missing", words, fix)
     if engine.systemd_cgroup is False:
         words = "containerd's runtime does not use the systemd cgroup driver that the kubelet uses"
-        return failed(evidence, "cgroup-driver-mismatch", words, f"run `{evidence.cluster.mended_by}`")
+        if engine.cgroupfs:
+            words += f": {', '.join(engine.cgroupfs)}"
+        return failed(evidence, "cgroup-driver-mismatch", words, mend)
     return LayerResult(LayerState.OK), None
 
 
 def cdi(evidence: Evidence) -> Judgement:
-    """Whether CDI specifications name every GPU."""
+    """Whether one CDI specification names every GPU."""
     fix = "`systemctl restart nvidia-cdi-refresh.service` on the host"
-    if evidence.runtime.cdi_error:
-        return failed(evidence, "cdi-missing", evidence.runtime.cdi_error, fix)
-    named = set(evidence.runtime.cdi_devices)
+    engine = evidence.runtime
+    named = set(engine.cdi_devices)
     missing = [
-        g.uuid
-        for g in evidence.facts.driver.gpus
-        if f"nvidia.com/gpu={g.index}" not in named and f"nvidia.com/gpu={g.uuid}" not in named
+        gpu.uuid
+        for gpu in evidence.facts.driver.gpus
+        if f"nvidia.com/gpu={gpu.index}" not in named and f"nvidia.com/gpu={gpu.uuid}" not in named
     ]
-    if not named:
-        return failed(evidence, "cdi-missing", "no CDI specification names a GPU", fix)
+    files = [path for path, kind in engine.cdi_files.items() if kind == _CDI_KIND]
+    if missing and len(files) > 1:
+        others = [path for path in files if path != _OUR_CDI]
+        words = f"{len(files)} CDI specifications name the same GPUs, so that none counts: {', '.join(files)}"
+        return failed(evidence, "cdi-conflict", words, f"`rm {' '.join(others)}` on the host, then {fix}")
+    if engine.cdi_error or not any(name.startswith(f"{_CDI_KIND}=") for name in named):
+        words = engine.cdi_error or "no CDI specification names a GPU"
+        return failed(evidence, "cdi-missing", words, fix)
     if missing:
         return failed(evidence, "cdi-stale", f"the CDI specification lacks {', '.join(missing)}", fix)
     return LayerResult(LayerState.OK), None

@@ -9,7 +9,7 @@ from bootstrap.errors import Problem
 from bootstrap.verify import cluster_layers, host_layers
 from bootstrap.verify.evidence import Evidence, Judgement
 from bootstrap.verify.gpus import gpu_results
-from bootstrap.verify.results import ALL_LAYERS, CONTAINER_LAYERS, LayerResult, LayerState, NodeResult
+from bootstrap.verify.results import ALL_LAYERS, CONTAINER_LAYERS, HOLDS, LayerResult, LayerState, NodeResult
 
 
 def judge(evidence: Evidence) -> tuple[NodeResult, tuple[Problem, ...]]:
@@ -30,7 +30,20 @@ def judge(evidence: Evidence) -> tuple[NodeResult, tuple[Problem, ...]]:
             problems.append(problem)
         broken = broken or result.state is LayerState.FAILED
     simulated = evidence.facts.driver.simulated
-    return NodeResult(evidence.facts.host, simulated, layers, gpu_results(evidence)), tuple(problems)
+    return NodeResult(
+        evidence.facts.host, simulated, layers, gpu_results(evidence), cluster_layers.notes(evidence)
+    ), tuple(problems)
+
+
+def may_start(evidence: Evidence) -> bool:
+    """Whether pods may be started on the node: not on a layer that is broken as a whole, where they only hang.
+
+    A GPU that is short further down leaves the others.
+    """
+    partial = {"pci", "device", "nvml", "allocatable", "compute"}
+    below = [layer for layer in layers_of(evidence) if layer not in partial]
+    hangs = bool(evidence.facts.driver.nvml_error)
+    return not hangs and all(_JUDGES[layer](evidence)[0].state in HOLDS for layer in below)
 
 
 def of_subjects(problems: Sequence[Problem], of_cluster: frozenset[str]) -> tuple[Problem, ...]:

@@ -63,12 +63,16 @@ class GpuResult:
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """One node with its layers (keys: LAYERS, all of them; CONTAINER_LAYERS as well in minikube) and its GPUs."""
+    """One node with its layers (keys: LAYERS, all of them; CONTAINER_LAYERS as well in minikube) and its GPUs.
+
+    `notes` are sentences on what is no fault.
+    """
 
     host: str
     simulated: bool
     layers: Mapping[str, LayerResult]
     gpus: tuple[GpuResult, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -54,6 +54,7 @@ class RuntimeFacts:
     error: str = ""
     cdi_error: str = ""
     engine: str = "containerd"
+    cgroupfs: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     cdi_said: str = ""
     cdi_files: Mapping[str, str] = field(default_factory=dict)
@@ -169,12 +170,14 @@ def parse_runtime(dump: str, cdi: str, *, error: str = "", cdi_error: str = "") 
     plugins = _table(config.get("plugins"))
     table = next((_table(plugins[name]) for name in _RUNTIME_TABLES if name in plugins), {})
     runtimes = _table(_table(table.get("containerd")).get("runtimes"))
-    options = _table(_table(runtimes.get("nvidia", runtimes.get("runc"))).get("options"))
-    off, cgroup = config.get("disabled_plugins"), options.get("SystemdCgroup")
+    cgroups = {name: _table(_table(one).get("options")).get("SystemdCgroup") for name, one in runtimes.items()}
+    cgroupfs = tuple(name for name in ("nvidia", "runc") if cgroups.get(name) is False)
+    off, cgroup = config.get("disabled_plugins"), cgroups.get("nvidia", cgroups.get("runc"))
     disabled = any(str(name).endswith("cri") or ".cri." in str(name) for name in (off if isinstance(off, list) else []))
     return RuntimeFacts(
         handlers=tuple(sorted(runtimes)),
-        systemd_cgroup=cgroup if isinstance(cgroup, bool) else None,
+        systemd_cgroup=False if cgroupfs else cgroup if isinstance(cgroup, bool) else None,
+        cgroupfs=cgroupfs,
         cri_disabled=disabled,
         cdi_devices=devices,
         error=error,

@@ -10,7 +10,8 @@ import pytest
 from bootstrap.probe.facts import DriverFacts, HostFacts, LostGpu
 from bootstrap.verify.ended import Computed, parse_report
 from bootstrap.verify.evidence import Evidence
-from bootstrap.verify.layers import judge
+from bootstrap.verify.layers import judge, may_start
+from bootstrap.verify.nodes import NodeSeen, node_seen
 from bootstrap.verify.pods import Assignment, Holder, PodKind, assign, pod_manifest
 from bootstrap.verify.results import LAYERS, LayerResult, LayerState
 from bootstrap.verify.runtime import Holding, RuntimeFacts, parse_runtime
@@ -82,9 +83,27 @@ FAULTS = {
     "cri-disabled": replace(healthy(), runtime=replace(healthy().runtime, cri_disabled=True)),
     "nvidia-runtime-missing": replace(healthy(), runtime=replace(healthy().runtime, handlers=("runc",))),
     "cgroup-driver-mismatch": replace(healthy(), runtime=replace(healthy().runtime, systemd_cgroup=False)),
+    "runtime-binary-missing": replace(
+        healthy(), runtime=replace(healthy().runtime, missing=("/usr/bin/nvidia-container-runtime",))
+    ),
+    "cdi-conflict": replace(
+        healthy(),
+        runtime=replace(
+            healthy().runtime,
+            cdi_devices=(),
+            cdi_files={"/etc/cdi/own.yaml": "nvidia.com/gpu", "/var/run/cdi/nvidia.yaml": "nvidia.com/gpu"},
+        ),
+    ),
+    "kubelet-down": replace(healthy(), runtime=replace(healthy().runtime, kubelet="inactive")),
+    "cni-missing": replace(
+        healthy(), node=node("gpu1", gpus=GPUS, ready=False, reason="NetworkPluginNotReady: cni plugin not initialized")
+    ),
+    "kubelet-cert-expired": replace(
+        healthy(), node=node("gpu1", gpus=GPUS, ready=False, reason="certificate has expired or is not yet valid")
+    ),
     "cdi-missing": replace(healthy(), runtime=replace(healthy().runtime, cdi_devices=())),
     "cdi-stale": replace(healthy(), runtime=replace(healthy().runtime, cdi_devices=("nvidia.com/gpu=0",))),
-    "node-not-ready": replace(healthy(), node=node("gpu1", gpus=GPUS, ready=False, reason="NetworkPluginNotReady")),
+    "node-not-ready": replace(healthy(), node=node("gpu1", gpus=GPUS, ready=False, reason="PLEG is not healthy")),
     "plugin-absent": replace(healthy(), plugin_pod=""),
     "plugin-crashing": replace(healthy(), plugin_pod="CrashLoopBackOff: back-off 10s"),
     "image-pull-failed": replace(healthy(), plugin_pod="ImagePullBackOff: not found"),
@@ -273,3 +292,60 @@ def test_a_fabric_that_is_ready_or_not_there_is_no_fault(state: int | None, swit
     sound = with_gpu(1, fabric_state=state)
     _, problems = judge(replace(sound, facts=replace(sound.facts, nvswitches=switches)))
     assert problems == ()
+
+
+@pytest.mark.parametrize(
+    "code", ["containerd-down", "runtime-binary-missing", "cdi-conflict", "kubelet-down", "nvml-hang"]
+)
+def test_no_pod_is_started_on_a_layer_that_is_broken(code: str) -> None:
+    assert may_start(healthy())
+    assert not may_start(FAULTS[code])
+
+
+@pytest.mark.parametrize("code", ["gpu-missing", "gpu-fell-off-bus", "allocatable-short", "ecc-uncorrectable"])
+def test_one_gpu_that_is_short_does_not_keep_pods_from_the_others(code: str) -> None:
+    assert may_start(FAULTS[code])
+
+
+def test_two_cdi_files_are_both_named_and_ours_stays() -> None:
+    _, problems = judge(FAULTS["cdi-conflict"])
+    assert "/etc/cdi/own.yaml, /var/run/cdi/nvidia.yaml" in problems[0].message
+    assert "`rm /etc/cdi/own.yaml`" in problems[0].fix
+
+
+def shared(resource: str, ids: tuple[str, ...]) -> Evidence:
+    """A node on which each GPU is several devices."""
+    sound = healthy()
+    return replace(
+        sound,
+        node=node("gpu1", gpus=len(ids)),
+        resource=resource,
+        seen=NodeSeen("gpu1", allocatable={resource: len(ids)}, capacity={resource: len(ids)}),
+        runtime=replace(sound.runtime, registered={resource: ids}),
+    )
+
+
+@pytest.mark.parametrize("resource", ["nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/small"])
+def test_shared_gpus_pass_one_by_one_and_sharing_is_noted(resource: str) -> None:
+    ids = tuple(f"GPU-gpu1-{i}::{share}" for i in range(GPUS) for share in range(2))
+    result, problems = judge(shared(resource, ids))
+    assert (problems, result.passed, len(result.gpus)) == ((), True, GPUS)
+    assert result.layers["allocatable"].count == GPUS
+    assert any(resource in note and "8" in note for note in result.notes)
+
+
+def test_mig_instances_are_not_called_tried() -> None:
+    result, problems = judge(shared("nvidia.com/mig-1g.10gb", tuple(f"MIG-{i}" for i in range(7))))
+    assert not result.passed
+    assert problems[0].code == "gpu-partitioned"
+
+
+def test_a_cordon_is_noted_with_its_author_and_is_no_fault() -> None:
+    fields = {"f:spec": {"f:unschedulable": {}}}
+    entry = {"manager": "kubectl-cordon", "time": "2026-12-01T08:00:00Z", "fieldsV1": fields}
+    seen = node_seen({"metadata": {"name": "gpu1", "managedFields": [entry]}, "spec": {"unschedulable": True}})
+    result, problems = judge(replace(healthy(), seen=replace(seen, capacity={"nvidia.com/gpu": GPUS})))
+    assert (problems, result.passed) == ((), True)
+    assert result.notes[0].startswith(
+        "cordoned (set by kubectl-cordon at 2026-12-01T08:00:00Z): `kubectl uncordon gpu1`"
+    )
