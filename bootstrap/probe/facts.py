@@ -106,6 +106,8 @@ class NodeFacts:
     unschedulable: bool
     labels: Mapping[str, str]
     gpu_pods: int = 0  # running pods that hold a GPU
+    other_gpus: int = 0  # allocatable of NVIDIA's resources by other names: shared, or MIG instances
+    plugin_age_s: int | None = None  # for how long gpuctl's device plugin has run there; None where it does not
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,8 @@ def _node(doc: Reader) -> NodeFacts | None:
         unschedulable=doc.flag("unschedulable"),
         labels=doc.mapping("labels", form(forms.LABEL_KEY), form(forms.LABEL_VALUE)),
         gpu_pods=doc.count("gpu_pods", whole),
+        other_gpus=doc.count("other_gpus", whole),
+        plugin_age_s=doc.one("plugin_age_s", whole),
     )
 
 

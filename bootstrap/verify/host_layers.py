@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from bootstrap.checks.gpu import architecture_of
 from bootstrap.hostside.gpuctl_nvml import NO_ANSWER
 from bootstrap.verify.evidence import Evidence, Judgement, failed
 from bootstrap.verify.results import LayerResult, LayerState
@@ -10,6 +13,7 @@ _POWER_CYCLE = (
     "drain and power-cycle the host (a reboot is often not enough); if it comes back at once, replace the card"
 )
 _VERSION_MISMATCH = 18  # NVML_ERROR_LIB_RM_VERSION_MISMATCH of nvml.h
+_DOWN = {"containerd": "containerd-down", "docker": "docker-down"}
 _CDI_KIND = "nvidia.com/gpu"
 _OUR_CDI = "/var/run/cdi/nvidia.yaml"
 _FABRIC_COMPLETED = 3  # NVML_GPU_FABRIC_STATE_COMPLETED
@@ -59,10 +63,27 @@ def nvml(evidence: Evidence) -> Judgement:
         words = "; ".join(named)
         return failed(evidence, "gpu-lost", words, _POWER_CYCLE, len(mine.gpus))
     absent = sorted({gpu.address for gpu in evidence.facts.gpus} - {gpu.pci for gpu in mine.gpus})
+    if absent and (why := wrong_flavour(evidence.facts.driver.flavour, _cards(evidence, absent))):
+        fix = f"set `nvidia_driver_module` in the inventory to the other one, then run `{evidence.cluster.mended_by}`"
+        return failed(evidence, "wrong-module-flavour", f"{why}: {', '.join(absent)}", fix, len(mine.gpus))
     if absent:
         words = f"GPU {', '.join(absent)} is on the bus but not in NVML"
         return failed(evidence, "gpu-fell-off-bus", words, _POWER_CYCLE, len(mine.gpus))
     return _health(evidence)
+
+
+def _cards(evidence: Evidence, addresses: Sequence[str]) -> list[str]:
+    """PCI device ids of the cards at these addresses."""
+    return [gpu.device_id for gpu in evidence.facts.gpus if gpu.address in addresses]
+
+
+def wrong_flavour(loaded: str | None, device_ids: Sequence[str]) -> str:
+    """Why a kernel module of that flavour (open, closed) drives none of these cards; empty where it may drive them."""
+    cards = [known for one in device_ids if (known := architecture_of(one))]
+    for card in cards:
+        if loaded in ("open", "closed") and loaded not in card.flavours:
+            return f"the {loaded} kernel module is loaded, which does not drive {card.name}"
+    return ""
 
 
 def _no_nvml(evidence: Evidence, error: str, code: int | None) -> Judgement:
@@ -100,7 +121,7 @@ def runtime(evidence: Evidence) -> Judgement:
     engine, mend = evidence.runtime, f"run `{evidence.cluster.mended_by}`"
     if engine.error:
         fix = f"`systemctl restart {engine.engine}` on the host; if it is no better: `journalctl -u {engine.engine}`"
-        return failed(evidence, f"{engine.engine}-down", engine.error, fix)
+        return failed(evidence, _DOWN[engine.engine], engine.error, fix)
     if engine.cri_disabled:
         return failed(evidence, "cri-disabled", "containerd's CRI plugin is disabled", mend)
     if evidence.runtime_class not in engine.handlers:

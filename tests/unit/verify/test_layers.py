@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bootstrap.probe.facts import DriverFacts, HostFacts, LostGpu
+from bootstrap.probe.facts import DriverFacts, HostFacts, LostGpu, PciGpu
 from bootstrap.verify.ended import Computed, parse_report
 from bootstrap.verify.evidence import Evidence
 from bootstrap.verify.layers import judge, may_start
@@ -72,6 +72,13 @@ FAULTS = {
     "gpu-lost": with_driver(
         gpus=loaded_driver(GPUS).gpus[:-1],
         lost=(LostGpu(3, "GPU-gpu1-3", pci_address(3), "NVML: GPU is lost (15)"),),
+    ),
+    "wrong-module-flavour": replace(
+        with_driver(gpus=loaded_driver(GPUS).gpus[:-1], flavour="open"),
+        facts=replace(
+            with_driver(gpus=loaded_driver(GPUS).gpus[:-1], flavour="open").facts,
+            gpus=tuple(PciGpu(pci_address(i), "1db4" if i == GPUS - 1 else "20b0") for i in range(GPUS)),
+        ),
     ),
     "ecc-uncorrectable": with_gpu(1, ecc_uncorrected=3),
     "row-remap-failed": with_gpu(1, remap_failed=True),
