@@ -40,7 +40,7 @@ def cdi_files() -> Dict[str, str]:
     """The CDI specifications for NVIDIA's devices: path → kind."""
     found = {}
     for path in sorted(p for folder in CDI_FOLDERS for p in glob.glob(folder + "/*")):
-        kind = re.search(r"""^\s*["']?kind["']?\s*:\s*["']?([a-z0-9./_-]+)""", read_text(path), re.MULTILINE)
+        kind = re.search(r"""(?:^|[{,])\s*["']?kind["']?\s*:\s*["']?([a-z0-9./_-]+)""", read_text(path), re.MULTILINE)
         if kind and kind.group(1).startswith(("nvidia.com/", "k8s.device-plugin.nvidia.com/")):
             found[path] = kind.group(1)
     return found

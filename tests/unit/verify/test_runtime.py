@@ -77,7 +77,9 @@ def test_cdi_specifications_of_nvidia_are_found_in_yaml_and_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "nvidia.yaml").write_text("---\ncdiVersion: 0.5.0\nkind: nvidia.com/gpu\n")
-    (tmp_path / "plugin.json").write_text('{\n  "kind": "k8s.device-plugin.nvidia.com/gpu"}\n')
+    (tmp_path / "plugin.json").write_text(
+        '{"cdiVersion":"0.5.0","kind":"k8s.device-plugin.nvidia.com/gpu","devices":[]}'
+    )
     (tmp_path / "other.yaml").write_text("kind: example.com/net\n")
     monkeypatch.setattr(walk, "CDI_FOLDERS", (str(tmp_path),))
     assert {Path(path).name: kind for path, kind in walk.cdi_files().items()} == {
