@@ -65,6 +65,14 @@ def verify_gpus(
             metavar="IMAGE",
         ),
     ] = "",
+    require_all: Annotated[
+        bool,
+        typer.Option(
+            "--require-all",
+            envvar="GPUCTL_VERIFY_REQUIRE_ALL",
+            help="Fail, too, where other pods hold GPUs, which then cannot be tried.",
+        ),
+    ] = False,
     ask_become_pass: options.AskPassword = False,
     become_password_file: options.PasswordFile = None,
     accept_new_host_keys: options.AcceptKeys = False,
@@ -72,7 +80,7 @@ def verify_gpus(
 ) -> int:
     """Check every GPU from the PCI bus to a pod that computes.
 
-    Exits 6 when a GPU that should be there does not pass on every layer.
+    Exits 6 when a GPU that should be there does not pass on every layer. One that another pod holds is noted.
     """
 
     def body(session: Session) -> Answer:
@@ -98,6 +106,7 @@ def verify_gpus(
             profile=profile or DEFAULT_PROFILE,
             collective=collective or bool(collective_image),
             collective_image=collective_image,
+            require_all=require_all,
         )
         if output is Output.JSON:
             result = run_verify(request, JsonView())

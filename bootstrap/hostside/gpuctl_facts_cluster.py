@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import calendar
 import hashlib
 import json
 import os
 import re
+import time
 from typing import Any, Mapping
 
 from .gpuctl_base import listdir, read_text, run
@@ -27,6 +29,7 @@ CLIENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 CA = "/etc/kubernetes/pki/ca.crt"
 ETCD = "/var/lib/etcd/member"
 GPU = "nvidia.com/gpu"
+PLUGIN_SET = ("DaemonSet", "nvidia-device-plugin")
 INIT_UNITS = ("gpuctl-kubeadm-init.service", "gpuctl-kubeadm-join.service")
 
 
@@ -109,8 +112,10 @@ def kube_facts(total_s: float = 2.0) -> dict[str, Any] | None:
     try:
         api = Api.from_admin_conf(timeout_s=total_s, total_s=total_s)
         facts["version"] = api.get("/version").get("gitVersion")
-        pods = gpu_pods(api.get("/api/v1/pods?fieldSelector=status.phase%3DRunning").get("items") or [])
-        facts["nodes"] = [node_facts(n, pods) for n in api.get("/api/v1/nodes").get("items") or []]
+        running = api.get("/api/v1/pods?fieldSelector=status.phase%3DRunning").get("items") or []
+        pods, ages = gpu_pods(running), plugin_ages(running)
+        nodes = [node_facts(n, pods) for n in api.get("/api/v1/nodes").get("items") or []]
+        facts["nodes"] = [{**node, "plugin_age_s": ages.get(node["name"])} for node in nodes]
         facts["receipts"] = receipts_of(api.get("/api/v1/namespaces/kube-system/configmaps").get("items") or [])
         for component, receipt in facts["receipts"].items():
             facts["drift"][component] = object_drift(api, receipt.get("objects") or {})
@@ -130,6 +135,28 @@ def gpu_pods(pods: list[dict[str, Any]]) -> dict[str, int]:
     return counts
 
 
+def plugin_ages(pods: list[dict[str, Any]]) -> dict[str, int]:
+    """Node name → seconds for which gpuctl's own device plugin has run there."""
+    ages: dict[str, int] = {}
+    for pod in pods:
+        meta, node = pod["metadata"], pod["spec"].get("nodeName") or ""
+        owners = [(one.get("kind"), one.get("name")) for one in meta.get("ownerReferences") or ()]
+        if meta.get("namespace") != "kube-system" or PLUGIN_SET not in owners or meta.get("deletionTimestamp"):
+            continue
+        states = [c.get("state") or {} for c in (pod.get("status") or {}).get("containerStatuses") or ()]
+        since = [(state.get("running") or {}).get("startedAt") for state in states]
+        if since and all(since):
+            begun = max(calendar.timegm(time.strptime(str(one), "%Y-%m-%dT%H:%M:%SZ")) for one in since)
+            ages[node] = max(0, int(time.time() - begun))
+    return ages
+
+
+def _others(quantities: Mapping[str, Any]) -> int:
+    """What a node offers of NVIDIA's resources by other names than the usual one."""
+    counts = [str(n) for name, n in quantities.items() if name.startswith("nvidia.com/") and name != GPU]
+    return sum(int(count) for count in counts if count.isdigit())
+
+
 def node_facts(node: Mapping[str, Any], pods: Mapping[str, int]) -> dict[str, Any]:
     """One Node object as the NodeFacts of the controller."""
     meta, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
@@ -147,6 +174,7 @@ def node_facts(node: Mapping[str, Any], pods: Mapping[str, int]) -> dict[str, An
         "unschedulable": bool(spec.get("unschedulable")),
         "labels": meta.get("labels") or {},
         "gpu_pods": pods.get(meta["name"], 0),
+        "other_gpus": _others(status.get("allocatable") or {}),
     }
 
 

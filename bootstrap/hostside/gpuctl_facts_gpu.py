@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import glob
-import json
 import os
 import re
-import select
-import signal
-import time
-from typing import Any, Callable
+from typing import Any
 
 from .gpuctl_base import listdir, read_line, read_text
+from .gpuctl_nvml import ask_nvml
 
 PCI = "/sys/bus/pci/devices"
 NVIDIA = "0x10de"
@@ -119,119 +115,10 @@ def driver_facts(packages: dict[str, str]) -> dict[str, Any]:
         "foreign": os.path.exists("/usr/bin/nvidia-uninstall") or bool(library and owner is None),
         "device_nodes": sorted(glob.glob("/dev/nvidia*")),
         "nvml_error": None,
+        "nvml_code": None,
         "gpus": [],
+        "lost": [],
     }
     if loaded is not None:
         facts.update(ask_nvml(NVML_DEADLINE_S))
     return facts
-
-
-def ask_nvml(deadline_s: float) -> dict[str, Any]:
-    """{"gpus": [..], "nvml_error": text or None}, asked in a child process that has `deadline_s` seconds."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _child(reader, writer)
-    os.close(writer)
-    data, ends = b"", time.monotonic() + deadline_s
-    while True:
-        left = ends - time.monotonic()
-        if left <= 0 or not select.select([reader], [], [], left)[0]:
-            os.kill(child, signal.SIGKILL)  # not waited for: a process stuck in the driver cannot be reaped
-            os.close(reader)
-            return {"gpus": [], "nvml_error": "NVML did not answer in %d s" % deadline_s}
-        chunk = os.read(reader, 1 << 16)
-        if not chunk:
-            break
-        data += chunk
-    os.close(reader)
-    status = os.waitpid(child, 0)[1]
-    if not data:
-        return {"gpus": [], "nvml_error": "NVML ended its process (status %d)" % status}
-    found: dict[str, Any] = json.loads(data.decode())
-    return found
-
-
-def _child(reader: int, writer: int) -> None:
-    """Ask, write the answer and leave without running anything of the parent's."""
-    try:
-        os.close(reader)
-        answer: dict[str, Any] = {"gpus": [], "nvml_error": None}
-        try:
-            answer["gpus"] = _query()
-        except (OSError, AttributeError, ValueError, NvmlError) as error:
-            answer["nvml_error"] = str(error)
-        os.write(writer, json.dumps(answer).encode())
-    finally:
-        os._exit(0)
-
-
-class NvmlError(Exception):
-    """NVML returned something else than success."""
-
-
-class _PciInfo(ctypes.Structure):
-    _fields_ = [  # nvmlPciInfo_t of nvml.h
-        ("busIdLegacy", ctypes.c_char * 16),
-        ("domain", ctypes.c_uint),
-        ("bus", ctypes.c_uint),
-        ("device", ctypes.c_uint),
-        ("pciDeviceId", ctypes.c_uint),
-        ("pciSubSystemId", ctypes.c_uint),
-        ("busId", ctypes.c_char * 32),
-    ]
-
-
-class _Memory(ctypes.Structure):
-    _fields_ = [("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong)]
-
-
-def _query() -> list[dict[str, Any]]:
-    """All GPUs that answer. Raises OSError (no library), AttributeError (old library) or NvmlError (no driver)."""
-    nvml = ctypes.CDLL("libnvidia-ml.so.1")
-    nvml.nvmlErrorString.restype = ctypes.c_char_p
-
-    def check(result: int) -> None:
-        if result:
-            raise NvmlError("NVML: %s (%d)" % (nvml.nvmlErrorString(result).decode(), result))
-
-    check(nvml.nvmlInit_v2())
-    count = ctypes.c_uint()
-    check(nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)))
-    gpus = []
-    for index in range(count.value):
-        try:
-            gpus.append(_device(nvml, check, index))
-        except NvmlError:
-            continue  # it is on the bus and not in the answer: that difference names it
-    return gpus
-
-
-def _device(nvml: ctypes.CDLL, check: Callable[[int], None], index: int) -> dict[str, Any]:
-    """One GPU. Raises NvmlError when the card does not answer."""
-    device, pci = ctypes.c_void_p(), _PciInfo()
-    uuid, name = ctypes.create_string_buffer(96), ctypes.create_string_buffer(96)
-    check(nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device)))
-    check(nvml.nvmlDeviceGetUUID(device, uuid, 96))
-    check(nvml.nvmlDeviceGetName(device, name, 96))
-    check(nvml.nvmlDeviceGetPciInfo_v3(device, ctypes.byref(pci)))
-    return {
-        "index": index,
-        "uuid": uuid.value.decode(),
-        "name": name.value.decode(),
-        "pci": "%04x:%02x:%02x.0" % (pci.domain, pci.bus, pci.device),
-        "memory_bytes": _memory(nvml, device),
-        "compute_capability": _capability(nvml, device),
-    }
-
-
-def _memory(nvml: ctypes.CDLL, device: ctypes.c_void_p) -> int | None:
-    memory = _Memory()
-    failed = nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory))
-    return None if failed else memory.total
-
-
-def _capability(nvml: ctypes.CDLL, device: ctypes.c_void_p) -> str | None:
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    failed = nvml.nvmlDeviceGetCudaComputeCapability(device, ctypes.byref(major), ctypes.byref(minor))
-    return None if failed else "%d.%d" % (major.value, minor.value)

@@ -53,6 +53,7 @@ _METADATA = {
     "deletionTimestamp": _time,
     "generation": _number,
     "ownerReferences": [{"kind!": str, "name!": str}],
+    "managedFields": [{"manager": str, "time": str, "fieldsV1": {}}],
 }
 _NAMESPACED = {**_METADATA, "namespace!": _name}
 _CONDITION = {"type!": str, "status!": str, "reason": str, "message": str}
@@ -75,6 +76,11 @@ _WORKLOAD = {
     "spec": {"replicas": _number, "selector": {"matchLabels": _texts}},
     "status": {**_COUNTS, "conditions": [_CONDITION]},
 }
+_POD_TEMPLATE = {
+    "containers": [_CONTAINER],
+    "nodeSelector": _texts,
+    "tolerations": [{"key": str, "operator": str, "value": str, "effect": str}],
+}
 _KINDS: Mapping[str, Mapping[str, Shape]] = {
     "pods": {
         "metadata!": _NAMESPACED,
@@ -89,7 +95,7 @@ _KINDS: Mapping[str, Mapping[str, Shape]] = {
         },
     },
     "nodes": {
-        "spec": {"unschedulable": bool},
+        "spec": {"unschedulable": bool, "taints": [{"key!": str, "value": str, "effect!": str}]},
         "status": {
             "conditions": [_CONDITION],
             "allocatable": _quantities,
@@ -111,7 +117,7 @@ _KINDS: Mapping[str, Mapping[str, Shape]] = {
     "configmaps": {"data": _texts},
     "secrets": {"data": _texts},
     "deployments": _WORKLOAD,
-    "daemonsets": _WORKLOAD,
+    "daemonsets": {**_WORKLOAD, "spec": {**_WORKLOAD["spec"], "template": {"spec": _POD_TEMPLATE}}},
     "jobs": {"metadata!": _NAMESPACED, **_WORKLOAD},
     "certificatesigningrequests": {"status": {"certificate": str, "conditions": [_CONDITION]}},
     "localsubjectaccessreviews": {"status": {"allowed": bool}},

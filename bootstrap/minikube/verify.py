@@ -23,12 +23,15 @@ from bootstrap.probe.remote import reach
 from bootstrap.probe.session import Session
 from bootstrap.probe.ssh_errors import ConnectFailure
 from bootstrap.progress import Progress
-from bootstrap.verify.compute import Computed, compute
+from bootstrap.verify.compute import compute
 from bootstrap.verify.container import NO_END, WAYS, ContainerGpus, container_gpus
-from bootstrap.verify.layers import Evidence, NodeContainer, Remedies, judge
+from bootstrap.verify.ended import Computed
+from bootstrap.verify.evidence import Evidence, NodeContainer, Remedies
+from bootstrap.verify.layers import judge
+from bootstrap.verify.plugins import pod_state
 from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.results import VerifyResult
-from bootstrap.verify.run import pod_state, verify_nodes
+from bootstrap.verify.run import verify_nodes
 from bootstrap.verify.runtime import ask_docker
 
 _PLUGIN = "/api/v1/namespaces/kube-system/pods"
@@ -48,11 +51,13 @@ def verify_gpus(request: VerifyRequest, view: Progress) -> VerifyResult:
         if request.collective:
             raise usage_error("--collective: a minikube cluster has one node", "leave it out")
         of_profile = MinikubeRequest(inventory, request.run, request.access, request.profile)
-        return verify_profile(of_profile, request.timeout_s, view)
+        return verify_profile(of_profile, request.timeout_s, view, require_all=request.require_all)
     return verify_nodes(inventory, request, view)
 
 
-def verify_profile(request: MinikubeRequest, timeout_s: float, view: Progress) -> VerifyResult:
+def verify_profile(
+    request: MinikubeRequest, timeout_s: float, view: Progress, *, require_all: bool = False
+) -> VerifyResult:
     """Look at every GPU of the host and compute on it in pods of the profile.
 
     Raises:
@@ -91,6 +96,7 @@ def verify_profile(request: MinikubeRequest, timeout_s: float, view: Progress) -
         cluster=_remedies(request.profile),
         docker=tried if _counts(tried, host.name, request.profile) else None,
         container=container,
+        require_all=require_all,
     )
     result, problems = judge(evidence)
     passed = not problems and result.passed
@@ -128,6 +134,10 @@ def _remedies(profile: str) -> Remedies:
         mended_by=f"gpuctl minikube up --profile {profile}",
         kubelet=f"`docker exec {profile} journalctl -u kubelet` on the host",
         plugin=f"if it has nothing to do: `minikube -p {profile} addons enable nvidia-device-plugin` on the host",
+        plugin_renewed=(
+            "look for Xid errors of it in `dmesg`; if it is well again: "
+            f"`minikube -p {profile} kubectl -- delete pod -n kube-system -l {_LABEL}` on the host"
+        ),
         plugin_log=f"`minikube -p {profile} kubectl -- logs -n kube-system -l {_LABEL}` on the host",
         remade_by=commands("down", "up"),
         restarted_by=commands("stop", "start"),

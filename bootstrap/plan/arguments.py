@@ -28,6 +28,7 @@ from bootstrap.plan.launch_arguments import LaunchFiles, launch_arguments
 from bootstrap.plan.minikube_plan import belongs_on_minikube, minikube_arguments
 from bootstrap.plan.model import Update, upgrade_command
 from bootstrap.plan.nfs_arguments import nfs_arguments
+from bootstrap.plan.renewals import renewals
 from bootstrap.probe.facts import HostFacts
 
 
@@ -177,6 +178,7 @@ def _derived(
         **containerd_arguments(host, values, mine),
         "containerd_prefetch_images": prefetch_images(host, {**seed_values, **values}, gpu_host),
         **kubeadm_arguments(host, values, facts, view, inventory, gpu_host),
+        **renewals(facts, view),
     }
 
 

@@ -28,6 +28,7 @@ from bootstrap.plan.compare import (
 from bootstrap.plan.launch_arguments import launch_problems, read_launch_files
 from bootstrap.plan.minikube_plan import restarts_docker
 from bootstrap.plan.model import CLUSTER, UPGRADES, Effect, Plan, Step, upgrade_command, worst
+from bootstrap.plan.renewals import label_drift, renewal_reasons
 from bootstrap.probe.facts import Drift, HostFacts
 
 
@@ -177,11 +178,15 @@ def _step(
     reasons = reasons_to_change(component, receipt, values, drift)
     if component.name == "kubeadm" and _node_is_gone(facts, view):
         reasons = (*reasons, f"node {node_name(facts)} is not in the cluster")
-    if not reasons and not raised:
+    mended = (
+        label_drift(facts, view, values) if component.name == "kubeadm" else renewal_reasons(component.name, values)
+    )
+    if not reasons and not raised and not mended:
         return None
     action = "repair" if len(reasons) == len(drift) and not raised else "change"
+    # A label, or a pod of a DaemonSet that is made anew, disturbs nobody.
     effect = Effect(component.effect) if reasons else worst(Effect(change.effect) for change in raised)
-    return Step(place, component.name, action, (*reasons, *(change.why for change in raised)), effect)
+    return Step(place, component.name, action, (*reasons, *mended, *(change.why for change in raised)), effect)
 
 
 def _allowed(step: Step, host: str, limit: Collection[str], view: ClusterView) -> bool:

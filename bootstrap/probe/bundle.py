@@ -21,6 +21,7 @@ FILES = (
     "gpuctl_facts_runtime",
     "gpuctl_facts_kernel",
     "gpuctl_facts_network",
+    "gpuctl_nvml",
     "gpuctl_facts_gpu",
     "gpuctl_facts_cluster",
     "gpuctl_hostio",

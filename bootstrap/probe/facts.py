@@ -44,6 +44,21 @@ class NvmlGpu:
     pci: str  # 0000:01:00.0
     memory_bytes: int | None
     compute_capability: str | None  # "8.0"
+    ecc_uncorrected: int | None = None  # since the driver was loaded
+    remap_pending: bool | None = None  # memory rows are replaced at the next reset
+    remap_failed: bool | None = None  # there are none left to replace them by
+    fabric_state: int | None = None  # nvmlGpuFabricState_t: 1 not started, 2 in progress, 3 completed
+    mig: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LostGpu:
+    """A GPU that NVML counts and that does not answer, with what it said before: empty texts where it said nothing."""
+
+    index: int
+    uuid: str
+    pci: str
+    error: str  # NVML: GPU is lost (15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +87,9 @@ class DriverFacts:
     foreign: bool = False  # files that no package owns (run-file install)
     device_nodes: tuple[str, ...] = ()
     nvml_error: str | None = None
+    nvml_code: int | None = None  # nvmlReturn_t of that error; -1: no answer before the deadline
     gpus: tuple[NvmlGpu, ...] = ()
+    lost: tuple[LostGpu, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +121,8 @@ class NodeFacts:
     unschedulable: bool
     labels: Mapping[str, str]
     gpu_pods: int = 0  # running pods that hold a GPU
+    other_gpus: int = 0  # allocatable of NVIDIA's resources by other names: shared, or MIG instances
+    plugin_age_s: int | None = None  # for how long gpuctl's device plugin has run there; None where it does not
 
 
 @dataclass(frozen=True, slots=True)

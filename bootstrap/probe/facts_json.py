@@ -17,6 +17,7 @@ from bootstrap.probe.facts import (
     DriverFacts,
     HostFacts,
     KubeFacts,
+    LostGpu,
     NodeFacts,
     NvmlGpu,
     OsFacts,
@@ -128,6 +129,20 @@ def _nvml_gpu(doc: Reader) -> NvmlGpu:
         pci=doc.text("pci", form(forms.PCI_ADDRESS)),
         memory_bytes=doc.one("memory_bytes", whole),
         compute_capability=doc.one("compute_capability", form(forms.CAPABILITY)),
+        ecc_uncorrected=doc.one("ecc_uncorrected", whole),
+        remap_pending=doc.one("remap_pending", forms.boolean),
+        remap_failed=doc.one("remap_failed", forms.boolean),
+        fabric_state=doc.one("fabric_state", whole),
+        mig=doc.one("mig", forms.boolean),
+    )
+
+
+def _lost_gpu(doc: Reader) -> LostGpu:
+    return LostGpu(
+        index=doc.count("index", whole),
+        uuid=doc.text("uuid", form(forms.WORD)),
+        pci=doc.text("pci", form(forms.PCI_ADDRESS)),
+        error=doc.text("error", text),
     )
 
 
@@ -143,6 +158,8 @@ def _driver(doc: Reader) -> DriverFacts:
         foreign=doc.flag("foreign"),
         device_nodes=doc.many("device_nodes", form(forms.VISIBLE)),
         nvml_error=doc.one("nvml_error", text),
+        nvml_code=doc.one("nvml_code", lambda code: -1 if code == -1 else whole(code)),
+        lost=tuple(map(_lost_gpu, doc.each("lost"))),
         gpus=tuple(map(_nvml_gpu, doc.each("gpus"))),
     )
 
@@ -197,6 +214,8 @@ def _node(doc: Reader) -> NodeFacts | None:
         unschedulable=doc.flag("unschedulable"),
         labels=doc.mapping("labels", form(forms.LABEL_KEY), form(forms.LABEL_VALUE)),
         gpu_pods=doc.count("gpu_pods", whole),
+        other_gpus=doc.count("other_gpus", whole),
+        plugin_age_s=doc.one("plugin_age_s", whole),
     )
 
 

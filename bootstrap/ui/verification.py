@@ -8,7 +8,13 @@ from bootstrap.ui.layout import brief, columns, count
 from bootstrap.verify.collective import Collective
 from bootstrap.verify.results import ALL_LAYERS, LAYERS, GpuResult, LayerResult, LayerState, NodeResult, VerifyResult
 
-_SIGNS = {LayerState.OK: "✓", LayerState.FAILED: "✗", LayerState.NOT_RUN: "·", LayerState.UNKNOWN: "?"}
+_SIGNS = {
+    LayerState.OK: "✓",
+    LayerState.FAILED: "✗",
+    LayerState.NOT_RUN: "·",
+    LayerState.UNKNOWN: "?",
+    LayerState.TAKEN: "○",
+}
 _LARGE = 1e10  # bytes per second, from which on they are told in GB
 
 
@@ -31,7 +37,8 @@ def _cell(layer: LayerResult | None) -> str:
 
 def _shortcomings(node: NodeResult) -> list[str]:
     details = [f"{node.host}: {name}: {layer.detail}" for name, layer in _failing(node) if layer.detail]
-    return details + [f"{node.host}: {_gpu(gpu)}" for gpu in node.gpus if not gpu.passed]
+    details += [f"{node.host}: note: {note}" for note in node.notes]
+    return details + [f"{node.host}: {_gpu(gpu)}" for gpu in node.gpus if not (gpu.passed or gpu.taken_by)]
 
 
 def _gpu(gpu: GpuResult) -> str:
@@ -40,7 +47,7 @@ def _gpu(gpu: GpuResult) -> str:
 
 
 def _failing(node: NodeResult) -> list[tuple[str, LayerResult]]:
-    bad = (LayerState.FAILED, LayerState.UNKNOWN)
+    bad = (LayerState.FAILED, LayerState.UNKNOWN, LayerState.TAKEN)
     return [(name, node.layers[name]) for name in ALL_LAYERS if name in node.layers and node.layers[name].state in bad]
 
 
@@ -52,7 +59,8 @@ def summary(result: VerifyResult) -> str:
         else f"{result.passed} of {result.total}"
     )
     noun = count(result.total, "GPU").split()[1]
-    return f"{of} {noun}{_simulated(result)} passed in {brief(result.elapsed_s)}"
+    others = f", {result.taken} held by other pods," if result.taken else ""
+    return f"{of} {noun}{_simulated(result)} passed{others} in {brief(result.elapsed_s)}"
 
 
 def _collective(result: VerifyResult) -> list[str]:

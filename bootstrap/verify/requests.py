@@ -14,7 +14,8 @@ class VerifyRequest:
     """`limit` names hosts or groups (empty: all GPU hosts). `timeout_s` bounds the compute layer.
 
     `profile` counts where the inventory is that of a minikube host. `collective`: an all-reduce over the nodes,
-    too; by PyTorch between their GPUs where `collective_image` names an image that has it.
+    too; by PyTorch between their GPUs where `collective_image` names an image that has it. `require_all`: a GPU that
+    another pod holds is a failure.
     """
 
     inventory: Path
@@ -25,3 +26,4 @@ class VerifyRequest:
     profile: str = ""
     collective: bool = False
     collective_image: str = ""
+    require_all: bool = False

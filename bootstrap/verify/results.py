@@ -28,6 +28,10 @@ class LayerState(StrEnum):
     FAILED = "failed"
     NOT_RUN = "not-run"  # a layer below failed, or nothing there to judge
     UNKNOWN = "unknown"  # could not be read
+    TAKEN = "taken"  # nothing is wrong, and what could not be tried is somebody's
+
+
+HOLDS = frozenset({LayerState.OK, LayerState.TAKEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,10 @@ class LayerResult:
 
 @dataclass(frozen=True, slots=True)
 class GpuResult:
-    """One GPU of one node. `uuid` and `index` are None for a GPU that NVML does not list."""
+    """One GPU of one node. `uuid` and `index` are None for a GPU that NVML does not list.
+
+    `taken_by` is the pod that holds it ("namespace/name"): it was not tried, and nothing says that it is broken.
+    """
 
     pci: str  # 0000:01:00.0
     uuid: str | None
@@ -51,26 +58,32 @@ class GpuResult:
     computed: bool
     passed: bool
     detail: str = ""
+    taken_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """One node with its layers (keys: LAYERS, all of them; CONTAINER_LAYERS as well in minikube) and its GPUs."""
+    """One node with its layers (keys: LAYERS, all of them; CONTAINER_LAYERS as well in minikube) and its GPUs.
+
+    `notes` are sentences on what is no fault.
+    """
 
     host: str
     simulated: bool
     layers: Mapping[str, LayerResult]
     gpus: tuple[GpuResult, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every layer and every GPU holds."""
-        return all(layer.state is LayerState.OK for layer in self.layers.values()) and all(g.passed for g in self.gpus)
+        """Whether every layer holds, and every GPU that could be tried."""
+        holds = all(layer.state in HOLDS for layer in self.layers.values())
+        return holds and all(gpu.passed or gpu.taken_by for gpu in self.gpus)
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """`gpuctl verify-gpus`: exit OK only when every GPU that is expected passed on every layer.
+    """`gpuctl verify-gpus`: exit OK only when every GPU that is expected passed on every layer, or is somebody's.
 
     `collective` is None unless it was asked for.
     """
@@ -92,8 +105,13 @@ class VerifyResult:
         """GPUs that passed."""
         return sum(gpu.passed for node in self.nodes for gpu in node.gpus)
 
+    @property
+    def taken(self) -> int:
+        """GPUs that were not tried, because other pods hold them."""
+        return sum(bool(gpu.taken_by) for node in self.nodes for gpu in node.gpus)
+
     def as_dict(self) -> dict[str, Any]:
         """The `data` of the JSON document."""
         data: dict[str, Any] = plain(self)
         del data["exit_code"], data["problems"]
-        return data | {"gpus_total": self.total, "gpus_passed": self.passed}
+        return data | {"gpus_total": self.total, "gpus_passed": self.passed, "gpus_taken": self.taken}

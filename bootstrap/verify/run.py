@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
@@ -11,18 +12,19 @@ from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
 from bootstrap.kube.client import ApiError, Cluster, cluster_api
 from bootstrap.plan.arguments import is_gpu_host
-from bootstrap.plan.cluster_view import node_name, view_cluster
+from bootstrap.plan.cluster_view import ClusterView, node_name, view_cluster
 from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse, resolve_limit
-from bootstrap.probe.facts import HostFacts, NodeFacts, Unreachable
+from bootstrap.probe.facts import HostFacts, Unreachable
 from bootstrap.progress import Progress
 from bootstrap.verify.collective import Collective, all_reduce
-from bootstrap.verify.compute import Computed, compute
-from bootstrap.verify.layers import Evidence, judge
+from bootstrap.verify.compute import compute
+from bootstrap.verify.ended import Computed
+from bootstrap.verify.evidence import Evidence
+from bootstrap.verify.layers import judge, may_start, of_subjects
+from bootstrap.verify.look import ClusterSeen, look
 from bootstrap.verify.requests import VerifyRequest
-from bootstrap.verify.results import NodeResult, VerifyResult
+from bootstrap.verify.results import VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts, ask_runtimes
-
-_PLUGIN_SELECTOR = "app.kubernetes.io/name=nvidia-device-plugin"
 
 
 def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -> VerifyResult:
@@ -31,7 +33,6 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
     Raises:
         GpuctlError: settings (3), a host that cannot be probed (4), no cluster to ask (6).
     """
-    begun = time.monotonic()
     limit = resolve_limit(inventory, request.limit)
     probes = probe_hosts(inventory, request.access)
     refuse(Problem(p.code, p.message, p.fix, p.host) for p in probes.values() if isinstance(p, Unreachable))
@@ -43,34 +44,44 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
             ExitCode.NOT_READY,
             Problem("gpu-missing", "no host has an NVIDIA GPU on its PCI bus", "check the cards, or the inventory"),
         )
-    seen = view_cluster(inventory, facts)
-    runtimes = ask_runtimes([inventory.host(name) for name in gpu_hosts], request.access)
-    nodes = {name: seen.nodes.get(node_name(facts[name])) for name in gpu_hosts}
-    plugins, computed, ring, api_error = _ask_cluster(request, inventory, seen.seed, nodes, view)
-    results: list[NodeResult] = []
-    problems: list[Problem] = []
-    for name in gpu_hosts:
-        node = nodes[name]
-        evidence = Evidence(
-            facts=facts[name],
-            expected=expected_gpus(facts[name]),
+    return _verify(inventory, request, {name: facts[name] for name in gpu_hosts}, view_cluster(inventory, facts), view)
+
+
+def _verify(
+    inventory: Inventory, request: VerifyRequest, facts: Mapping[str, HostFacts], view: ClusterView, progress: Progress
+) -> VerifyResult:
+    """Judge these GPU hosts: first what can be seen, then what pods come to where nothing is broken."""
+    begun = time.monotonic()
+    settings = inventory.hosts[0].settings
+    runtimes = ask_runtimes([inventory.host(name) for name in facts], request.access)
+    known = {
+        name: Evidence(
+            facts=mine,
+            expected=expected_gpus(mine),
             runtime=runtimes.get(name, RuntimeFacts(error="not asked")),
-            node=node,
-            api_error=api_error,
-            plugin_pod=plugins.get(node.name, "") if node else "",
-            computed=computed.get(node.name) if node else None,
-            runtime_class=_runtime_class(inventory.hosts[0].settings),
+            node=view.nodes.get(node_name(mine)),
+            api_error="",
+            plugin_pod="",
+            computed=None,
+            runtime_class=_runtime_class(settings),
+            plugin_cdi=settings["nvidia_device_plugin_device_list_strategy"] == "cdi-cri",
+            require_all=request.require_all,
         )
-        result, found = judge(evidence)
-        results.append(result)
-        problems += found
+        for name, mine in facts.items()
+    }
+    known, of_cluster, ring = _ask_cluster(request, inventory, view.seed, known, progress)
+    judged = [judge(evidence) for evidence in known.values()]
+    shared = frozenset(e.computed.error for e in known.values() if e.computed and e.computed.of_cluster)
+    shared |= {e.api_error for e in known.values()}
+    problems = [*of_cluster, *of_subjects([p for _, found in judged for p in found], shared)]
     if ring is not None and ring.code:
         problems.append(ring_problem(ring))
+    results = tuple(result for result, _ in judged)
     passed = not problems and all(result.passed for result in results)
     return VerifyResult(
         exit_code=ExitCode.OK if passed else ExitCode.NOT_READY,
         cluster_name=inventory.cluster_name,
-        nodes=tuple(results),
+        nodes=results,
         elapsed_s=time.monotonic() - begun,
         problems=tuple(problems),
         collective=ring,
@@ -78,32 +89,68 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
 
 
 def _ask_cluster(
-    request: VerifyRequest, inventory: Inventory, seed: str, nodes: Mapping[str, NodeFacts | None], view: Progress
-) -> tuple[dict[str, str], dict[str, Computed], Collective | None, str]:
-    """(device plugin pod's state per node, computed per node, the all-reduce, why the API could not be asked)."""
+    request: VerifyRequest, inventory: Inventory, seed: str, known: Mapping[str, Evidence], progress: Progress
+) -> tuple[dict[str, Evidence], tuple[Problem, ...], Collective | None]:
+    """(the evidence with what the API says and pods came to, the cluster's own problems, the all-reduce)."""
     settings = inventory.host(seed).settings
-    allocatable = {node.name: node.allocatable_gpus for node in nodes.values() if node is not None and node.ready}
     try:
         with cluster_api(inventory.host(seed), request.access) as cluster:
-            plugins = _plugin_pods(cluster)
-            computed = compute(
-                cluster,
-                allocatable,
-                run_id=request.run.id,
-                image=str(settings["cluster_python_image"]),
-                runtime_class=_runtime_class(inventory.hosts[0].settings),
-                timeout_s=request.timeout_s,
-                progress=view,
-                unasked=settings["nvidia_device_plugin_device_list_strategy"] == "cdi-cri",
-            )
-            ring = _all_reduce(cluster, request, allocatable, settings, view) if request.collective else None
-            return plugins, computed, ring, ""
+            seen = look(cluster, [e.node.name for e in known.values() if e.node], _runtime_class(settings))
+            evidence = {name: _with_seen(one, seen) for name, one in known.items()}
+            sound = {n: e for n, e in evidence.items() if e.node and may_start(e)}
+            blocked = any(problem.code == "runtimeclass-missing" for problem in seen.problems)
+            computed = {} if blocked else _compute(cluster, request, sound, settings, progress)
+            evidence |= {n: replace(e, computed=computed.get(e.node.name)) for n, e in sound.items() if e.node}
+            ready = {e.node.name: e.node.allocatable_gpus for e in evidence.values() if e.node and e.node.ready}
+            ring = _all_reduce(cluster, request, ready, settings, progress) if request.collective else None
+            return evidence, seen.problems, ring
     except GpuctlError as error:
         if error.problems[0].code == "kubeconfig-refused":
             raise  # nothing is absent: somebody has changed what the cluster is asked with
-        return {}, {}, None, error.problems[0].message
+        message = error.problems[0].message
     except ApiError as error:
-        return {}, {}, None, error.message
+        message = error.message
+    return {name: replace(one, node=None, api_error=message) for name, one in known.items()}, (), None
+
+
+def _with_seen(evidence: Evidence, seen: ClusterSeen) -> Evidence:
+    name = evidence.node.name if evidence.node else ""
+    if name not in seen.nodes or evidence.node is None:
+        return evidence
+    node = seen.nodes[name]
+    offered = node.allocatable.get(node.resource, 0)
+    return replace(
+        evidence,
+        seen=node,
+        plugins=seen.plugins.get(name),
+        resource=node.resource,
+        node=replace(evidence.node, allocatable_gpus=offered),
+    )
+
+
+def _compute(
+    cluster: Cluster,
+    request: VerifyRequest,
+    sound: Mapping[str, Evidence],
+    settings: Mapping[str, Any],
+    progress: Progress,
+) -> dict[str, Computed]:
+    """Compute on the nodes, those with the same resource at a time."""
+    computed: dict[str, Computed] = {}
+    for resource in sorted({evidence.resource for evidence in sound.values()}):
+        mine = [e.node for e in sound.values() if e.node and e.resource == resource]
+        computed |= compute(
+            cluster,
+            {node.name: node.allocatable_gpus for node in mine if node.ready},
+            run_id=request.run.id,
+            image=str(settings["cluster_python_image"]),
+            runtime_class=_runtime_class(settings),
+            timeout_s=request.timeout_s,
+            progress=progress,
+            unasked=settings["nvidia_device_plugin_device_list_strategy"] == "cdi-cri",
+            resource=resource,
+        )
+    return computed
 
 
 def _all_reduce(
@@ -137,19 +184,3 @@ def ring_problem(ring: Collective) -> Problem:
 
 def _runtime_class(settings: Mapping[str, Any]) -> str:
     return str(settings["nvidia_device_plugin_runtime_class"])
-
-
-def _plugin_pods(cluster: Cluster) -> dict[str, str]:
-    """Node → Running, or the reason why the device plugin's pod is not."""
-    found = cluster.get("/api/v1/pods", {"labelSelector": _PLUGIN_SELECTOR}) or {}
-    return {str(pod["spec"].get("nodeName")): pod_state(pod) for pod in found.get("items", [])}
-
-
-def pod_state(pod: Mapping[str, Any]) -> str:
-    """Its phase in a word, or why its container waits or has ended."""
-    status = pod.get("status", {})
-    for container in status.get("containerStatuses", []):
-        for state in ("waiting", "terminated"):
-            if detail := container.get("state", {}).get(state):
-                return f"{detail.get('reason', state)}: {detail.get('message', '')}".rstrip(": ")
-    return str(status.get("phase", "Unknown"))

@@ -13,6 +13,7 @@ from bootstrap.hostside.gpuctl_hostio import HostError
 from bootstrap.hostside.gpuctl_kube import KubeError, object_id
 from bootstrap.hostside.gpuctl_module import HostModule
 from bootstrap.hostside.gpuctl_namespaces import with_level
+from bootstrap.hostside.gpuctl_renew import renew_pods
 
 DOCUMENTATION = r"""
 module: gpuctl_objects
@@ -30,9 +31,10 @@ options:
   state:
     description:
       - V(absent) deletes the objects of the receipt, and the receipt; V(waited) only waits, for O(wait) and until the
-        API takes what O(trial) renders; V(tried) makes that, waits for its end, and takes it away again.
+        API takes what O(trial) renders; V(tried) makes that, waits for its end, and takes it away again; V(renewed)
+        deletes pods of the DaemonSets in O(wait) on O(nodes), and waits until others run there.
     type: str
-    choices: [present, absent, waited, tried]
+    choices: [present, absent, waited, tried, renewed]
     default: present
   manifests:
     description: Templates of the role; each holds YAML documents. The action plugin renders them.
@@ -88,6 +90,11 @@ options:
     description: Seconds to wait for each.
     type: int
     default: 180
+  nodes:
+    description: Nodes on which V(renewed) makes pods anew.
+    type: list
+    elements: str
+    default: []
   objects:
     description: What the action plugin rendered.
     type: list
@@ -124,6 +131,9 @@ def act(module: HostModule) -> dict[str, Any]:
     if given["state"] == "absent":
         deleted = applyset.remove(api, component)
         return {"changed": bool(deleted), "applied": [], "deleted": deleted, "state": "absent"}
+    if given["state"] == "renewed":
+        gone = [pod for one in given["wait"] for pod in renew_pods(api, one, given["nodes"], given["wait_timeout"])]
+        return {"changed": bool(gone), "applied": [], "deleted": gone, "state": "renewed"}
     if given["state"] in ("waited", "tried"):
         wait(api, given)
         if given["state"] == "tried":
@@ -165,8 +175,8 @@ def look(api: Any, given: dict[str, Any]) -> dict[str, Any]:
     What comes of upstream's files is known only once they are fetched: until then it is what the receipt has.
     """
     known = set((applyset.read(api, given["component"]) or {}).get("objects") or {})
-    if given["state"] in ("waited", "tried"):
-        return {"changed": False, "applied": [], "deleted": []}
+    if given["state"] in ("waited", "tried", "renewed"):
+        return {"changed": given["state"] == "renewed", "applied": [], "deleted": []}
     objects = given["objects"][:-1] if given["trial"] else given["objects"]
     wanted = {object_id(item) for item in objects} if given["state"] == "present" else set()
     wanted |= known if given["state"] == "present" and given["upstream"] else set()

@@ -33,7 +33,8 @@ from bootstrap.ui.document import as_text, envelope
 from bootstrap.ui.problems import problem_lines
 from bootstrap.ui.screens import bootstrap_screen, hosts_screen, plan_result_screen, preflight_screen, reset_screen
 from bootstrap.ui.verification import verify_screen
-from bootstrap.verify.layers import Evidence, judge
+from bootstrap.verify.evidence import Evidence
+from bootstrap.verify.layers import judge
 from bootstrap.verify.results import VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts
 from tests.unit.checks.recorded import lab, live, read

@@ -32,7 +32,9 @@ from bootstrap.ui.launch_agent import status_screen
 from bootstrap.ui.launch_queue import queue_screen, queues_screen
 from bootstrap.ui.problems import problem_lines
 from bootstrap.verify import compute
-from bootstrap.verify.run import _plugin_pods, pod_state
+from bootstrap.verify.look import look
+from bootstrap.verify.plugins import pod_state
+from bootstrap.verify.pods import assign
 from tests.fuzz.controller import Bait
 from tests.fuzz.hostlanes import everywhere
 
@@ -265,9 +267,9 @@ def _api_bootstrap(address: str) -> list[str]:
 def _api_verify(address: str) -> list[str]:
     cluster = _cluster(address)
     return _asked(
-        lambda: _plugin_pods(cluster),
+        lambda: look(cluster, ["gpu1"], "nvidia"),
         lambda: compute._sweep(cluster),
-        lambda: compute.assign((cluster.get("/api/v1/pods") or {}).get("items", []), {"gpu1": 8}),
+        lambda: assign((cluster.get("/api/v1/pods") or {}).get("items", []), {"gpu1": 8}),
     )
 
 

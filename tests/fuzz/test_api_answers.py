@@ -30,8 +30,8 @@ from bootstrap.launch.rights import missing_rights
 from bootstrap.launch.trial_cluster import ClusterSide
 from bootstrap.plan.digests import argument_digests
 from bootstrap.progress import Progress
-from bootstrap.verify import compute
-from bootstrap.verify.run import _plugin_pods
+from bootstrap.verify import compute, ended, following, pods, stuck
+from bootstrap.verify.look import look
 from tests.fuzz.mutate import document_mutations
 from tests.fuzz.share import cases
 from tests.unit.factories import default_settings
@@ -72,7 +72,7 @@ PODS = [
 ]
 NODE = {
     "metadata": {"name": "gpu1", "annotations": {disrupt.MARK: "true"}, "labels": {}},
-    "spec": {"unschedulable": True},
+    "spec": {"unschedulable": True, "taints": [{"key": "work", "value": "x", "effect": "NoExecute"}]},
     "status": {
         "conditions": [{"type": "Ready", "status": "False", "message": "no network"}],
         "allocatable": {"nvidia.com/gpu": "8", "memory": "24Gi"},
@@ -90,7 +90,17 @@ EVENT = {
 }
 ROLLOUT = {
     "metadata": meta("d", generation=1),
-    "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "d"}}},
+    "spec": {
+        "replicas": 1,
+        "selector": {"matchLabels": {"app": "d"}},
+        "template": {
+            "spec": {
+                "containers": [{"name": "nvidia-device-plugin", "image": "i"}],
+                "nodeSelector": {"nvidia.com/gpu.present": "true"},
+                "tolerations": [{"key": "x", "operator": "Exists"}],
+            }
+        },
+    },
     "status": {"replicas": 1, "readyReplicas": 0, "observedGeneration": 1, "updatedReplicas": 1},
 }
 JOB = {
@@ -123,6 +133,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "namespaces": {"items": [{"metadata": {"name": "gpuctl-verify-1", "creationTimestamp": SEEN}}]},
     "jobs": {"items": [JOB]},
     "rollout": ROLLOUT,
+    "workloads": {"items": [{**ROLLOUT, "metadata": {**meta("nvidia-device-plugin"), "namespace": "kube-system"}}]},
     "receipt": {"metadata": meta("r"), "data": {"receipt": json.dumps(RECEIPT)}},
     "object": {"metadata": meta("o"), "data": {"token": "x", "password": "y"}},
     "claims": {"items": [CLAIM]},
@@ -146,7 +157,7 @@ def document_for(path: str) -> str:
     if rest[0].startswith("gpuctl-receipt") or (len(rest) > 1 and rest[1].startswith("gpuctl-receipt")):
         return "receipt"
     if rest[0] in {"deployments", "daemonsets"}:
-        return "rollout"
+        return "rollout" if len(rest) > 1 else "workloads"
     if "reviews" in rest[0]:
         return "review"
     if rest[0] == "certificatesigningrequests":
@@ -195,13 +206,14 @@ def _trial(cluster: Cluster) -> None:
 
 
 def _verify(cluster: Cluster) -> None:
-    _plugin_pods(cluster)
-    compute.assign((cluster.get("/api/v1/pods") or {}).get("items", []), {"gpu1": 8})
+    look(cluster, ["gpu1", "cp1"], "nvidia")
+    pods.assign((cluster.get("/api/v1/pods") or {}).get("items", []), {"gpu1": 8})
     compute._sweep(cluster)
-    compute._fewer(cluster, [compute.Assignment("gpu1", 9, ())])
+    following.allocatable_now(cluster, "gpu1", pods.GPU_RESOURCE)
+    events = (cluster.get("/api/v1/namespaces/jobs/events") or {}).get("items", [])
     for each in (cluster.get("/api/v1/namespaces/jobs/pods") or {}).get("items", []):
-        compute._stuck(cluster, "jobs", each, compute.Assignment("gpu1", 8, ()))
-        compute._finished(cluster, "jobs", each, compute.Assignment("gpu1", 8, ()))
+        stuck.why_stuck(each, events)
+        ended.finished(cluster, "jobs", each, pods.Assignment("gpu1", 8, ()))
 
 
 def _disrupt(cluster: Cluster) -> None:

@@ -88,7 +88,7 @@ def node(name: str, *, gpus: int = 0, address: str = "198.51.100.11", **changes:
         "allocatable_gpus": gpus,
         "capacity_gpus": gpus,
         "unschedulable": False,
-        "labels": {},
+        "labels": {"nvidia.com/gpu.present": "true"} if gpus else {},
     }
     return NodeFacts(**{**values, **changes})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ MAKERS = {
     "HostError": 0,
     "Unreachable": 1,
     "Computed": 9,
+    "Refusal": 0,
+    "Stuck": 0,
 }  # position of the code
-LAYERS = {"_failed", "CudaError"}  # verify: the code stands among the first words
+LAYERS = {"failed", "CudaError"}  # verify: the code stands among the first words
 SOURCES = [*(ROOT / "bootstrap").rglob("*.py"), *(ROOT / "playbooks").rglob("*.py")]
 
 
@@ -52,6 +55,29 @@ def test_every_code_that_is_reported_is_listed() -> None:
 
     assert len(found) > 80  # the search finds what it is to find
     assert {code: file for code, file in found.items() if code not in CODES} == {}
+
+
+def test_every_code_that_is_listed_is_reported_somewhere() -> None:
+    roles = [*(ROOT / "roles").rglob("*.yml"), *(ROOT / "playbooks").rglob("*.yml")]
+    words: set[str] = set()
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        words |= {text for text in texts if "\n" not in text}  # whole texts: in a docstring a code is only spoken of
+    for path in roles:  # there it stands before the message
+        words |= set(re.findall(r"\[([a-z0-9-]+)\] ", path.read_text(encoding="utf-8")))
+    said = {word for text in words for word in re.findall(r"^\[?([a-z0-9-]+)\]?(?: |$)", text)}
+
+    made = {"docker-config-conflict", "docker-config-invalid"} if "docker-config" in said else set()
+
+    assert sorted(set(CODES) - said - made) == []
+
+
+def test_the_page_of_errors_lists_the_same_codes() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^## ([a-z0-9-]+)$", page, re.MULTILINE)
+
+    assert sorted(listed) == sorted(CODES)
 
 
 def test_no_code_is_listed_twice() -> None:

@@ -46,7 +46,7 @@ RESULT_KEYS = {
     "plan": {
         "cluster_name", "hosts", "preflight", "plan", "elapsed_s", "readiness", "components", "last_applied_s",
     },
-    "verify-gpus": {"cluster_name", "nodes", "elapsed_s", "gpus_total", "gpus_passed", "collective"},
+    "verify-gpus": {"cluster_name", "nodes", "elapsed_s", "gpus_total", "gpus_passed", "gpus_taken", "collective"},
     "job run": {
         "name", "namespace", "launcher", "ranks", "elapsed_s", "kept", "deleted", "left", "tails",
     },

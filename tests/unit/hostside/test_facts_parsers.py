@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bootstrap.hostside import gpuctl_facts_gpu as gpu
 from bootstrap.hostside import gpuctl_facts_network as network
 from bootstrap.hostside import gpuctl_facts_os as system
+from bootstrap.hostside import gpuctl_nvml as nvml
 from bootstrap.hostside.gpuctl_kube import kubeconfig_server, kubeconfig_value
 
 MOUNTINFO = """22 27 0:21 / /proc rw,nosuid shared:5 - proc proc rw
@@ -207,27 +208,29 @@ def test_gpus_are_nvidia_display_functions_that_no_virtual_machine_holds(
 def test_a_driver_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
-    monkeypatch.setattr(gpu, "_query", lambda: time.sleep(60))
+    monkeypatch.setattr(nvml, "query", lambda: time.sleep(60))
     begun = time.monotonic()
-    found = gpu.ask_nvml(0.3)
+    found = nvml.ask_nvml(0.3)
 
     assert time.monotonic() - begun < 5
     assert found["gpus"] == []
     assert "did not answer" in found["nvml_error"]
+    assert found["nvml_code"] == nvml.NO_ANSWER
 
 
 def test_a_driver_that_crashes_takes_only_its_child_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "_query", lambda: os.kill(os.getpid(), 9))
+    monkeypatch.setattr(nvml, "query", lambda: os.kill(os.getpid(), 9))
 
-    assert "ended its process" in gpu.ask_nvml(5)["nvml_error"]
+    assert "ended its process" in nvml.ask_nvml(5)["nvml_error"]
 
 
 def test_an_error_of_the_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing() -> None:
-        raise gpu.NvmlError("NVML: Driver/library version mismatch (18)")
+        raise nvml.NvmlError("NVML: Driver/library version mismatch (18)", 18)
 
-    monkeypatch.setattr(gpu, "_query", failing)
-    assert gpu.ask_nvml(5) == {"gpus": [], "nvml_error": "NVML: Driver/library version mismatch (18)"}
+    monkeypatch.setattr(nvml, "query", failing)
+    said = {"nvml_error": "NVML: Driver/library version mismatch (18)", "nvml_code": 18}
+    assert nvml.ask_nvml(5) == {"gpus": [], "lost": [], **said}
 
 
 def test_proxies_are_read_without_their_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -355,7 +355,8 @@ def test_nodes_are_read_with_the_kubelets_own_words() -> None:
     assert found == {
         "name": "gpu1", "ready": False, "reason": "cni plugin not initialized", "uid": "u",
         "kubelet_version": "v1.36.3", "internal_ip": "10.0.0.5", "allocatable_gpus": 7, "capacity_gpus": 8,
-        "unschedulable": True, "labels": {"a": "b"}, "gpu_pods": 2,
+        "unschedulable": True, "labels": {"a": "b"}, "other_gpus": 0,
+        "gpu_pods": 2,
     }  # fmt: skip
     assert cluster.node_facts({"metadata": {"name": "new"}}, {})["reason"] == "unknown"
 

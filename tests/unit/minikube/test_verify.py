@@ -21,8 +21,8 @@ from bootstrap.probe.facts import HostFacts, Unreachable
 from bootstrap.progress import Silent
 from bootstrap.rundir import RunDirectory
 from bootstrap.ui.verification import verify_screen
-from bootstrap.verify.compute import Computed
 from bootstrap.verify.container import ContainerGpus
+from bootstrap.verify.ended import Computed
 from bootstrap.verify.results import LayerState, VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts
 from tests.unit.factories import host_facts, loaded_driver, minikube_inventory

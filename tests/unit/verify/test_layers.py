@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from bootstrap.probe.facts import DriverFacts, HostFacts
-from bootstrap.verify.compute import Assignment, Computed, assign, parse_report, pod_manifest
-from bootstrap.verify.layers import Evidence, judge
-from bootstrap.verify.results import LAYERS, LayerState
-from bootstrap.verify.runtime import RuntimeFacts, parse_runtime
+from bootstrap.probe.facts import DriverFacts, HostFacts, LostGpu, PciGpu
+from bootstrap.verify.ended import Computed, parse_report
+from bootstrap.verify.evidence import Evidence
+from bootstrap.verify.layers import judge, may_start
+from bootstrap.verify.nodes import NodeSeen, node_seen
+from bootstrap.verify.pods import Assignment, Holder, PodKind, assign, pod_manifest
+from bootstrap.verify.results import LAYERS, LayerResult, LayerState
+from bootstrap.verify.runtime import Holding, RuntimeFacts, parse_runtime
 from tests.unit.factories import host_facts, loaded_driver, node, pci_address
 
 GPUS = 4
@@ -34,7 +38,7 @@ def healthy(facts: HostFacts | None = None) -> Evidence:
     )
 
 
-def with_driver(**changes: object) -> Evidence:
+def with_driver(**changes: Any) -> Evidence:
     sound = healthy()
     return replace(sound, facts=replace(sound.facts, driver=replace(sound.facts.driver, **changes)))
 
@@ -49,20 +53,64 @@ def test_a_healthy_node_passes_every_layer_and_says_simulated() -> None:
     assert all(gpu.passed and gpu.allocatable and gpu.computed for gpu in result.gpus)
 
 
+def with_gpu(index: int, **changes: Any) -> Evidence:
+    gpus = list(loaded_driver(GPUS).gpus)
+    gpus[index] = replace(gpus[index], **changes)
+    return with_driver(gpus=tuple(gpus))
+
+
 FAULTS = {
     "gpu-missing": replace(healthy(), facts=host_facts("gpu1", gpus=GPUS - 1, driver=loaded_driver(GPUS - 1))),
     "driver-not-loaded": replace(healthy(), facts=host_facts("gpu1", gpus=GPUS, driver=DriverFacts())),
     "driver-lib-mismatch": with_driver(library_version="580.150.02"),
     "device-nodes-missing": with_driver(device_nodes=("/dev/nvidia0", "/dev/nvidiactl")),
-    "nvml-hang": with_driver(nvml_error="no answer from NVML before the deadline", gpus=()),
+    "nvml-hang": with_driver(nvml_error="NVML did not answer in 8 s", nvml_code=-1, gpus=()),
+    "driver-lib-mismatch-by-nvml": with_driver(
+        nvml_error="NVML: Driver/library version mismatch (18)", nvml_code=18, gpus=()
+    ),
+    "nvml-failed": with_driver(nvml_error="NVML: Unknown Error (999)", nvml_code=999, gpus=()),
+    "gpu-lost": with_driver(
+        gpus=loaded_driver(GPUS).gpus[:-1],
+        lost=(LostGpu(3, "GPU-gpu1-3", pci_address(3), "NVML: GPU is lost (15)"),),
+    ),
+    "wrong-module-flavour": replace(
+        with_driver(gpus=loaded_driver(GPUS).gpus[:-1], flavour="open"),
+        facts=replace(
+            with_driver(gpus=loaded_driver(GPUS).gpus[:-1], flavour="open").facts,
+            gpus=tuple(PciGpu(pci_address(i), "1db4" if i == GPUS - 1 else "20b0") for i in range(GPUS)),
+        ),
+    ),
+    "ecc-uncorrectable": with_gpu(1, ecc_uncorrected=3),
+    "row-remap-failed": with_gpu(1, remap_failed=True),
+    "fabric-not-ready": replace(
+        with_gpu(1, fabric_state=2), facts=replace(with_gpu(1, fabric_state=2).facts, nvswitches=4)
+    ),
     "gpu-fell-off-bus": with_driver(gpus=loaded_driver(GPUS).gpus[:-1]),
     "containerd-down": replace(healthy(), runtime=RuntimeFacts(error="containerd config dump: not found")),
     "cri-disabled": replace(healthy(), runtime=replace(healthy().runtime, cri_disabled=True)),
     "nvidia-runtime-missing": replace(healthy(), runtime=replace(healthy().runtime, handlers=("runc",))),
     "cgroup-driver-mismatch": replace(healthy(), runtime=replace(healthy().runtime, systemd_cgroup=False)),
+    "runtime-binary-missing": replace(
+        healthy(), runtime=replace(healthy().runtime, missing=("/usr/bin/nvidia-container-runtime",))
+    ),
+    "cdi-conflict": replace(
+        healthy(),
+        runtime=replace(
+            healthy().runtime,
+            cdi_devices=(),
+            cdi_files={"/etc/cdi/own.yaml": "nvidia.com/gpu", "/var/run/cdi/nvidia.yaml": "nvidia.com/gpu"},
+        ),
+    ),
+    "kubelet-down": replace(healthy(), runtime=replace(healthy().runtime, kubelet="inactive")),
+    "cni-missing": replace(
+        healthy(), node=node("gpu1", gpus=GPUS, ready=False, reason="NetworkPluginNotReady: cni plugin not initialized")
+    ),
+    "kubelet-cert-expired": replace(
+        healthy(), node=node("gpu1", gpus=GPUS, ready=False, reason="certificate has expired or is not yet valid")
+    ),
     "cdi-missing": replace(healthy(), runtime=replace(healthy().runtime, cdi_devices=())),
     "cdi-stale": replace(healthy(), runtime=replace(healthy().runtime, cdi_devices=("nvidia.com/gpu=0",))),
-    "node-not-ready": replace(healthy(), node=node("gpu1", gpus=GPUS, ready=False, reason="NetworkPluginNotReady")),
+    "node-not-ready": replace(healthy(), node=node("gpu1", gpus=GPUS, ready=False, reason="PLEG is not healthy")),
     "plugin-absent": replace(healthy(), plugin_pod=""),
     "plugin-crashing": replace(healthy(), plugin_pod="CrashLoopBackOff: back-off 10s"),
     "image-pull-failed": replace(healthy(), plugin_pod="ImagePullBackOff: not found"),
@@ -82,7 +130,7 @@ FAULTS = {
 @pytest.mark.parametrize("code", FAULTS)
 def test_each_fault_is_named_first_with_host_and_fix(code: str) -> None:
     result, problems = judge(FAULTS[code])
-    assert problems[0].code == code
+    assert problems[0].code == code.removesuffix("-by-nvml")
     assert problems[0].host == "gpu1"
     assert problems[0].fix
     assert not result.passed
@@ -95,19 +143,82 @@ def test_memory_that_nvml_does_not_know_breaks_nothing() -> None:
     assert (result.passed, problems) == (True, ())
 
 
-def test_gpus_that_other_pods_hold_are_named_with_their_pods() -> None:
-    held = replace(
-        healthy(), computed=Computed("gpu1", tuple(device(i) for i in range(2)), held=("team/train (2 GPUs)",))
+TRAIN, BIG = Holder("team/train", 2, "u1"), Holder("team/big", 4, "u2")
+
+
+def held(computed: Computed, *given: Holding, **changes: Any) -> Evidence:
+    """A node on which pods hold GPUs; `given` is what the kubelet says of who has which."""
+    sound = healthy()
+    return replace(sound, computed=computed, runtime=replace(sound.runtime, held=given), **changes)
+
+
+def test_a_gpu_that_another_pod_holds_is_taken_and_no_failure() -> None:
+    two = Computed("gpu1", tuple(device(i) for i in (0, 2)), held=(TRAIN,))
+    given = Holding("u1", "nvidia.com/gpu", ("GPU-gpu1-1", "GPU-gpu1-3"))
+    gone = Holding("u9", "nvidia.com/gpu", ("GPU-gpu1-2",))  # of a pod that is no more
+    result, problems = judge(held(two, given, gone))
+    assert (problems, result.passed) == ((), True)
+    assert result.layers["compute"] == LayerResult(
+        LayerState.TAKEN, 2, "not tried, held by other pods: team/train (2 GPUs)"
     )
-    _, problems = judge(held)
+    assert [gpu.taken_by for gpu in result.gpus] == ["", "team/train", "", "team/train"]
+    assert [gpu.passed for gpu in result.gpus] == [True, False, True, False]
+
+
+def test_all_required_a_taken_gpu_fails_and_its_holder_is_named() -> None:
+    two = Computed("gpu1", tuple(device(i) for i in (0, 2)), held=(TRAIN,))
+    result, problems = judge(held(two, require_all=True))
+    assert not result.passed
     assert problems[0].code == "gpu-taken"
-    assert "team/train (2 GPUs)" in problems[0].fix
+    assert "team/train" in problems[0].fix
+
+
+def test_where_all_are_held_nothing_is_wrong() -> None:
+    result, problems = judge(held(Computed("gpu1", held=(BIG,))))
+    assert (problems, result.passed) == ((), True)
+    assert {gpu.taken_by for gpu in result.gpus} == {"team/big"}
+
+
+def test_what_is_held_does_not_hide_a_gpu_that_nobody_computed_on() -> None:
+    one = Computed("gpu1", (device(0),), held=(TRAIN,))
+    result, problems = judge(held(one, Holding("u1", "nvidia.com/gpu", ("GPU-gpu1-1", "GPU-gpu1-2"))))
+    assert [p.code for p in problems] == ["allocatable-short"]
+    assert "GPU-gpu1-3" in problems[0].message
+    assert [gpu.detail for gpu in result.gpus] == ["", "", "", "no pod computed on it"]
+
+
+def test_the_gpu_that_the_plugin_calls_unhealthy_is_accused_and_no_other() -> None:
+    healthy_ones = [i for i in range(GPUS) if i != 1]
+    sound = healthy()
+    short = replace(
+        sound,
+        node=node("gpu1", gpus=GPUS - 1),
+        runtime=replace(sound.runtime, registered={"nvidia.com/gpu": tuple(f"GPU-gpu1-{i}" for i in healthy_ones)}),
+        computed=Computed("gpu1", tuple(device(i) for i in healthy_ones)),
+    )
+    result, problems = judge(short)
+    assert [p.code for p in problems] == ["gpu-unhealthy"]
+    assert "GPU-gpu1-1" in problems[0].message
+    assert "GPU-gpu1-3" not in problems[0].message
+    assert [gpu.passed for gpu in result.gpus] == [True, False, True, True]
+    assert result.gpus[1].detail == "pods cannot ask for it"
+
+
+def test_where_the_kubelet_does_not_say_which_are_offered_those_that_computed_pass() -> None:
+    computed = Computed("gpu1", tuple(device(i) for i in (0, 2, 3)))
+    stale = {"nvidia.com/gpu": tuple(f"GPU-gpu1-{i}" for i in range(GPUS))}  # written before one was lost
+    for registered in (None, {}, stale):
+        sound = healthy()
+        runtime = replace(sound.runtime, registered=registered)
+        result, problems = judge(replace(sound, runtime=runtime, node=node("gpu1", gpus=GPUS - 1), computed=computed))
+        assert [p.code for p in problems] == ["allocatable-short"]
+        assert [gpu.passed for gpu in result.gpus] == [True, False, True, True]
 
 
 def test_one_pod_takes_what_no_other_pod_holds() -> None:
     pods = [
         {
-            "metadata": {"namespace": "team", "name": "train"},
+            "metadata": {"namespace": "team", "name": "train", "uid": "u1"},
             "spec": {"nodeName": "gpu1", "containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]},
             "status": {"phase": "Running"},
         },
@@ -118,13 +229,13 @@ def test_one_pod_takes_what_no_other_pod_holds() -> None:
         },
     ]
     assert assign(pods, {"gpu1": 8, "gpu2": 4}) == (
-        Assignment("gpu1", 6, ("team/train (2 GPUs)",)),
+        Assignment("gpu1", 6, (Holder("team/train", 2, "u1"),)),
         Assignment("gpu2", 4, ()),
     )
 
 
 def test_the_pod_keeps_to_the_restricted_standard() -> None:
-    spec = pod_manifest(Assignment("gpu1", 3, ()), "python", "nvidia")["spec"]
+    spec = pod_manifest(Assignment("gpu1", 3, ()), PodKind("python", "nvidia"))["spec"]
     container = spec["containers"][0]
     assert container["resources"] == {"limits": {"nvidia.com/gpu": "3"}}
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
@@ -134,7 +245,7 @@ def test_the_pod_keeps_to_the_restricted_standard() -> None:
 
 
 def test_a_container_that_asks_for_no_gpu_sees_none() -> None:
-    spec = pod_manifest(Assignment("gpu1", 3, ()), "python", "nvidia", unasked=True)["spec"]
+    spec = pod_manifest(Assignment("gpu1", 3, ()), PodKind("python", "nvidia", unasked=True))["spec"]
     beside = spec["containers"][1]
     assert "resources" not in beside
     assert beside["env"] == [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]
@@ -168,3 +279,80 @@ def test_containerd_dumps_of_both_major_versions_are_read() -> None:
     assert facts.cdi_devices == ("nvidia.com/gpu=0", "nvidia.com/gpu=all")
     assert parse_runtime('disabled_plugins = ["cri"]', "").cri_disabled
     assert parse_runtime("not toml [", "").error
+
+
+def test_the_broken_gpu_is_accused_by_its_uuid_and_no_other() -> None:
+    for code in ("gpu-lost", "ecc-uncorrectable", "row-remap-failed"):
+        _, problems = judge(FAULTS[code])
+        number = 3 if code == "gpu-lost" else 1
+        assert f"GPU-gpu1-{number}" in problems[0].message
+        assert not any(f"GPU-gpu1-{other}" in problems[0].message for other in range(GPUS) if other != number)
+
+
+def test_a_library_that_hangs_accuses_no_single_gpu() -> None:
+    result, _ = judge(FAULTS["nvml-hang"])
+    assert {gpu.detail for gpu in result.gpus} == {"NVML did not answer in 8 s"}
+
+
+@pytest.mark.parametrize(("state", "switches"), [(3, 4), (0, 4), (None, 4), (2, 0)])
+def test_a_fabric_that_is_ready_or_not_there_is_no_fault(state: int | None, switches: int) -> None:
+    sound = with_gpu(1, fabric_state=state)
+    _, problems = judge(replace(sound, facts=replace(sound.facts, nvswitches=switches)))
+    assert problems == ()
+
+
+@pytest.mark.parametrize(
+    "code", ["containerd-down", "runtime-binary-missing", "cdi-conflict", "kubelet-down", "nvml-hang"]
+)
+def test_no_pod_is_started_on_a_layer_that_is_broken(code: str) -> None:
+    assert may_start(healthy())
+    assert not may_start(FAULTS[code])
+
+
+@pytest.mark.parametrize("code", ["gpu-missing", "gpu-fell-off-bus", "allocatable-short", "ecc-uncorrectable"])
+def test_one_gpu_that_is_short_does_not_keep_pods_from_the_others(code: str) -> None:
+    assert may_start(FAULTS[code])
+
+
+def test_two_cdi_files_are_both_named_and_ours_stays() -> None:
+    _, problems = judge(FAULTS["cdi-conflict"])
+    assert "/etc/cdi/own.yaml, /var/run/cdi/nvidia.yaml" in problems[0].message
+    assert "`rm /etc/cdi/own.yaml`" in problems[0].fix
+
+
+def shared(resource: str, ids: tuple[str, ...]) -> Evidence:
+    """A node on which each GPU is several devices."""
+    sound = healthy()
+    return replace(
+        sound,
+        node=node("gpu1", gpus=len(ids)),
+        resource=resource,
+        seen=NodeSeen("gpu1", allocatable={resource: len(ids)}, capacity={resource: len(ids)}),
+        runtime=replace(sound.runtime, registered={resource: ids}),
+    )
+
+
+@pytest.mark.parametrize("resource", ["nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/small"])
+def test_shared_gpus_pass_one_by_one_and_sharing_is_noted(resource: str) -> None:
+    ids = tuple(f"GPU-gpu1-{i}::{share}" for i in range(GPUS) for share in range(2))
+    result, problems = judge(shared(resource, ids))
+    assert (problems, result.passed, len(result.gpus)) == ((), True, GPUS)
+    assert result.layers["allocatable"].count == GPUS
+    assert any(resource in note and "8" in note for note in result.notes)
+
+
+def test_mig_instances_are_not_called_tried() -> None:
+    result, problems = judge(shared("nvidia.com/mig-1g.10gb", tuple(f"MIG-{i}" for i in range(7))))
+    assert not result.passed
+    assert problems[0].code == "gpu-partitioned"
+
+
+def test_a_cordon_is_noted_with_its_author_and_is_no_fault() -> None:
+    fields = {"f:spec": {"f:unschedulable": {}}}
+    entry = {"manager": "kubectl-cordon", "time": "2026-12-01T08:00:00Z", "fieldsV1": fields}
+    seen = node_seen({"metadata": {"name": "gpu1", "managedFields": [entry]}, "spec": {"unschedulable": True}})
+    result, problems = judge(replace(healthy(), seen=replace(seen, capacity={"nvidia.com/gpu": GPUS})))
+    assert (problems, result.passed) == ((), True)
+    assert result.notes[0].startswith(
+        "cordoned (set by kubectl-cordon at 2026-12-01T08:00:00Z): `kubectl uncordon gpu1`"
+    )

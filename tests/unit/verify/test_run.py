@@ -18,6 +18,7 @@ from bootstrap.verify.collective import Collective
 from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.run import ring_problem
 from tests.unit.factories import inventory
+from tests.unit.verify.test_layers import healthy
 
 SETTINGS = {"cluster_python_image": "python:3", "nvidia_device_plugin_runtime_class": "gpu"}
 
@@ -74,5 +75,6 @@ def test_a_refused_kubeconfig_is_no_absent_plugin(
     monkeypatch.setattr(verifying, "cluster_api", refuse)
     given = VerifyRequest(inventory=tmp_path, run=RunDirectory.create("verify-gpus", root=tmp_path))
     with pytest.raises(GpuctlError, match="exec") if named else nullcontext():
-        found = verifying._ask_cluster(given, inventory({"cp1": "192.0.2.1"}, {}), "cp1", {}, Silent())
-        assert found[3] == problem.message
+        lab = inventory({"cp1": "192.0.2.1"}, {})
+        evidence, _, _ = verifying._ask_cluster(given, lab, "cp1", {"gpu1": healthy()}, Silent())
+        assert (evidence["gpu1"].node, evidence["gpu1"].api_error) == (None, problem.message)
