@@ -82,7 +82,7 @@ def ssh_options(host: Host, facts: HostFacts) -> Iterator[Finding]:
             f"ansible_connection=local makes it this machine, which has no address {connection.address}",
             "remove ansible_host, or ansible_connection if another machine is meant",
         )
-    ignored = ignored_options(host.connection.ssh_common_args)
+    ignored = ignored_options(f"{host.connection.ssh_args} {host.connection.ssh_common_args}")
     if ignored:
         yield Say(host.name, "ssh-option-ignored").warn(
             f"gpuctl's own connections do not follow {', '.join(ignored)}", "leave it out if both should do the same"

@@ -65,7 +65,11 @@ def connection_only(path: Path, name: str, group: str, variables: Mapping[str, s
     """
     connection = read_connection(name, variables)
     host = Host(
-        name, frozenset({"all", group}), connection, {}, connection_vars=connection_variables(variables, connection)
+        name,
+        frozenset({"all", group}),
+        connection,
+        {},
+        connection_vars=connection_variables(variables, connection),
     )
     return Inventory(path, (host,))
 
