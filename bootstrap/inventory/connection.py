@@ -132,7 +132,7 @@ def check_connection(host: str, found: Mapping[str, Any], origins: Mapping[str, 
         problems.append(Problem("connection-unsupported", message, fix, host, origins.get("ansible_connection")))
     problems += _become_problems(host, found, origins)
     for name in ("ansible_port", "ansible_ssh_port") if plugin not in _LOCAL else ():
-        text = str(found.get(name, 22))
+        text = "22" if found.get(name) is None else str(found[name])
         if not _is_port(text):
             message = f"`{name}` must be a TCP port, not {text[:80]!r}"
             problems.append(Problem("variable-invalid", message, "give its number", host, origins.get(name)))
@@ -163,10 +163,6 @@ def _become_problems(host: str, found: Mapping[str, Any], origins: Mapping[str, 
         fix = "remove it and let the user run sudo, or log in as root (ansible_user=root)"
         at = origins.get("ansible_become_method")
         problems.append(Problem("connection-unsupported", message, fix, host, at))
-    if becomes is not None and not _is_true(becomes) and login not in {"", "root"} and not is_local(found):
-        message = f"ansible_become is false, and the user is {login[:80]}: gpuctl changes hosts as root"
-        fix = "remove ansible_become, or log in as root (ansible_user=root)"
-        problems.append(Problem("connection-unsupported", message, fix, host, origins.get("ansible_become")))
     return problems
 
 

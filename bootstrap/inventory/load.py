@@ -20,7 +20,8 @@ from bootstrap.inventory.schema import variables
 from bootstrap.inventory.secret_values import secrets_in
 from bootstrap.inventory.sources import refuse_sources
 from bootstrap.inventory.user_config import allowed_lookups
-from bootstrap.inventory.validate import problems_of
+from bootstrap.inventory.validate import notes_of, problems_of
+from bootstrap.inventory.vault import request as vault_request
 from bootstrap.redact import register
 
 _DEADLINE_S = 60.0  # resolving takes about 0.5 s; only a lookup that waits for something takes longer
@@ -53,7 +54,8 @@ def inventory_of(answer: Mapping[str, Any], path: Path) -> Inventory:
     problems = problems_of(answer, path)
     if problems:
         raise settings_error(*(_with_short_place(problem) for problem in problems))
-    inventory = Inventory(path, tuple(_host(raw) for raw in answer["hosts"]), _is_lab(path))
+    hosts = tuple(_host(raw) for raw in answer["hosts"])
+    inventory = Inventory(path, hosts, _is_lab(path), tuple(map(_with_short_place, notes_of(answer))))
     register(*secrets_in(inventory))
     return inventory
 
@@ -96,7 +98,12 @@ def _host(raw: Mapping[str, Any]) -> Host:
 def _resolve(path: Path) -> dict[str, Any]:
     """What the child process found. RuntimeError when it broke: a fault of gpuctl."""
     callers = {name: value for name, value in os.environ.items() if name.startswith("ANSIBLE_")}
-    asked = {"path": str(path.absolute()), "allowed": sorted(allowed_lookups()), "environment": callers}
+    asked = {
+        "path": str(path.absolute()),
+        "allowed": sorted(allowed_lookups()),
+        "environment": callers,
+        "vault": vault_request(),
+    }
     argv = [sys.executable, "-P", "-m", "bootstrap.inventory.resolve_child"]
     try:
         done = subprocess.run(
@@ -119,6 +126,8 @@ def _resolve(path: Path) -> dict[str, Any]:
             raise settings_error(Problem("inventory-invalid", message, "free memory, or look for what takes it in it"))
         raise RuntimeError(f"the inventory could not be resolved (status {done.returncode}):\n{done.stderr}")
     answer: dict[str, Any] = json.loads(done.stdout)
+    for host in answer["hosts"]:
+        host["settings"] = {**answer["fixed"], **host["settings"]}
     return answer
 
 
@@ -129,6 +138,7 @@ def child_environment() -> dict[str, str]:
     return {
         **kept,
         "ANSIBLE_CONFIG": str(ansible_config()),
+        "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "ignore",  # the scan tells a mistake from an overridden merge key
         "ANSIBLE_LOCAL_TEMP": tempfile.gettempdir(),  # its own default needs a writable home
         "PYTHONPATH": os.pathsep.join(search),
         "PYTHONUTF8": "1",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bootstrap.errors import Problem
+
 CONTROL_PLANE = "control_plane"
 WORKERS = "workers"
 # The one host of a cluster that minikube makes: it excludes the others.
@@ -54,6 +56,11 @@ class Connection:
     def python_words(self) -> tuple[str, ...]:
         """The Python of the host as words of a command: `/usr/bin/env python3` is two."""
         return tuple(shlex.split(self.python))
+
+    @property
+    def stays_user(self) -> bool:
+        """Whether a user who is not root is not to become root, by the inventory's own word."""
+        return not self.become and self.user not in {None, "root"}
 
     @property
     def become_words(self) -> tuple[str, ...]:
@@ -106,6 +113,7 @@ class Inventory:
     path: Path
     hosts: tuple[Host, ...]
     lab: bool = False  # written by `gpuctl testvm up`: its hosts, and the way to them, are inside this machine
+    notes: tuple[Problem, ...] = ()  # what is to be said of it although it is good
 
     def host(self, name: str) -> Host:
         """The host of that name; KeyError when there is none."""

@@ -35,7 +35,7 @@ def start_python(
     argv = [*host.connection.python_words, "-I", "-c", first, *arguments]
     sent = program.encode()
     payload = b"%d\n" % len(sent) + sent
-    if session.user == "root":
+    if session.user == "root" or host.connection.stays_user:
         channel = session.open_exec(argv, timeout_s)
     elif password is None:
         channel = session.open_exec(["env", "LC_ALL=C", *host.connection.become_words, "-n", "--", *argv], timeout_s)

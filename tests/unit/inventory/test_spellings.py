@@ -118,7 +118,6 @@ def test_a_python_and_a_sudo_of_several_words() -> None:
     [
         ({"ansible_become_method": "su"}, "ansible_become_method is `su`"),
         ({"ansible_become_method": "community.general.doas", "ansible_user": "a"}, "doas"),
-        ({"ansible_become": "no", "ansible_user": "deploy"}, "ansible_become is false"),
         ({"ansible_sudo_user": "admin"}, "ansible_sudo_user is not root"),
         ({"ansible_ssh_args": "-o 'ProxyCommand=nc"}, "cannot be split into words"),
         ({"ansible_python_interpreter": "'/usr/bin/python3"}, "cannot be split into words"),
