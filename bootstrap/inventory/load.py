@@ -104,11 +104,18 @@ def _resolve(path: Path) -> dict[str, Any]:
         "environment": callers,
         "vault": vault_request(),
     }
+    answer: dict[str, Any] = json.loads(_ask_child(json.dumps(asked), path))
+    for host in answer["hosts"]:
+        host["settings"] = {**answer["fixed"], **host["settings"]}
+    return answer
+
+
+def _ask_child(asked: str, path: Path) -> str:
     argv = [sys.executable, "-P", "-m", "bootstrap.inventory.resolve_child"]
     try:
         done = subprocess.run(
             argv,
-            input=json.dumps(asked),
+            input=asked,
             capture_output=True,
             text=True,
             encoding="utf-8",
@@ -125,10 +132,7 @@ def _resolve(path: Path) -> dict[str, Any]:
             message = f"{path}: reading it was ended by signal {-done.returncode}"
             raise settings_error(Problem("inventory-invalid", message, "free memory, or look for what takes it in it"))
         raise RuntimeError(f"the inventory could not be resolved (status {done.returncode}):\n{done.stderr}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    for host in answer["hosts"]:
-        host["settings"] = {**answer["fixed"], **host["settings"]}
-    return answer
+    return done.stdout
 
 
 def child_environment() -> dict[str, str]:

@@ -154,7 +154,7 @@ def _overlapping_ranges(host: Answer) -> Iterator[Problem]:
 
 
 def _duplicates(answer: Answer) -> Iterator[Problem]:
-    """A host that a file lists twice in a group, or of which a file says different things; between files they add up."""
+    """A host that a file lists twice in a group, or of which it says different things; several files add up."""
     seen: dict[tuple[str, ...], str] = {}
     for entry in answer["listed"]:
         key = (entry["name"], entry["group"], entry["at"].rpartition(":")[0])

@@ -6,14 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible._internal._templating._jinja_common import UndecryptableVaultError
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
-from ansible.parsing.vault import AnsibleVaultError, AnsibleVaultFormatError, VaultSecret, get_file_vault_secret
+from ansible.parsing.vault import (
+    AnsibleVaultError,
+    AnsibleVaultFormatError,
+    VaultSecret,
+    VaultSecretsContext,
+    get_file_vault_secret,
+)
 
 from bootstrap.inventory.ansible_errors import causes, words
 from bootstrap.inventory.vault import DEFAULT_ID, PASSWORD_MISSING, PASSWORD_WRONG, missing_fix
 
 HEADER = "$ANSIBLE_VAULT"
+_FAILURES = (AnsibleVaultError, AnsibleVaultFormatError, UndecryptableVaultError)
 
 
 def load_secrets(loader: DataLoader, asked: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -36,13 +44,18 @@ def load_secrets(loader: DataLoader, asked: Mapping[str, Any]) -> list[tuple[str
         else:
             secrets.append((name or DEFAULT_ID, secret))
     loader.set_vault_secrets(secrets)
+    context = VaultSecretsContext.current(optional=True)  # single values (`!vault`) are decrypted with these
+    if context is None:
+        VaultSecretsContext.initialize(VaultSecretsContext(secrets))
+    else:
+        context.secrets = secrets
     return failed
 
 
 def vault_problem(error: BaseException, loader: DataLoader, inventory: Path) -> tuple[str, str, str] | None:
     """(code, sentence, remedy) where the error is one of Ansible Vault; None where it is another."""
     every = [each for cause in causes(error) for each in (cause, cause.__context__)]
-    found = next((each for each in every if isinstance(each, AnsibleVaultError | AnsibleVaultFormatError)), None)
+    found = next((each for each in every if isinstance(each, _FAILURES)), None)
     if found is None:
         return None
     if isinstance(found, AnsibleVaultFormatError):
@@ -60,7 +73,7 @@ def text_of(path: Path, loader: DataLoader, encrypted: list[str]) -> str:
         text = path.read_text(encoding="utf-8", errors="replace")
         if text.startswith(HEADER):
             encrypted.append(str(path))
-            text = loader.get_text_file_contents(str(path))
+            text = "".join(loader.get_text_file_contents(str(path)))  # without Ansible's tags
     except (OSError, AnsibleError):
         return ""
     return text

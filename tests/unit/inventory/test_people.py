@@ -13,6 +13,7 @@ from bootstrap.inventory import vault
 from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import Inventory
 
+pytestmark = pytest.mark.usefixtures("quick")
 _CASES = Path(__file__).with_name("people")
 _CLUSTER = "[control_plane]\ncp1 ansible_host=192.0.2.10\n"
 
