@@ -89,6 +89,13 @@ def ssh_options(host: Host, facts: HostFacts) -> Iterator[Finding]:
         )
 
 
+def inventory_notes(inventory: Inventory) -> Iterator[Finding]:
+    """Hosts that are left alone, and variables that look like gpuctl's: said once, with the other warnings."""
+    for note in inventory.notes:
+        place = f" ({note.at})" if note.at else ""
+        yield Say(note.host, note.code).warn(f"{note.message}{place}", note.fix)
+
+
 def identity(_inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Finding]:
     """Clones: the second node would replace the first. Every host that is involved gets the finding."""
     named: tuple[tuple[str, Callable[[HostFacts], tuple[str, ...]], str], ...] = (

@@ -73,7 +73,7 @@ def read_connection(name: str, found: Mapping[str, Any]) -> Connection:
         ValueError: the port is not a number.
     """
     python = _text(found.get("ansible_python_interpreter"))
-    shared = {
+    shared: dict[str, Any] = {
         "become_method": _text(found.get("ansible_become_method")) or "sudo",
         "become_exe": _text(chosen(found, "become_exe")) or "sudo",
         "python": python if python and not python.startswith("auto") else _DEFAULT_PYTHON,

@@ -13,6 +13,7 @@ import resource
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ class Resolver:
 
     def answer(self) -> dict[str, Any]:
         """All that the parent needs, in JSON types."""
-        ours, others = [], []
+        ours: list[Any] = []
+        others: list[Any] = []
         for host in self.manager.hosts.values() if self.manager else ():
             (ours if _OURS & {str(group.name) for group in host.get_groups()} else others).append(host)
         self._silent()
@@ -143,14 +145,13 @@ class Resolver:
             key = self.renderer.alike(name, own)
             value = self.renderer.known_default(key)
             if value is NOTHING:
-                value = self._value(
-                    name, lambda name=name: self.renderer.value(defaults[name], templar), origins, host.name
-                )
+                render = partial(self.renderer.value, defaults[name], templar)
+                value = self._value(name, render, origins, host.name)
             if value is not NOTHING:
                 self.renderer.keep_default(key, value)
                 settings[name] = value
         for name in sorted(wanted):
-            value = self._value(name, lambda name=name: self.renderer.value(own[name], templar), origins, host.name)
+            value = self._value(name, partial(self.renderer.value, own[name], templar), origins, host.name)
             if value is not NOTHING:
                 (settings if name in known else connection)[name] = value
         return {
