@@ -54,8 +54,8 @@ def write_run_inventory(
         values = {**(host.connection_vars or {}), **arguments[host.name]}
         if host.connection.local:
             values["gpuctl_reboot_ok"] = False  # the run would end with the machine
-        if become_password is not None:
-            values["ansible_become_password"] = become_password
+        if become_password is not None:  # as with -K: a host's own password comes first
+            values["ansible_become_password"] = values.get("ansible_become_password") or become_password
         hosts[host.name] = _Untrusted(plain({**values, "gpuctl_steps": per_host.get(host.name, [])}))
     shared = {"gpuctl_resolved": True, "gpuctl_seed": seed, "gpuctl_run": run_id, "gpuctl_stop_file": str(stop_file)}
     groups = {

@@ -82,11 +82,18 @@ def ssh_options(host: Host, facts: HostFacts) -> Iterator[Finding]:
             f"ansible_connection=local makes it this machine, which has no address {connection.address}",
             "remove ansible_host, or ansible_connection if another machine is meant",
         )
-    ignored = ignored_options(host.connection.ssh_common_args)
+    ignored = ignored_options(f"{host.connection.ssh_args} {host.connection.ssh_common_args}")
     if ignored:
         yield Say(host.name, "ssh-option-ignored").warn(
             f"gpuctl's own connections do not follow {', '.join(ignored)}", "leave it out if both should do the same"
         )
+
+
+def inventory_notes(inventory: Inventory) -> Iterator[Finding]:
+    """Hosts that are left alone, and variables that look like gpuctl's: said once, with the other warnings."""
+    for note in inventory.notes:
+        place = f" ({note.at})" if note.at else ""
+        yield Say(note.host, note.code).warn(f"{note.message}{place}", note.fix)
 
 
 def clocks(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Iterator[Finding]:

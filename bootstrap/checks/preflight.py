@@ -92,6 +92,7 @@ def preflight(inventory: Inventory, probes: Mapping[str, ProbeResult]) -> tuple[
     for host in inventory.hosts:
         if host.name in facts:
             findings += [finding for check in _checks_of(host) for finding in check(host, facts[host.name])]
+    findings += hosts.inventory_notes(inventory)
     findings += [finding for check in CLUSTER_CHECKS for finding in check(inventory, facts)]
     order = {host.name: position for position, host in enumerate(inventory.hosts)}
     unique = dict.fromkeys(findings)

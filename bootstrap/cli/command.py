@@ -8,17 +8,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-_HELP = "Ansible look-ups that may run although they do more than read, separated by commas."
+_LOOKUPS = "Ansible look-ups that may run although they do more than read, separated by commas."
+_VAULT_FILE = "File with a password of Ansible Vault, or a program that prints it; may be given several times."
 
 
 class Command(TyperCommand):
-    """A command; one with --inventory has --allow-lookups as well."""
+    """A command; one with --inventory has the options of reading one as well."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         names = [parameter.name for parameter in self.params]
         if any("--inventory" in parameter.opts and "-i" in parameter.opts for parameter in self.params):
-            self.params.insert(names.index("inventory") + 1, _allow_lookups())
+            after = names.index("inventory") + 1
+            self.params[after:after] = _reading()
 
 
 class App(typer.Typer):
@@ -36,25 +38,75 @@ def _remember(values: list[str] | None) -> None:
     allow_lookups(values or None)
 
 
+def _remember_files(values: list[str] | None) -> None:
+    from dataclasses import replace
+
+    from bootstrap.inventory import vault
+
+    vault.remember(replace(vault.given(), files=tuple(values or ())))
+
+
+def _remember_asking(value: bool) -> None:
+    from dataclasses import replace
+
+    from bootstrap.inventory import vault
+
+    vault.remember(replace(vault.given(), ask=_ask if value else None))
+
+
+def _ask() -> str:
+    """Ask when the inventory is read, once. Raises GpuctlError (usage) without a terminal."""
+    import getpass
+    import sys
+
+    from bootstrap.errors import usage_error
+
+    if not (sys.stdin is not None and sys.stdin.isatty()):
+        raise usage_error("--ask-vault-pass needs a terminal", "give the password with --vault-password-file")
+    return getpass.getpass("Vault password: ")
+
+
 def _holder(
     allow_lookups: Annotated[
         list[str] | None,
         typer.Option(
             "--allow-lookups",
             envvar="GPUCTL_ALLOW_LOOKUPS",
-            help=_HELP,
+            help=_LOOKUPS,
             metavar="NAMES",
             callback=_remember,
             expose_value=False,
         ),
     ] = None,
+    vault_password_file: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vault-password-file",
+            envvar="GPUCTL_VAULT_PASSWORD_FILE",
+            help=_VAULT_FILE,
+            metavar="FILE",
+            callback=_remember_files,
+            expose_value=False,
+        ),
+    ] = None,
+    ask_vault_pass: Annotated[
+        bool,
+        typer.Option(
+            "--ask-vault-pass",
+            "-J",
+            envvar="GPUCTL_ASK_VAULT_PASS",
+            help="Ask for the password of Ansible Vault.",
+            callback=_remember_asking,
+            expose_value=False,
+        ),
+    ] = False,
 ) -> None:
     """Typer makes options of parameters only."""
-    del allow_lookups
+    del allow_lookups, vault_password_file, ask_vault_pass
 
 
 @cache
-def _allow_lookups() -> Any:
+def _reading() -> list[Any]:
     app = typer.Typer(add_completion=False)
     app.command()(_holder)
-    return next(p for p in typer.main.get_command(app).params if p.name == "allow_lookups")
+    return [p for p in typer.main.get_command(app).params if p.name != "help"]

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import traceback
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterator
 
 from ansible._internal._datatag._tags import Origin
 
+# What Python calls a value's type, as some of Ansible's sentences have it.
+_CLASS = re.compile(r"[\"']?<class '(?:[\w.]*\.)?_?(?:AnsibleTagged|AnsibleLazyTemplate|Ansible)?(\w+)'>[\"']?")
+_KINDS = {
+    "list": "a list",
+    "dict": "a mapping",
+    "mapping": "a mapping",
+    "str": "text",
+    "unicode": "text",
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "nonetype": "nothing",
+}
 _MOST_WORDS = 400  # characters of a sentence: a template's error repeats the template
 
 
 def origin_of(error: BaseException | None) -> str | None:
     """The most exact place that an error or one of its causes names."""
     found = None
-    for cause in _causes(error):
+    for cause in causes(error):
         where = getattr(cause, "obj", None)
         origin = where if isinstance(where, Origin) else Origin.get_tag(where) if where is not None else None
         if origin is not None and origin.path:
@@ -24,7 +37,7 @@ def origin_of(error: BaseException | None) -> str | None:
 
 def ini_line(error: BaseException) -> int | None:
     """The line that Ansible's INI parser stopped at: its error has lost it, but its stack frame has not."""
-    for cause in _causes(error):
+    for cause in causes(error):
         for frame, _ in traceback.walk_tb(cause.__traceback__):
             lines, line, pending = (frame.f_locals.get(name) for name in ("lines", "line", "decl"))
             if frame.f_code.co_name != "_parse" or not isinstance(lines, list):
@@ -35,7 +48,8 @@ def ini_line(error: BaseException) -> int | None:
     return None
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what it was raised from."""
     while error is not None:
         yield error
         error = error.__cause__
@@ -43,18 +57,18 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def words(error: BaseException) -> str:
     """What the innermost cause says, in one line."""
-    last = [*_causes(error)][-1]
+    last = [*causes(error)][-1]
     text = str(getattr(last, "_original_message", None) or getattr(last, "message", None) or last)
-    text = " ".join(text.split())
+    text = _CLASS.sub(lambda found: _KINDS.get(found[1].lower(), "something else"), " ".join(text.split()))
     return text if len(text) <= _MOST_WORDS else text[: _MOST_WORDS - 3] + "..."
 
 
-def of_the_right_parser(failures: list[BaseException]) -> list[BaseException]:
-    """Each file is tried as YAML and then as INI: keep what the parser for its name says."""
+def of_the_right_parser(failures: list[BaseException], yaml_files: Collection[str]) -> list[BaseException]:
+    """Each file is tried as YAML and then as INI: keep what the parser for its form says."""
     kept: dict[str, BaseException] = {}
     for failure in failures:
         place = (origin_of(failure) or "").rsplit(":", 1)[0]
-        if Path(place).suffix in {".yml", ".yaml", ".json"}:
+        if place in yaml_files:
             kept.setdefault(place, failure)
         else:
             kept[place] = failure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,68 +12,54 @@ from bootstrap.errors import Problem
 from bootstrap.inventory.model import Connection
 from bootstrap.inventory.names import local_python_complaint
 from bootstrap.inventory.secret import SECRET_VARIABLES, Secret
+from bootstrap.inventory.spellings import NAMES, SUDO, chosen, one_name_each, winner
 
 _SSH = frozenset({"ssh", "ansible.builtin.ssh", "smart"})
 _LOCAL = frozenset({"local", "ansible.builtin.local"})
+_SUDO = frozenset({"sudo", "ansible.builtin.sudo", "ansible.legacy.sudo"})
 _DEFAULT_PYTHON = "/usr/bin/python3"  # ansible.cfg: interpreter_python
 _TRUE = frozenset({"true", "yes", "on", "1", "y", "t"})
 
 # What Ansible does not follow where a host is this machine; ansible_host is kept as its address among the others.
-SSH_ONLY = frozenset(
-    {
-        "ansible_host_key_checking",
-        "ansible_password",
-        "ansible_port",
-        "ansible_private_key_file",
-        "ansible_ssh_args",
-        "ansible_ssh_common_args",
-        "ansible_ssh_executable",
-        "ansible_ssh_extra_args",
-        "ansible_ssh_pass",
-        "ansible_ssh_password",
-        "ansible_ssh_pipelining",
-        "ansible_ssh_port",
-        "ansible_ssh_private_key_file",
-        "ansible_ssh_private_key_passphrase",
-        "ansible_ssh_retries",
-        "ansible_ssh_timeout",
-        "ansible_ssh_user",
-        "ansible_user",
-    }
-)
+SSH_ONLY = (
+    frozenset(
+        {
+            "ansible_control_path",
+            "ansible_control_path_dir",
+            "ansible_ssh_args",
+            "ansible_ssh_common_args",
+            "ansible_ssh_executable",
+            "ansible_ssh_extra_args",
+            "ansible_ssh_retries",
+            "ansible_ssh_timeout",
+        }
+    )
+    | NAMES
+) - frozenset({"ansible_host", "ansible_pipelining", *(name for names in SUDO.values() for name in names)})
 
 # Names that a typo is compared with: what inventories of ssh hosts use, from the documentation of Ansible's ssh
 # connection and sudo become plugins.
-KNOWN_CONNECTION_VARIABLES = frozenset(
-    {
-        "ansible_become",
-        "ansible_become_exe",
-        "ansible_become_flags",
-        "ansible_become_method",
-        "ansible_become_user",
-        "ansible_connection",
-        "ansible_host",
-        "ansible_host_key_checking",
-        "ansible_pipelining",
-        "ansible_port",
-        "ansible_private_key_file",
-        "ansible_python_interpreter",
-        "ansible_remote_tmp",
-        "ansible_ssh_args",
-        "ansible_ssh_common_args",
-        "ansible_ssh_executable",
-        "ansible_ssh_extra_args",
-        "ansible_ssh_host",
-        "ansible_ssh_pipelining",
-        "ansible_ssh_port",
-        "ansible_ssh_private_key_file",
-        "ansible_ssh_retries",
-        "ansible_ssh_timeout",
-        "ansible_ssh_user",
-        "ansible_timeout",
-        "ansible_user",
-        *SECRET_VARIABLES,
-    }
+KNOWN_CONNECTION_VARIABLES = (
+    frozenset(
+        {
+            "ansible_become",
+            "ansible_become_method",
+            "ansible_connection",
+            "ansible_control_path",
+            "ansible_control_path_dir",
+            "ansible_python_interpreter",
+            "ansible_remote_tmp",
+            "ansible_ssh_args",
+            "ansible_ssh_common_args",
+            "ansible_ssh_executable",
+            "ansible_ssh_extra_args",
+            "ansible_ssh_retries",
+            "ansible_ssh_timeout",
+            "ansible_timeout",
+        }
+    )
+    | NAMES
+    | SECRET_VARIABLES
 )
 
 
@@ -85,30 +72,35 @@ def read_connection(name: str, found: Mapping[str, Any]) -> Connection:
     Raises:
         ValueError: the port is not a number.
     """
-    user = _first(found, "ansible_user", "ansible_ssh_user")
-    key = _first(found, "ansible_ssh_private_key_file", "ansible_private_key_file")
-    port = _first(found, "ansible_port", "ansible_ssh_port")
-    args = (_first(found, "ansible_ssh_common_args"), _first(found, "ansible_ssh_extra_args"))
-    python = _first(found, "ansible_python_interpreter")
+    python = _text(found.get("ansible_python_interpreter"))
+    shared: dict[str, Any] = {
+        "become_method": _text(found.get("ansible_become_method")) or "sudo",
+        "become_exe": _text(chosen(found, "become_exe")) or "sudo",
+        "python": python if python and not python.startswith("auto") else _DEFAULT_PYTHON,
+    }
     become = found.get("ansible_become")
+    address = _text(chosen(found, "host")) or name
     if is_local(found):
-        return Connection(
-            address=_first(found, "ansible_host", "ansible_ssh_host") or name,
-            become=os.geteuid() != 0 if become is None else str(become).lower() in _TRUE,
-            become_method=_first(found, "ansible_become_method") or "sudo",
-            python=python if python and not python.startswith("auto") else _DEFAULT_PYTHON,
-            local=True,
-        )
+        become = os.geteuid() != 0 if become is None else _is_true(become)
+        return Connection(address=address, become=become, local=True, **shared)
+    login, _, address = address.rpartition("@")  # ssh takes USER@HOST; a user that is given by itself comes first
+    user = _text(chosen(found, "remote_user")) or login or None
+    key, port = _text(chosen(found, "private_key_file")), _text(chosen(found, "port"))
+    args = (_text(found.get(f"ansible_ssh_{kind}_args")) for kind in ("common", "extra"))
     return Connection(
-        address=_first(found, "ansible_host", "ansible_ssh_host") or name,
+        address=address,
         port=None if port is None else _port(port),
         user=user,
         key_file=None if key is None else os.path.expanduser(key),  # noqa: PTH111 - it never raises
+        ssh_args=_text(found.get("ansible_ssh_args")) or "",
         ssh_common_args=" ".join(filter(None, args)),
-        become=(user or getpass.getuser()) != "root" if become is None else str(become).lower() in _TRUE,
-        become_method=_first(found, "ansible_become_method") or "sudo",
-        python=python if python and not python.startswith("auto") else _DEFAULT_PYTHON,
+        become=(user or getpass.getuser()) != "root" if become is None else _is_true(become),
+        **shared,
     )
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).lower() in _TRUE
 
 
 def _port(text: str) -> int:
@@ -119,9 +111,14 @@ def _port(text: str) -> int:
 
 def connection_variables(found: Mapping[str, Any], connection: Connection) -> dict[str, Any]:
     """The variables to run Ansible with: the inventory's own, with what was decided above said explicitly."""
-    kept = {name: Secret(value) if name in SECRET_VARIABLES else value for name, value in found.items()}
+    one = one_name_each(found)
+    kept = {name: Secret(value) if name in SECRET_VARIABLES else value for name, value in one.items()}
     if connection.local:
         kept = {name: value for name, value in kept.items() if name not in SSH_ONLY}
+    else:
+        kept[winner(found, "host") or "ansible_host"] = connection.address
+        if connection.user is not None:
+            kept[winner(found, "remote_user") or "ansible_user"] = connection.user
     return {**kept, "ansible_become": connection.become, "ansible_python_interpreter": connection.python}
 
 
@@ -133,22 +130,57 @@ def check_connection(host: str, found: Mapping[str, Any], origins: Mapping[str, 
         message = f"ansible_connection is `{plugin}`, but hosts are reached by ssh, or are this machine (local)"
         fix = "remove it, or say ansible_connection=local for the machine on which gpuctl runs"
         problems.append(Problem("connection-unsupported", message, fix, host, origins.get("ansible_connection")))
-    if str(found.get("ansible_become_user", "root")) != "root":
-        at = origins.get("ansible_become_user")
-        problems.append(Problem("connection-unsupported", "ansible_become_user is not root", "remove it", host, at))
+    problems += _become_problems(host, found, origins)
     for name in ("ansible_port", "ansible_ssh_port") if plugin not in _LOCAL else ():
-        text = str(found.get(name, 22))
+        text = "22" if found.get(name) is None else str(found[name])
         if not _is_port(text):
             message = f"`{name}` must be a TCP port, not {text[:80]!r}"
             problems.append(Problem("variable-invalid", message, "give its number", host, origins.get(name)))
+    problems += _ssh_argument_problems(host, found, origins) if plugin not in _LOCAL else []
+    python = _text(found.get("ansible_python_interpreter")) or _DEFAULT_PYTHON
     if plugin in _LOCAL:
-        python = _first(found, "ansible_python_interpreter") or _DEFAULT_PYTHON
         complaint = "" if python.startswith("auto") else local_python_complaint(python)
         if complaint:
             at = origins.get("ansible_python_interpreter")
             fix = f"remove it; {_DEFAULT_PYTHON} is the one that is used then"
             message = f"`ansible_python_interpreter` {complaint}"
             problems.append(Problem("connection-unsupported", message, fix, host, at))
+    return problems
+
+
+def _become_problems(host: str, found: Mapping[str, Any], origins: Mapping[str, str]) -> list[Problem]:
+    """What keeps Ansible from becoming root by sudo, which is how gpuctl's own commands become root."""
+    problems = []
+    user = winner(found, "become_user")
+    if user is not None and str(found[user]) != "root":
+        problems.append(Problem("connection-unsupported", f"{user} is not root", "remove it", host, origins.get(user)))
+    becomes, method = found.get("ansible_become"), str(found.get("ansible_become_method") or "sudo")
+    named = str(chosen(found, "host") or host).rpartition("@")[0]
+    login = _local_login() if is_local(found) else str(chosen(found, "remote_user") or named)
+    unneeded = login == "root" if becomes is None else not _is_true(becomes)
+    if method not in _SUDO and not unneeded:
+        message = f"ansible_become_method is `{method[:80]}`, but gpuctl becomes root by sudo"
+        fix = "remove it and let the user run sudo, or log in as root (ansible_user=root)"
+        at = origins.get("ansible_become_method")
+        problems.append(Problem("connection-unsupported", message, fix, host, at))
+    return problems
+
+
+def _local_login() -> str:
+    """Root, or nobody in particular: as whom commands run on this machine."""
+    return "root" if os.geteuid() == 0 else ""
+
+
+def _ssh_argument_problems(host: str, found: Mapping[str, Any], origins: Mapping[str, str]) -> list[Problem]:
+    """Texts that are to be split into words, and cannot be: Ansible would stop at them in the middle of a run."""
+    problems = []
+    for name in ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args", "ansible_python_interpreter"):
+        try:
+            shlex.split(_text(found.get(name)) or "")
+        except ValueError as error:
+            message = f"`{name}` cannot be split into words: {error}"
+            fix = "write both quotation marks"
+            problems.append(Problem("variable-invalid", message, fix, host, origins.get(name)))
     return problems
 
 
@@ -186,7 +218,6 @@ def is_local(found: Mapping[str, Any]) -> bool:
     return str(found.get("ansible_connection")) in _LOCAL
 
 
-def _first(found: Mapping[str, Any], *names: str) -> str | None:
-    """The first of these variables that is set, as text."""
-    values = (found.get(name) for name in names)
-    return next((str(value) for value in values if isinstance(value, str | int | float) and value != ""), None)
+def _text(value: Any) -> str | None:
+    """The value as text; None where there is none, or no single one."""
+    return str(value) if isinstance(value, str | int | float) and value != "" else None

@@ -1,4 +1,8 @@
-"""Groups: which hosts are control planes, workers or serve the cluster, and the names that people write instead."""
+"""Groups: which hosts are control planes, workers or serve the cluster, and the names that people write instead.
+
+Hosts in none of gpuctl's groups are the user's own (jump hosts, login nodes, `localhost`) and left alone, unless their
+group is plainly a misspelling of one of ours.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +24,20 @@ _OTHER_NAMES = {
 }
 _ALIASES = {alias: group for group, aliases in _OTHER_NAMES.items() for alias in aliases.split()}
 _ANSIBLES_OWN = frozenset({"all", "ungrouped"})
+_OURS = (CONTROL_PLANE, WORKERS, MINIKUBE, *SERVICE_GROUPS)
+# Found by trying: every one-letter mistake in our names lies above it, `file_server` and `ntp_server` do not.
+_MISSPELLED, _ALIAS = 0.82, 0.85
+_MOST_NAMES = 5  # of hosts in one sentence
 
 
 def group_problems(answer: Mapping[str, Any], path: Path) -> Iterator[Problem]:
-    """Hosts that are in no group that says what they are for, or in two that contradict each other.
+    """Hosts in groups that contradict each other, and groups that are misspelled, or called as other tools call them.
 
-    Also a cluster without a control plane, and more than one NFS server. Other groups are the user's own, as long as
-    their hosts are in one of ours as well.
+    Also a cluster without a control plane, and more than one NFS server.
     """
     places: dict[str, str] = {}
     for group in answer["groups"]:
         places.setdefault(group["name"], group["at"])
-    homeless: dict[str, list[str]] = defaultdict(list)
     has_control_plane = False
     for host in answer["hosts"]:
         groups = set(host["groups"])
@@ -40,12 +46,11 @@ def group_problems(answer: Mapping[str, Any], path: Path) -> Iterator[Problem]:
             words = "is in both control_plane and workers"
             fix = "list it in control_plane only: a control plane with GPUs runs pods as well (cluster_gpu: auto)"
             yield Problem("group-conflict", words, fix, host["name"], _listed_at(answer, host["name"], WORKERS))
-        elif not groups & {*NODE_GROUPS, *SERVICE_GROUPS, MINIKUBE}:
-            own = sorted(groups - _ANSIBLES_OWN, key=lambda name: (nearest(name) is None, name)) or ["ungrouped"]
-            homeless[own[0]].append(host["name"])
-    guesses = {nearest(group) for group in homeless}
-    for group, hosts in homeless.items():
-        yield _homeless(group, hosts, places.get(group) or _listed_at(answer, hosts[0], group))
+    guesses = set()
+    for group, hosts in _homeless(answer).items():
+        if guess := _meant(group, answer):
+            guesses.add(guess)
+            yield _unknown(group, guess, hosts, places.get(group) or _listed_at(answer, hosts[0], group))
     lane = [host for host in answer["hosts"] if MINIKUBE in host["groups"]]
     yield from _minikube_problems(answer, [host["name"] for host in lane], places)
     if not lane and not has_control_plane and not guesses & {CONTROL_PLANE, MINIKUBE}:
@@ -75,24 +80,61 @@ def _minikube_problems(answer: Mapping[str, Any], lane: list[str], places: Mappi
             yield Problem("group-conflict", words, f"list {lane[0]} in {group}", host["name"], places.get(group))
 
 
+def left_alone(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    """The hosts that are in none of gpuctl's groups."""
+    return tuple(host["name"] for host in answer["others"])
+
+
+def left_alone_note(answer: Mapping[str, Any]) -> Iterator[Problem]:
+    """Says which hosts are left alone, in one sentence, and which groups gpuctl would have."""
+    named = [
+        f"{', '.join(hosts[:_MOST_NAMES])}{', …' if len(hosts) > _MOST_NAMES else ''}"
+        + ("" if group in _ANSIBLES_OWN else f" ({group})")
+        for group, hosts in _homeless(answer).items()
+    ]
+    if not named:
+        return
+    count = len(answer["others"])
+    words = f"{count} host{' is' if count == 1 else 's are'} in no group of gpuctl's and left alone: {'; '.join(named)}"
+    pairs = [(group, nearest(group)) for group in _homeless(answer)]
+    renames = [f"rename {group} to {guess}" for group, guess in pairs if guess in SERVICE_GROUPS]
+    fix = f"if it is to be part of the cluster, {' and '.join(renames) or 'list it in control_plane or workers'}"
+    yield Problem("hosts-left-alone", words, fix)
+
+
 def nearest(group: str) -> str | None:
     """The group that was probably meant, or None."""
     plain = group.lower().replace("-", "_")
-    close = difflib.get_close_matches(plain, [CONTROL_PLANE, WORKERS, MINIKUBE, *SERVICE_GROUPS, *_ALIASES], 1, 0.75)
-    return _ALIASES.get(close[0], close[0]) if close else None
+    close = difflib.get_close_matches(plain, _OURS, 1, _MISSPELLED)
+    other = difflib.get_close_matches(plain, _ALIASES, 1, _ALIAS)
+    return close[0] if close else _ALIASES[other[0]] if other else None
 
 
-def _homeless(group: str, hosts: list[str], at: str | None) -> Problem:
-    names = ", ".join(hosts)
-    single = hosts[0] if len(hosts) == 1 else None
-    if group in _ANSIBLES_OWN:
-        words = f"{names}: in no group; hosts are listed under [control_plane] or [workers]"
-        return Problem("group-unknown", words, "move the line below one of the two headings", single, at)
+def _meant(group: str, answer: Mapping[str, Any]) -> str | None:
+    """The group of ours that this one stands for: misspelled, or as another tool calls it while ours is empty."""
     guess = nearest(group)
-    words = f"unknown group `{group}`" + (f", did you mean `{guess}`?" if guess else "") + f" (hosts: {names})"
-    rename = f"rename the group to {guess}"
-    fix = rename if guess else "list its hosts in control_plane or workers as well"
-    return Problem("group-unknown", words, fix, single, at)
+    if guess is None or group in _ANSIBLES_OWN:
+        return None
+    plain = group.lower().replace("-", "").replace("_", "")
+    if guess in SERVICE_GROUPS:  # a cluster need not have one, and file servers of others have such names
+        return guess if plain.removesuffix("s") == guess.replace("_", "") else None
+    spelled = difflib.get_close_matches(group.lower().replace("-", "_"), [guess], 1, _MISSPELLED)
+    return guess if spelled or not any(guess in host["groups"] for host in answer["hosts"]) else None
+
+
+def _homeless(answer: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Group → hosts that are in it and in none of ours; each host once, by the group that is nearest to one of ours."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for host in answer["others"]:
+        own = sorted(set(host["groups"]) - _ANSIBLES_OWN, key=lambda name: (nearest(name) is None, name))
+        found[(own or ["ungrouped"])[0]].append(host["name"])
+    return found
+
+
+def _unknown(group: str, guess: str, hosts: list[str], at: str | None) -> Problem:
+    words = f"unknown group `{group}`, did you mean `{guess}`? (hosts: {', '.join(hosts)})"
+    fix = f"rename the group to {guess}, or to a name unlike it if its hosts are no part of the cluster"
+    return Problem("group-unknown", words, fix, hosts[0] if len(hosts) == 1 else None, at)
 
 
 def _listed_at(answer: Mapping[str, Any], host: str, group: str) -> str | None:

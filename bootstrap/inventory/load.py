@@ -20,7 +20,8 @@ from bootstrap.inventory.schema import variables
 from bootstrap.inventory.secret_values import secrets_in
 from bootstrap.inventory.sources import refuse_sources
 from bootstrap.inventory.user_config import allowed_lookups
-from bootstrap.inventory.validate import problems_of
+from bootstrap.inventory.validate import notes_of, problems_of
+from bootstrap.inventory.vault import request as vault_request
 from bootstrap.redact import register
 
 _DEADLINE_S = 60.0  # resolving takes about 0.5 s; only a lookup that waits for something takes longer
@@ -53,7 +54,8 @@ def inventory_of(answer: Mapping[str, Any], path: Path) -> Inventory:
     problems = problems_of(answer, path)
     if problems:
         raise settings_error(*(_with_short_place(problem) for problem in problems))
-    inventory = Inventory(path, tuple(_host(raw) for raw in answer["hosts"]), _is_lab(path))
+    hosts = tuple(_host(raw) for raw in answer["hosts"])
+    inventory = Inventory(path, hosts, _is_lab(path), tuple(map(_with_short_place, notes_of(answer))))
     register(*secrets_in(inventory))
     return inventory
 
@@ -65,7 +67,11 @@ def connection_only(path: Path, name: str, group: str, variables: Mapping[str, s
     """
     connection = read_connection(name, variables)
     host = Host(
-        name, frozenset({"all", group}), connection, {}, connection_vars=connection_variables(variables, connection)
+        name,
+        frozenset({"all", group}),
+        connection,
+        {},
+        connection_vars=connection_variables(variables, connection),
     )
     return Inventory(path, (host,))
 
@@ -92,12 +98,24 @@ def _host(raw: Mapping[str, Any]) -> Host:
 def _resolve(path: Path) -> dict[str, Any]:
     """What the child process found. RuntimeError when it broke: a fault of gpuctl."""
     callers = {name: value for name, value in os.environ.items() if name.startswith("ANSIBLE_")}
-    asked = {"path": str(path.absolute()), "allowed": sorted(allowed_lookups()), "environment": callers}
+    asked = {
+        "path": str(path.absolute()),
+        "allowed": sorted(allowed_lookups()),
+        "environment": callers,
+        "vault": vault_request(),
+    }
+    answer: dict[str, Any] = json.loads(_ask_child(json.dumps(asked), path))
+    for host in answer["hosts"]:
+        host["settings"] = {**answer["fixed"], **host["settings"]}
+    return answer
+
+
+def _ask_child(asked: str, path: Path) -> str:
     argv = [sys.executable, "-P", "-m", "bootstrap.inventory.resolve_child"]
     try:
         done = subprocess.run(
             argv,
-            input=json.dumps(asked),
+            input=asked,
             capture_output=True,
             text=True,
             encoding="utf-8",
@@ -114,8 +132,7 @@ def _resolve(path: Path) -> dict[str, Any]:
             message = f"{path}: reading it was ended by signal {-done.returncode}"
             raise settings_error(Problem("inventory-invalid", message, "free memory, or look for what takes it in it"))
         raise RuntimeError(f"the inventory could not be resolved (status {done.returncode}):\n{done.stderr}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    return done.stdout
 
 
 def child_environment() -> dict[str, str]:
@@ -125,6 +142,7 @@ def child_environment() -> dict[str, str]:
     return {
         **kept,
         "ANSIBLE_CONFIG": str(ansible_config()),
+        "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "ignore",  # the scan tells a mistake from an overridden merge key
         "ANSIBLE_LOCAL_TEMP": tempfile.gettempdir(),  # its own default needs a writable home
         "PYTHONPATH": os.pathsep.join(search),
         "PYTHONUTF8": "1",

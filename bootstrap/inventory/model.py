@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from bootstrap.errors import Problem
 
 CONTROL_PLANE = "control_plane"
 WORKERS = "workers"
@@ -23,7 +26,7 @@ class Connection:
     """How to reach one host: Ansible's connection variables, resolved.
 
     A `local` host is this machine: commands run here, and `address` says only by which address others reach it, where
-    the inventory names one.
+    the inventory names one. `ssh_args` is ansible_ssh_args, `ssh_common_args` the common and the extra ones.
     """
 
     address: str
@@ -35,6 +38,34 @@ class Connection:
     become_method: str = "sudo"
     python: str = "/usr/bin/python3"
     local: bool = False
+    ssh_args: str = ""
+    become_exe: str = "sudo"
+
+    @property
+    def ssh_arguments(self) -> tuple[str, ...]:
+        """The words that Ansible puts between `ssh` and the address, in its order: ssh keeps the first of each option.
+
+        Raises:
+            ValueError: a quotation mark is missing (refused by check_connection).
+        """
+        own = {"Port": self.port, "IdentityFile": self.key_file and f'"{self.key_file}"', "User": self.user}
+        options = [word for name, value in own.items() if value for word in ("-o", f"{name}={value}")]
+        return (*shlex.split(self.ssh_args), *options, *shlex.split(self.ssh_common_args))
+
+    @property
+    def python_words(self) -> tuple[str, ...]:
+        """The Python of the host as words of a command: `/usr/bin/env python3` is two."""
+        return tuple(shlex.split(self.python))
+
+    @property
+    def stays_user(self) -> bool:
+        """Whether a user who is not root is not to become root, by the inventory's own word."""
+        return not self.become and self.user not in {None, "root"}
+
+    @property
+    def become_words(self) -> tuple[str, ...]:
+        """The sudo of the host as words of a command."""
+        return tuple(shlex.split(self.become_exe))
 
     @property
     def from_here(self) -> str:
@@ -82,6 +113,7 @@ class Inventory:
     path: Path
     hosts: tuple[Host, ...]
     lab: bool = False  # written by `gpuctl testvm up`: its hosts, and the way to them, are inside this machine
+    notes: tuple[Problem, ...] = ()  # what is to be said of it although it is good
 
     def host(self, name: str) -> Host:
         """The host of that name; KeyError when there is none."""

@@ -19,6 +19,7 @@ _ACTIVE = frozenset("\"'`$;&|<>(){}*?!#,=~^")
 _ADDRESSES = ("ansible_host", "ansible_ssh_host")
 _USERS = ("ansible_user", "ansible_ssh_user")
 _MOST_CHARACTERS = 255  # of a DNS name
+_RANGE = re.compile(r"\[[0-9A-Za-z]*:[0-9A-Za-z]+(:[0-9]+)?\]")
 _LOCAL_PYTHON = re.compile(r"python(3(\.[0-9]+)?)?")
 
 
@@ -35,11 +36,17 @@ def name_problems(host: Mapping[str, Any]) -> Iterator[Problem]:
                 fix = (
                     "write an address or a name of DNS" if names is _ADDRESSES else "write the name of the login there"
                 )
+                if "holds a range" in complaint:
+                    fix = "write a line for each host, with its own address"
                 yield Problem(CODE, f"`{name}` {complaint}", fix, _shown(host["name"]), host["origins"].get(name))
 
 
 def name_complaint(name: str) -> str:
     """Why this cannot name a host or be its address; empty when it can. Continues a sentence."""
+    if _RANGE.search(name):
+        return f"holds a range, {name[:80]}: Ansible writes ranges out in names of hosts only"
+    if name.startswith("@") or name.endswith("@"):
+        return "has nothing on one side of the `@`"
     if "/" in name or "\\" in name or ".." in name:
         return "holds a slash or `..`: it would be taken for a path"
     return user_complaint(name)

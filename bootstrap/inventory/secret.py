@@ -18,8 +18,11 @@ SECRET_VARIABLES = frozenset(
         "ansible_become_pass",
         "ansible_become_password",
         "ansible_password",
+        "ansible_private_key",
+        "ansible_private_key_passphrase",
         "ansible_ssh_pass",
         "ansible_ssh_password",
+        "ansible_ssh_private_key",
         "ansible_sudo_pass",
         "ansible_ssh_private_key_passphrase",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bootstrap.errors import Problem, settings_error
+from bootstrap.inventory.scan_yaml import is_yaml
 
 # What Ansible passes over in a directory: its defaults for inventory_ignore_extensions.
 IGNORED_SUFFIXES = frozenset({".pyc", ".pyo", ".swp", ".bak", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry"})
@@ -78,18 +80,35 @@ def _file_problems(path: Path, *, sources: bool) -> Iterator[Problem]:
             yield Problem("inventory-invalid", f"{path} is no regular file", "move it out of the inventory")
             return
         with path.open("rb") as stream:
-            start = stream.read(2)
+            start = stream.read(4)
     except OSError as error:
         yield _unreadable(path, error)
         return
     if status.st_size > _MOST_BYTES:
         message = f"{path} has {status.st_size} bytes; an inventory's file has at most {_MOST_BYTES}"
         yield Problem("inventory-invalid", message, "name the inventory itself, or split it into several files")
-    elif sources and (start == b"#!" or path.suffix in _PROGRAM_SUFFIXES):
+    elif complaint := _encoding(path, start, sources=sources):
+        yield complaint
+    elif sources and (start[:2] == b"#!" or path.suffix in _PROGRAM_SUFFIXES):
         yield Problem("inventory-invalid", f"{path} is a script; inventories are never executed", _kept(path))
     elif sources and (plugin := _plugin(path)):
         message = f"{path} is the configuration of the inventory plugin {plugin}; plugins are never run"
         yield Problem("inventory-invalid", message, _kept(path))
+
+
+def _encoding(path: Path, start: bytes, *, sources: bool) -> Problem | None:
+    """UTF-16, and the byte order mark that editors of Windows write: YAML may have one, Ansible's INI form may not."""
+    quoted = shlex.quote(str(path))
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        fix = f"iconv -f UTF-16 -t UTF-8 -o {quoted}.new {quoted} && mv {quoted}.new {quoted}"
+        return Problem("inventory-invalid", f"{path} is UTF-16; Ansible reads UTF-8", fix)
+    if not sources or not start.startswith(codecs.BOM_UTF8):
+        return None
+    if is_yaml(path, path.read_text(encoding="utf-8", errors="replace")):
+        return None
+    words = f"{path} begins with a byte order mark, which Ansible takes for a part of its first line"
+    fix = rf"sed -i '1s/^\xEF\xBB\xBF//' {quoted}"
+    return Problem("inventory-invalid", words, fix, at=f"{path}:1")
 
 
 def _plugin(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import json
 import re
@@ -14,20 +13,13 @@ from typing import Any
 from bootstrap.errors import Problem
 from bootstrap.hostside.gpuctl_nfsexports import client_complaint
 from bootstrap.hostside.gpuctl_url import without_logins
-from bootstrap.inventory.connection import (
-    KNOWN_CONNECTION_VARIABLES,
-    check_connection,
-    check_local_hosts,
-    read_connection,
-)
-from bootstrap.inventory.groups import group_problems
-from bootstrap.inventory.names import name_problems
+from bootstrap.inventory.connection import check_connection, check_local_hosts, read_connection
+from bootstrap.inventory.groups import group_problems, left_alone_note
+from bootstrap.inventory.misspelled import unknown_variables, unread_note
+from bootstrap.inventory.names import name_complaint, name_problems
 from bootstrap.inventory.schema import SETTINGS_SCOPE, Variable, component_named, roles, variables
 
 Answer = Mapping[str, Any]
-# A name this close to a known one is a typo even without a role's prefix; found by trying one-letter mistakes
-# in the roles' own names, which all come out above it.
-_TYPO_RATIO = 0.9
 _TAGGED = re.compile(r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -40,14 +32,14 @@ def problems_of(answer: Answer, path: Path) -> list[Problem]:
         places = {problem.at for problem in duplicates}
         found = [problem for problem in found if problem.code != "inventory-invalid" or problem.at not in places]
     found += duplicates
-    if not answer["hosts"]:
+    if not answer["hosts"] and not answer["others"]:
         if not found:
             fix = "list them in the groups control_plane and workers; `gpuctl init` writes an example"
             found.append(Problem("inventory-empty", f"{path} has no hosts", fix))
         return _merged(found)
     found += group_problems(answer, path)
     for host in answer["hosts"]:
-        found += _unknown(host)
+        found += unknown_variables(host)
         found += name_problems(host)
         found += check_connection(host["name"], host["connection"], host["origins"])
         found += _unfit(host)
@@ -70,27 +62,9 @@ def _merged(problems: Iterable[Problem]) -> list[Problem]:
     return merged
 
 
-def _unknown(host: Answer) -> Iterator[Problem]:
-    """Variables that nothing reads although they look as if something did."""
-    prefixes = tuple(f"{role.name}_" for role in roles())
-    settable = [name for name, variable in variables().items() if not variable.derived]
-    for name in host["variables"]:
-        if name in variables():
-            continue
-        if name.startswith("ansible_"):
-            candidates, cutoff = [*KNOWN_CONNECTION_VARIABLES], _TYPO_RATIO
-            if name in KNOWN_CONNECTION_VARIABLES:
-                continue
-        else:
-            candidates, cutoff = settable, 0.75 if name.startswith(prefixes) else _TYPO_RATIO
-        close = difflib.get_close_matches(name, candidates, 1, cutoff)
-        if not close and not name.startswith(prefixes):
-            continue
-        guess = f", did you mean `{close[0]}`?" if close else ""
-        fix = f"rename it to {close[0]}" if close else "remove it; docs/variables.md lists what there is"
-        yield Problem(
-            "variable-unknown", f"unknown variable `{name}`{guess}", fix, host["name"], host["origins"].get(name)
-        )
+def notes_of(answer: Answer) -> tuple[Problem, ...]:
+    """What is said of an inventory that is good: hosts that are left alone, variables that look like gpuctl's."""
+    return (*left_alone_note(answer), *unread_note(answer["hosts"]))
 
 
 def _unfit(host: Answer) -> Iterator[Problem]:
@@ -180,17 +154,17 @@ def _overlapping_ranges(host: Answer) -> Iterator[Problem]:
 
 
 def _duplicates(answer: Answer) -> Iterator[Problem]:
-    """A host that a group lists twice, or whose entries in two groups say different things."""
-    seen: dict[tuple[str, str], str] = {}
+    """A host that a file lists twice in a group, or of which it says different things; several files add up."""
+    seen: dict[tuple[str, ...], str] = {}
     for entry in answer["listed"]:
-        key = (entry["name"], entry["group"])
+        key = (entry["name"], entry["group"], entry["at"].rpartition(":")[0])
         if key in seen:
             words = f"host `{key[0]}` is listed twice in group `{key[1]}` (first at {_line(seen[key])})"
             yield Problem("host-duplicate", words, "keep one of the two lines", key[0], entry["at"])
         seen.setdefault(key, entry["at"])
-    first: dict[tuple[str, str], Mapping[str, str]] = {}
+    first: dict[tuple[str, ...], Mapping[str, str]] = {}
     for definition in answer["definitions"]:
-        key = (definition["host"], definition["name"])
+        key = (definition["host"], definition["name"], definition["at"].rpartition(":")[0])
         earlier = first.setdefault(key, definition)
         if earlier["raw"] != definition["raw"]:
             words = f"host `{key[0]}` has two values for `{key[1]}` (the other at {_line(earlier['at'])})"
@@ -208,6 +182,8 @@ def _same_address(hosts: Sequence[Answer]) -> Iterator[Problem]:
         try:
             connection = read_connection(host["name"], host["connection"])
         except ValueError:  # check_connection has said so
+            continue
+        if name_complaint(connection.address):
             continue
         key = (connection.address, connection.port or 22)
         other = first.setdefault(key, host["name"])

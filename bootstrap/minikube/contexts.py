@@ -118,7 +118,19 @@ def _tunnel(host: Host, found: Credentials) -> str:
     port = ["-p", str(connection.port)] if connection.port else []
     key = ["-i", connection.key_file] if connection.key_file else []
     ends = f"{found.port}:{_bracketed(found.host)}:{found.port}"
-    return shlex.join(["ssh", "-N", *port, *key, *shlex.split(connection.ssh_common_args), "-L", ends, there])
+    return shlex.join(
+        [
+            "ssh",
+            "-N",
+            *shlex.split(connection.ssh_args),
+            *port,
+            *key,
+            *shlex.split(connection.ssh_common_args),
+            "-L",
+            ends,
+            there,
+        ]
+    )
 
 
 def _bracketed(address: str) -> str:

@@ -32,25 +32,28 @@ def start_python(
     program's own input. Raises ConnectFailure when sudo refuses.
     """
     first = "import sys;b=sys.stdin.buffer;exec(b.read(int(b.readline())).decode())"
-    argv = [host.connection.python, "-I", "-c", first, *arguments]
+    argv = [*host.connection.python_words, "-I", "-c", first, *arguments]
     sent = program.encode()
     payload = b"%d\n" % len(sent) + sent
-    if session.user == "root":
+    if session.user == "root" or host.connection.stays_user:
         channel = session.open_exec(argv, timeout_s)
     elif password is None:
-        channel = session.open_exec(["env", "LC_ALL=C", "sudo", "-n", "--", *argv], timeout_s)
+        channel = session.open_exec(["env", "LC_ALL=C", *host.connection.become_words, "-n", "--", *argv], timeout_s)
     else:
-        return _with_password(session, argv, payload, password, timeout_s)
+        return _with_password(session, host, argv, payload, password, timeout_s)
     channel.sendall(payload)
     return channel
 
 
-def _with_password(session: Session, argv: list[str], payload: bytes, password: str, timeout_s: float) -> Channel:
+def _with_password(
+    session: Session, host: Host, argv: list[str], payload: bytes, password: str, timeout_s: float
+) -> Channel:
     """Sudo may or may not ask. The password is sent only after its own prompt, the program only after Python's word."""
     mark = "gpuctl-" + secrets.token_hex(8)
     ready = f"print({mark!r}, flush=True);"
-    argv = [*argv[:3], f"import sys;{ready}" + argv[3], *argv[4:]]
-    sudo = ["env", "LC_ALL=C", "sudo", "-S", "-p", mark + "\n", "--"]
+    program = argv.index("-c") + 1
+    argv = [*argv[:program], f"import sys;{ready}" + argv[program], *argv[program + 1 :]]
+    sudo = ["env", "LC_ALL=C", *host.connection.become_words, "-S", "-p", mark + "\n", "--"]
     deadline = time.monotonic() + timeout_s
     channel = session.open_exec([*sudo, *argv], timeout_s)
     out, err, asked = b"", b"", 0

@@ -118,7 +118,8 @@ def ignored_options(arguments: str) -> tuple[str, ...]:
 def resolve(host: Host) -> Target:
     """The target of an inventory host. Raises OSError when a configuration file that is named cannot be read."""
     connection = host.connection
-    options, unknown = parse_arguments(connection.ssh_common_args)
+    # OpenSSH keeps the first value of an option, and Ansible puts ansible_ssh_args before all others.
+    options, unknown = parse_arguments(f"{connection.ssh_args} {connection.ssh_common_args}")
     return _resolve(host.name, connection.address, options, unknown, connection)
 
 

@@ -31,8 +31,18 @@ class ActionModule(ActionBase):
         sources = [str(source) for source in variables.get("ansible_inventory_sources") or ()]
         if len(sources) != 1:
             raise AnsibleActionFail(f"[usage] give exactly one inventory, not {len(sources)}; fix: -i lab.ini")
+        _remember_vault(self._loader)
         # Keys and passwords are among the arguments: at -v Ansible would print them.
         return {**result, "changed": False, "_ansible_no_log": True, **_decide(Path(sources[0]), arguments["probes"])}
+
+
+def _remember_vault(loader: Any) -> None:
+    """Ansible has asked for the passwords of Ansible Vault already, or read them from its files."""
+    from bootstrap.inventory import vault
+
+    secrets = loader._vault.secrets or ()  # noqa: SLF001 - there is no public name for it
+    known = tuple((str(name), bytes(secret.bytes)) for name, secret in secrets if secret.bytes)
+    vault.remember(vault.Passwords(known=known))
 
 
 def _decide(inventory_file: Path, probes: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from bootstrap.content import ansible_config
 from bootstrap.errors import Problem
+from bootstrap.inventory.load import child_environment
 from bootstrap.inventory.validate import problems_of
 
 # Many inventories in one process: importing Ansible takes longer than reading a hundred of them.
@@ -23,6 +24,58 @@ json.dump([Resolver(Path(path)).answer() for path in json.load(sys.stdin)], sys.
 """
 
 Case = dict[str, str]
+
+# One process that has Ansible loaded, and forks for each question: as load_inventory does it, but for the time.
+_FORKING = """
+import json, os, sys
+from pathlib import Path
+from bootstrap.inventory.lookups import Gate
+from bootstrap.inventory.resolve_child import resolve
+from bootstrap.inventory.schema import variables
+variables()
+for line in sys.stdin:
+    asked = json.loads(line)
+    if not (child := os.fork()):
+        os.chdir(asked["folder"])
+        os.environ.update(asked["environment"])
+        told = resolve(Path(asked["path"]), Gate(asked["allowed"], asked["environment"]), asked["vault"])
+        sys.stdout.buffer.write(told.encode("utf-8", "replace") + bytes([10]))
+        sys.stdout.flush()
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        print("{}", flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def forking_child() -> Iterator[Callable[[str, Path], str]]:
+    """What takes the place of `load._ask_child`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _FORKING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=child_environment(),
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    into, out = process.stdin, process.stdout
+
+    def ask(asked: str, _path: Path) -> str:
+        into.write(json.dumps({**json.loads(asked), "folder": str(Path.cwd())}) + chr(10))
+        into.flush()
+        return out.readline()
+
+    yield ask
+    into.close()
+    process.wait(30)
+
+
+@pytest.fixture
+def quick(forking_child: Callable[[str, Path], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read inventories without starting Ansible for each of them."""
+    monkeypatch.setattr("bootstrap.inventory.load._ask_child", forking_child)
 
 
 @pytest.fixture(scope="session")

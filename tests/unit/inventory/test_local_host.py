@@ -62,7 +62,14 @@ def test_what_is_said_for_ssh_is_passed_over(tmp_path: Path) -> None:
 
 
 # Those without a rule of their own for this machine.
-_RULED = {"ansible_connection", "ansible_become_user", "ansible_python_interpreter"}
+_RULED = {
+    "ansible_become",
+    "ansible_become_method",
+    "ansible_become_user",
+    "ansible_connection",
+    "ansible_python_interpreter",
+    "ansible_sudo_user",
+}
 names = st.sampled_from(sorted(KNOWN_CONNECTION_VARIABLES - _RULED))
 
 
