@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from bootstrap.checks.common import Say, complete
 from bootstrap.checks.finding import Finding
-from bootstrap.probe.ssh_options import ignored_options
 
 if TYPE_CHECKING:
     from bootstrap.inventory.model import Host, Inventory
@@ -75,17 +74,18 @@ def lock(host: Host, facts: HostFacts) -> Iterator[Finding]:
 
 
 def ssh_options(host: Host, facts: HostFacts) -> Iterator[Finding]:
-    """Options that Ansible's ssh follows and gpuctl's own connections do not; an address that is not this machine's."""
+    """An address that is not this machine's; lines of known_hosts that nobody can read."""
     connection = host.connection
     if connection.local and "ansible_host" in (host.origins or {}) and connection.address not in facts.address_list:
         yield Say(host.name, "ssh-option-ignored").warn(
             f"ansible_connection=local makes it this machine, which has no address {connection.address}",
             "remove ansible_host, or ansible_connection if another machine is meant",
         )
-    ignored = ignored_options(f"{host.connection.ssh_args} {host.connection.ssh_common_args}")
-    if ignored:
-        yield Say(host.name, "ssh-option-ignored").warn(
-            f"gpuctl's own connections do not follow {', '.join(ignored)}", "leave it out if both should do the same"
+    if facts.way_notes:
+        more = f" and {len(facts.way_notes) - _NAMED} more" if len(facts.way_notes) > _NAMED else ""
+        yield Say(host.name, "known-hosts-broken").warn(
+            f"lines of known_hosts were passed over: {'; '.join(facts.way_notes[:_NAMED])}{more}",
+            "correct these lines, or delete them",
         )
 
 

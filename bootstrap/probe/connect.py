@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING
 from bootstrap.probe.local import LocalSession
 from bootstrap.probe.session import DEFAULT_TIMEOUT_S, Session
 from bootstrap.probe.ssh import open_ssh
+from bootstrap.probe.ssh_config import Resolver
 
 if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
 
 
-def open_session(host: Host, *, timeout_s: float = DEFAULT_TIMEOUT_S, accept_new_host_keys: bool = False) -> Session:
+def open_session(
+    host: Host,
+    *,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    accept_new_host_keys: bool = False,
+    resolver: Resolver | None = None,
+) -> Session:
     """The way to a host: ssh, or this machine itself. Raises ConnectFailure; takes at most about `timeout_s`."""
     if host.connection.local:
         return LocalSession(host.connection.python)
-    return open_ssh(host, timeout_s=timeout_s, accept_new_host_keys=accept_new_host_keys)
+    return open_ssh(host, timeout_s=timeout_s, accept_new_host_keys=accept_new_host_keys, resolver=resolver)
 
 
 @contextmanager
@@ -41,6 +48,7 @@ class Sessions:
         self.timeout_s = timeout_s
         self.accept_new_host_keys = accept_new_host_keys
         self._open: dict[str, Session] = {}
+        self._resolver = Resolver()
         self._lock = threading.Lock()
 
     def get(self, host: Host) -> Session:
@@ -51,7 +59,9 @@ class Sessions:
             if not known.lost:
                 return known
             known.close()
-        session = open_session(host, timeout_s=self.timeout_s, accept_new_host_keys=self.accept_new_host_keys)
+        session = open_session(
+            host, timeout_s=self.timeout_s, accept_new_host_keys=self.accept_new_host_keys, resolver=self._resolver
+        )
         with self._lock:
             self._open[host.name] = session
         return session

@@ -188,6 +188,7 @@ class HostFacts:
     root: bool  # whether the probe ran as root (else much is unknown)
     kube: KubeFacts | None = None
     bpf_jit_harden: int | None = None  # net.core's; None where the kernel hides it
+    way_notes: tuple[str, ...] = ()  # what was passed over on the way there; of this machine, not the host's words
     malformed: tuple[str, ...] = ()  # the places whose values had no such form, and count as unknown
     product_serial: str | None = None
     container: bool = False  # a container, which shows its machine's firmware

@@ -34,6 +34,7 @@ _PROXIES = one_of("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_pro
 def to_json(facts: HostFacts) -> dict[str, Any]:
     """The document that `from_json` reads."""
     found = asdict(facts)
+    del found["way_notes"]  # of the machine that asked, not of the host
     found["receipts"] = {name: dict(receipt) for name, receipt in facts.receipts.items()}
     if facts.kube is not None:
         found["kube"]["receipts"] = {name: dict(receipt) for name, receipt in facts.kube.receipts.items()}

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import grp
 import ipaddress
 import os
 import pwd
-import select
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
-import termios
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from bootstrap.probe.session import DEFAULT_TIMEOUT_S, Completed, drain
-from bootstrap.probe.ssh_errors import ConnectFailure
+from bootstrap.probe.process_channel import ProcessChannel, run_through, start_process
+from bootstrap.probe.session import DEFAULT_TIMEOUT_S, Completed
+from bootstrap.probe.ssh_errors import ConnectFailure, too_slow
 from bootstrap.probe.tunnel import Tunnel
 
 # What a login sets, not what this process has: its virtual environment would otherwise come before the system's tools.
@@ -70,159 +66,30 @@ def _as_docker(argv: Sequence[str]) -> list[str]:
 
 
 def _start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own: Ctrl-C in our terminal is not meant for it.
-
-    Its pipes end with this process, however that ends. env(1) starts it: a program that is missing is its status 127,
-    as with a shell.
-    """
+    """Start a command; env(1) does: a program that is missing is its status 127, as with a shell."""
     environment = _environment()
     home = environment.get("HOME", "/")
-    return subprocess.Popen(
-        _as_docker(["env", "--", *argv]),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        cwd=home if Path(home).is_dir() else "/",
-        env=environment,
-        start_new_session=True,
-    )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what still runs of a command. What sudo runs is not ours to end: it sees that its streams have ended."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            with contextlib.suppress(OSError):
-                stream.close()
-
-
-class LocalChannel:
-    """A command with its streams; what probe.session.Channel asks for."""
-
-    def __init__(self, argv: Sequence[str], timeout_s: float) -> None:
-        self.closed = False
-        self.exit_status = -1
-        self.status_event = threading.Event()
-        self._timeout: float | None = timeout_s
-        self._process = _start(argv)
-        assert self._process.stdin is not None  # noqa: S101 - Popen was given pipes
-        assert self._process.stdout is not None  # noqa: S101
-        assert self._process.stderr is not None  # noqa: S101
-        self._in, self._out, self._err = self._process.stdin, self._process.stdout, self._process.stderr
-        os.set_blocking(self._in.fileno(), False)
-        threading.Thread(target=self._reap, name="gpuctl-local", daemon=True).start()
-
-    def _reap(self) -> None:
-        self.exit_status = max(self._process.wait(), -1)  # below zero: the signal that ended it
-        self.status_event.set()
-
-    @property
-    def eof_received(self) -> bool:
-        """Whether the process has ended."""
-        return self.status_event.is_set()
-
-    def settimeout(self, timeout: float | None) -> None:
-        """How long an operation may take from now on."""
-        self._timeout = timeout
-
-    def sendall(self, s: bytes) -> None:
-        """Write to its standard input. One that no longer reads tells why by its exit status."""
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        left = memoryview(s)
-        while left:
-            try:
-                left = left[os.write(self._in.fileno(), left) :]
-            except BlockingIOError:
-                _wait(self._in, select.POLLOUT, None if deadline is None else deadline - time.monotonic())
-            except BrokenPipeError:
-                return
-
-    def shutdown_write(self) -> None:
-        """End its standard input."""
-        self._in.close()
-
-    def recv(self, nbytes: int) -> bytes:
-        """Some of its standard output, waited for; empty at the end."""
-        return self._receive(self._out, nbytes)
-
-    def recv_stderr(self, nbytes: int) -> bytes:
-        """Some of its standard error, waited for; empty at the end."""
-        return self._receive(self._err, nbytes)
-
-    def _receive(self, stream: IO[bytes], nbytes: int) -> bytes:
-        if stream.closed:
-            return b""
-        _wait(stream, select.POLLIN, self._timeout)
-        return os.read(stream.fileno(), nbytes)
-
-    def recv_ready(self) -> bool:
-        """Whether there is standard output now."""
-        return _waiting(self._out) > 0
-
-    def recv_stderr_ready(self) -> bool:
-        """Whether there is standard error now."""
-        return _waiting(self._err) > 0
-
-    def exit_status_ready(self) -> bool:
-        """Whether the process has ended."""
-        return self.status_event.is_set()
-
-    def recv_exit_status(self) -> int:
-        """The exit status, waited for."""
-        self.status_event.wait()
-        return self.exit_status
-
-    def close(self) -> None:
-        """End the streams, and the process with all that it started as us."""
-        self.closed = True
-        _end(self._process)
-
-
-def _feed(channel: LocalChannel, data: bytes) -> None:
-    """Write all input and end it; what cannot be written shows in how the command ends."""
-    with contextlib.suppress(OSError, ValueError):  # TimeoutError too; ValueError: closed meanwhile
-        channel.sendall(data)
-        channel.shutdown_write()
-
-
-def _wait(stream: IO[bytes], event: int, timeout_s: float | None) -> None:
-    """Wait until a pipe can be read or written, or has ended. Raises TimeoutError."""
-    poll = select.poll()
-    poll.register(stream.fileno(), event)
-    if not poll.poll(None if timeout_s is None else max(timeout_s, 0.0) * 1000):
-        raise TimeoutError
-
-
-def _waiting(stream: IO[bytes]) -> int:
-    """How many bytes a pipe holds; none at its end."""
-    if stream.closed:
-        return 0
-    count = bytearray(4)
-    fcntl.ioctl(stream.fileno(), termios.FIONREAD, count)
-    return int.from_bytes(count, "little")
+    return start_process(_as_docker(["env", "--", *argv]), environment, home if Path(home).is_dir() else "/")
 
 
 class LocalSession:
     """The way to this machine; what probe.session.Session asks for."""
 
     address = "this machine"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, python: str = "/usr/bin/python3") -> None:
         self.user = local_user()
         self.python = python
         self.lost = False
-        self._channels: list[LocalChannel] = []
+        self._channels: list[ProcessChannel] = []
         self._tunnels: list[Tunnel] = []
 
-    def open_exec(self, argv: Sequence[str], timeout_s: float) -> LocalChannel:
+    def open_exec(self, argv: Sequence[str], timeout_s: float) -> ProcessChannel:
         """Start a command; the channel's operations time out after `timeout_s`."""
         if self.lost:
             raise ConnectFailure("unreachable", "the session on this machine was closed", "run again")
-        channel = LocalChannel(argv, timeout_s)
+        channel = ProcessChannel(_start(argv), timeout_s)
         self._channels = [*(known for known in self._channels if not known.closed), channel]
         return channel
 
@@ -234,16 +101,10 @@ class LocalSession:
                 started.
         """
         deadline = time.monotonic() + timeout_s
-        channel = self.open_exec(argv, timeout_s)
         try:
-            # Beside the reading: a command may answer before it has read all.
-            threading.Thread(target=_feed, args=(channel, stdin.encode()), name="gpuctl-stdin", daemon=True).start()
-            return drain(channel, deadline)
+            return run_through(self.open_exec(argv, timeout_s), stdin, deadline)
         except TimeoutError as error:
-            said = f"{argv[0]} on {self.address} did not end within {timeout_s:.0f} s"
-            raise ConnectFailure("unreachable", said, "look at the load of the host and run again") from error
-        finally:
-            channel.close()
+            raise too_slow(argv[0], self.address, timeout_s) from error
 
     def forward(self, remote_host: str, remote_port: int) -> int:
         """A port on 127.0.0.1 that leads to remote_host:remote_port: the port itself where that is this machine."""

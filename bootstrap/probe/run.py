@@ -70,7 +70,7 @@ def _probe(host: Host, pool: Sessions, become_password: str | None, timeout_s: f
         session = pool.get(host)
         sent = time.time()
         done = run_python(session, host, script(), password=become_password, timeout_s=timeout_s, limit=ANSWER_BYTES)
-        return read_answer(host, done.out, sent, time.time())
+        return replace(read_answer(host, done.out, sent, time.time()), way_notes=session.notes)
     except ConnectFailure as failure:
         return Unreachable(host.name, failure.code, str(failure), failure.fix)
     except Exception as error:  # noqa: BLE001 - a thread must not die in silence: the host is reported instead

@@ -92,6 +92,10 @@ class Session(Protocol):
         """The Python there, as the inventory has it."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was passed over on the way there, such as a broken line of known_hosts."""
+
+    @property
     def lost(self) -> bool:
         """Whether nothing can be run any more."""
 

@@ -1,23 +1,30 @@
-"""An ssh connection of our own to one host."""
+"""An ssh connection of our own to one host: by Fabric on paramiko, or by OpenSSH where paramiko cannot."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import shlex
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from bootstrap.probe.session import DEFAULT_TIMEOUT_S, Completed, drain
-from bootstrap.probe.ssh_client import open_client
-from bootstrap.probe.ssh_errors import ConnectFailure, translate
-from bootstrap.probe.ssh_options import Target, resolve, resolve_jump
+from bootstrap.probe.openssh import open_openssh
+from bootstrap.probe.session import DEFAULT_TIMEOUT_S, Completed, Session, drain
+from bootstrap.probe.ssh_choice import known_hosts_of, why_openssh
+from bootstrap.probe.ssh_client import open_connection
+from bootstrap.probe.ssh_config import Resolver, Target, passphrase_of, password_of
+from bootstrap.probe.ssh_errors import ConnectFailure, lost, nothing_more, too_slow, translate
+from bootstrap.probe.ssh_keys import Login, agent_keys, offers_of
 from bootstrap.probe.tunnel import Tunnel
 
 if TYPE_CHECKING:
+    import fabric
     import paramiko
 
     from bootstrap.inventory.model import Host
+    from bootstrap.probe.ssh_keys import Offer
 
 _CHANNEL_TIMEOUT_S = 10.0
 
@@ -25,10 +32,11 @@ _CHANNEL_TIMEOUT_S = 10.0
 class SshSession:
     """An open connection to one host."""
 
-    def __init__(self, target: Target, clients: Sequence[paramiko.SSHClient], python: str) -> None:
+    def __init__(self, target: Target, connections: Sequence[fabric.Connection], python: str) -> None:
         self.target = target
         self.python = python
-        self._clients = tuple(clients)  # jump hosts first, the host itself last
+        self.notes = known_hosts_of(target).broken
+        self._connections = tuple(connections)  # jump hosts first, the host itself last
         self._tunnels: list[Tunnel] = []
 
     @property
@@ -42,17 +50,23 @@ class SshSession:
         return self.target.address
 
     @property
+    def host_key(self) -> str:
+        """The key that the host has shown, as `ssh-keygen -l` writes it."""
+        blob = self.transport.get_remote_server_key().asbytes()
+        return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+    @property
     def lost(self) -> bool:
         """Whether the connection is gone."""
-        transport = self._clients[-1].get_transport()
+        transport = self._connections[-1].client.get_transport()
         return transport is None or not transport.is_active()
 
     @property
     def transport(self) -> paramiko.Transport:
         """The connection itself. Raises ConnectFailure once it is lost."""
-        transport = self._clients[-1].get_transport()
+        transport: paramiko.Transport | None = self._connections[-1].client.get_transport()
         if transport is None or not transport.is_active():
-            raise _lost(self.target)
+            raise lost(self.target)
         return transport
 
     def open_exec(self, argv: Sequence[str], timeout_s: float) -> paramiko.Channel:
@@ -68,10 +82,9 @@ class SshSession:
             channel.settimeout(timeout_s)
             channel.exec_command(shlex.join(argv))
         except ChannelException as error:
-            said = f"{self.target.address} starts no further command: {error.text}"
-            raise ConnectFailure("unreachable", said, "raise MaxSessions in its sshd_config") from error
+            raise nothing_more(self.target, error.text) from error
         except (SSHException, EOFError, OSError) as error:
-            raise _lost(self.target) from error
+            raise lost(self.target) from error
         return channel
 
     def run(self, argv: Sequence[str], stdin: str = "", timeout_s: float = DEFAULT_TIMEOUT_S) -> Completed:
@@ -89,9 +102,8 @@ class SshSession:
             return drain(channel, deadline)
         except (TimeoutError, OSError) as error:
             if self.lost:
-                raise _lost(self.target) from error
-            said = f"{argv[0]} on {self.target.address} did not end within {timeout_s:.0f} s"
-            raise ConnectFailure("unreachable", said, "look at the load of the host and run again") from error
+                raise lost(self.target) from error
+            raise too_slow(argv[0], self.target.address, timeout_s) from error
         finally:
             channel.close()
 
@@ -117,50 +129,59 @@ class SshSession:
         """End tunnels and connections."""
         for tunnel in self._tunnels:
             tunnel.close()
-        for client in reversed(self._clients):
-            client.close()
+        for connection in reversed(self._connections):
+            connection.client.close()
 
 
-def _lost(target: Target) -> ConnectFailure:
-    return ConnectFailure("unreachable", f"the connection to {target.address} was lost", "run again")
+def open_ssh(
+    host: Host,
+    *,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    accept_new_host_keys: bool = False,
+    resolver: Resolver | None = None,
+) -> Session:
+    """Connect to a host, through its jump hosts. Raises ConnectFailure; takes at most about `timeout_s` seconds.
 
-
-def open_ssh(host: Host, *, timeout_s: float = DEFAULT_TIMEOUT_S, accept_new_host_keys: bool = False) -> SshSession:
-    """Connect to a host, through its jump hosts. Raises ConnectFailure; takes at most about `timeout_s` seconds."""
+    Whether by paramiko or by OpenSSH is decided before, from what OpenSSH makes of the configuration, from known_hosts
+    and the keys. A server that has no algorithm in common with paramiko is left to OpenSSH, too.
+    """
     logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)  # what it has to say comes as exceptions
-    try:
-        target = resolve(host)
-    except (OSError, ValueError) as error:
-        raise ConnectFailure("unreachable", f"ssh configuration: {error}", "correct the ssh options") from error
-    password = (host.connection_vars or {}).get("ansible_password") or (host.connection_vars or {}).get(
-        "ansible_ssh_pass"
-    )
-    passphrase = (host.connection_vars or {}).get("ansible_ssh_private_key_passphrase")
-    clients: list[paramiko.SSHClient] = []
+    target = (resolver or Resolver()).target(host)
     deadline = time.monotonic() + timeout_s
+    found = agent_keys()
+    offers = {hop: offers_of(hop, found) for hop in (*target.jumps, target)}
+    session = None
+    if not why_openssh(target, offers):
+        session = _by_paramiko(target, offers, host, deadline, timeout_s, accept_new_host_keys)
+    if session is None:
+        return open_openssh(target, host, deadline, accept_new_host_keys)
+    return session
+
+
+def _by_paramiko(
+    target: Target,
+    offers: dict[Target, tuple[Offer, ...]],
+    host: Host,
+    deadline: float,
+    timeout_s: float,
+    accept_new: bool,
+) -> SshSession | None:
+    """A session over paramiko; None where it knows none of the algorithms that a host on the way asks for."""
+    from paramiko.ssh_exception import IncompatiblePeer
+
+    open_: list[fabric.Connection] = []
+    hop = target
     try:
-        sock: Any = None
-        hop = target
-        for hop, onward in _hops(target):
-            secrets = (password, passphrase) if hop is target else (None, None)
-            client = open_client(hop, sock, deadline, accept_new_host_keys, secrets)
-            clients.append(client)
-            sock = _channel(client, onward, deadline) if onward else None
-        return SshSession(target, clients, host.connection.python)
+        for hop in (*target.jumps, target):
+            secrets = (password_of(host), passphrase_of(host)) if hop is target else (None, None)
+            login = Login(hop, offers[hop], *secrets)
+            open_.append(open_connection(hop, open_[-1] if open_ else None, login, deadline, accept_new))
+        return SshSession(target, open_, host.connection.python)
     except Exception as error:  # paramiko lets many kinds out; all of them mean that the host cannot be used
-        for client in reversed(clients):
-            client.close()
+        for connection in reversed(open_):
+            connection.client.close()
+        if isinstance(error, IncompatiblePeer):
+            return None
+        if isinstance(error, ConnectFailure):
+            raise
         raise translate(error, hop, timeout_s) from error
-
-
-def _hops(target: Target) -> Iterator[tuple[Target, Target | None]]:
-    """Each hop with the one after it, the host itself last."""
-    hops = [*(resolve_jump(jump, target.config_file) for jump in target.jump), target]
-    yield from zip(hops, [*hops[1:], None], strict=True)
-
-
-def _channel(client: paramiko.SSHClient, onward: Target, deadline: float) -> paramiko.Channel:
-    transport = client.get_transport()
-    assert transport is not None  # noqa: S101 - a connected client has one
-    left = max(deadline - time.monotonic(), 0.1)
-    return transport.open_channel("direct-tcpip", (onward.address, onward.port), ("127.0.0.1", 0), timeout=left)

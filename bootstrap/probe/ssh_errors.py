@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bootstrap.probe.ssh_options import Target
+    from bootstrap.probe.known_hosts import Entry
+    from bootstrap.probe.ssh_config import Target
 
 
 class ConnectFailure(Exception):  # noqa: N818 - it becomes an Unreachable, which is a result and no error
@@ -18,33 +21,63 @@ class ConnectFailure(Exception):  # noqa: N818 - it becomes an Unreachable, whic
         super().__init__(message)
 
 
-def host_key_unknown(target: Target) -> ConnectFailure:
-    """No known_hosts file has a key for the host."""
+def config_invalid(said: str, fix: str) -> ConnectFailure:
+    """The ssh configuration, or the arguments of the inventory, cannot be followed."""
+    return ConnectFailure("ssh-config-invalid", said, fix)
+
+
+def host_key_unknown(target: Target, broken: Sequence[str] = ()) -> ConnectFailure:
+    """No known_hosts file has a key for the host; `broken` are the lines that were passed over."""
+    passed_over = f" (passed over: {'; '.join(broken[:3])})" if broken else ""
     return ConnectFailure(
         "host-key-unknown",
-        f"the host key of {target.known_as} is in none of {', '.join(target.known_hosts) or 'no file'}",
+        f"the host key of {target.known_as[0]} is in none of {', '.join(target.known_hosts) or 'no file'}{passed_over}",
         "compare the key on the host and connect once with ssh, or pass --accept-new-host-keys",
     )
 
 
-def host_key_changed(target: Target) -> ConnectFailure:
-    """known_hosts has another key for the host."""
+def host_key_changed(target: Target, entry: Entry | None = None) -> ConnectFailure:
+    """known_hosts has another key for the host, in the line `entry`."""
+    name, place = target.known_as[0], ""
     file = target.known_hosts[0] if target.known_hosts else "~/.ssh/known_hosts"
+    remove = f"run: ssh-keygen -R {shlex.quote(name)} -f {shlex.quote(entry.file if entry else file)}"
+    if entry is not None:
+        place = f" ({entry.place})"
+        if not entry.names(name):  # a pattern: ssh-keygen would not find it
+            remove = f"correct line {entry.line} of {entry.file}"
     return ConnectFailure(
         "host-key-changed",
-        f"the host key of {target.known_as} is not the one that is known: another machine may be answering",
-        f"if the host was installed anew, run: ssh-keygen -R '{target.known_as}' -f {file}",
+        f"the host key of {name} is not the one that is known{place}: another machine may be answering",
+        f"if the host was installed anew, {remove}",
     )
 
 
-def auth_failed(target: Target, said: str) -> ConnectFailure:
-    """The host answered and does not let us in."""
-    keys = ", ".join(target.key_files) or "the agent's keys and ~/.ssh/id_*"
+def host_key_revoked(target: Target, place: str) -> ConnectFailure:
+    """The host shows a key that a known_hosts file calls revoked."""
+    return ConnectFailure(
+        "host-key-revoked",
+        f"the host key of {target.known_as[0]} is revoked by {place}",
+        "give the host a new key: rm /etc/ssh/ssh_host_*_key* && ssh-keygen -A, then restart its sshd",
+    )
+
+
+def auth_failed(target: Target, shown: Sequence[str], said: str) -> ConnectFailure:
+    """The host answered and does not let us in; `shown` are the keys that it was offered."""
+    keys = ", ".join(shown) or "what was offered"
+    port = f"-p {target.port} " if target.port != 22 else ""
     return ConnectFailure(
         "auth-failed",
         f"{target.user}@{target.address} does not accept {keys}: {said}",
-        f"run: ssh-copy-id -p {target.port} {target.user}@{target.address}, or set ansible_user and "
-        "ansible_ssh_private_key_file",
+        f"run: ssh-copy-id {port}{target.user}@{target.address}, or set ansible_user and ansible_ssh_private_key_file",
+    )
+
+
+def too_many_keys(target: Target, shown: int) -> ConnectFailure:
+    """The host hung up before the right key was its turn: sshd counts each one that is offered (MaxAuthTries)."""
+    return ConnectFailure(
+        "auth-failed",
+        f"{target.user}@{target.address} ended the connection after {shown} keys: the agent has more than it takes",
+        "name the key (ansible_ssh_private_key_file) and add -o IdentitiesOnly=yes to ansible_ssh_common_args",
     )
 
 
@@ -55,32 +88,50 @@ def translate(error: BaseException, target: Target, timeout_s: float) -> Connect
     where = f"{target.address} port {target.port}"
     if isinstance(error, ConnectFailure):
         return error
-    if isinstance(error, paramiko.BadHostKeyException):
-        return host_key_changed(target)
     if isinstance(error, paramiko.AuthenticationException):
-        return auth_failed(target, str(error).rstrip(".") or "authentication failed")
+        return auth_failed(target, (), str(error).rstrip(".") or "authentication failed")
     if isinstance(error, socket.gaierror):
-        return ConnectFailure(
-            "unreachable", f"the name {target.address} cannot be resolved", "correct ansible_host or the name service"
-        )
+        return unresolved(target.address)
     if isinstance(error, TimeoutError):
-        return ConnectFailure(
-            "unreachable",
-            f"{where} did not answer within {timeout_s:.0f} s",
-            "start the host, or correct ansible_host, ansible_port or the route to it",
-        )
+        return no_answer(where, timeout_s)
     if isinstance(error, ConnectionRefusedError) or "Unable to connect to port" in str(error):
         return ConnectFailure("unreachable", f"{where} refuses connections", "start sshd there or correct ansible_port")
+    said = str(error).split("\n")[0] or type(error).__name__
+    fix = f"try: {shlex.join([target.program, *target.arguments])}"
+    return ConnectFailure("unreachable", f"{where}: {said}", fix)
+
+
+def unresolved(name: str) -> ConnectFailure:
+    """The name service does not know the host."""
     return ConnectFailure(
-        "unreachable", f"{where}: {_hint(error, target)}", f"try: ssh -p {target.port} {target.user}@{target.address}"
+        "unreachable", f"the name {name} cannot be resolved", "correct ansible_host or the name service"
     )
 
 
-def _hint(error: BaseException, target: Target) -> str:
-    said = str(error).split("\n")[0] or type(error).__name__
-    if target.ignored:
-        said += f" (gpuctl does not follow these ssh options: {', '.join(target.ignored)})"
-    return said
+def no_answer(where: str, timeout_s: float) -> ConnectFailure:
+    """Nothing comes back from there."""
+    return ConnectFailure(
+        "unreachable",
+        f"{where} did not answer within {timeout_s:.0f} s",
+        "start the host, or correct ansible_host, ansible_port or the route to it",
+    )
+
+
+def lost(target: Target) -> ConnectFailure:
+    """A connection that was open is gone."""
+    return ConnectFailure("unreachable", f"the connection to {target.address} was lost", "run again")
+
+
+def nothing_more(target: Target, said: str) -> ConnectFailure:
+    """The host starts no further command."""
+    said = f"{target.address} starts no further command: {said}"
+    return ConnectFailure("unreachable", said, "raise MaxSessions in its sshd_config")
+
+
+def too_slow(command: str, address: str, timeout_s: float) -> ConnectFailure:
+    """A command that had to be given up."""
+    said = f"{command} on {address} did not end within {timeout_s:.0f} s"
+    return ConnectFailure("unreachable", said, "look at the load of the host and run again")
 
 
 def sudo_denied(user: str, said: str) -> ConnectFailure:

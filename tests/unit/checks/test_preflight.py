@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from bootstrap.checks.finding import Severity
 from bootstrap.checks.preflight import CLUSTER_CHECKS, HOST_CHECKS, NODE_CHECKS, count_of_checks, preflight
-from bootstrap.inventory.model import Connection, Inventory
 from bootstrap.probe.facts import ClusterTraces, ContainerdFacts, DriverFacts, OsFacts, PciGpu, ProbeResult, Unreachable
 from tests.unit.checks.recorded import facts_of, findings, fresh, lab, live
 
@@ -395,16 +394,14 @@ def test_no_driver_question_is_asked_where_no_gpu_is_wanted() -> None:
     assert findings("gpu1", wanted, secure_boot=True, driver=driver(nouveau=True), gpus=card("1b06")) == ()
 
 
-def test_ssh_options_that_only_openssh_follows_are_said() -> None:
-    hosts = lab().hosts
-    odd = replace(
-        hosts[1], connection=Connection("10.202.66.12", user="root", ssh_common_args="-o AddressFamily=inet6")
-    )
-    inventory = Inventory(lab().path, (hosts[0], odd, hosts[2]))
-    found = preflight(inventory, fresh())
+def test_broken_lines_of_known_hosts_are_named() -> None:
+    broken = tuple(f"/home/ada/.ssh/known_hosts:{n}: its key is no base64" for n in range(1, 9))
+    probes = fresh()
+    probes["gpu1"] = replace(facts_of(probes, "gpu1"), way_notes=broken)
+    found = preflight(lab(), probes)
 
-    assert [(f.host, f.code, f.severity) for f in found] == [("gpu1", "ssh-option-ignored", WARN)]
-    assert "addressfamily" in found[0].message
+    assert [(f.host, f.code, f.severity) for f in found] == [("gpu1", "known-hosts-broken", WARN)]
+    assert "known_hosts:5: its key is no base64 and 3 more" in found[0].message
 
 
 def test_findings_come_in_the_order_of_the_inventory_and_once() -> None:

@@ -31,10 +31,23 @@ def server(tmp_path: Path) -> Iterator[SshServer]:
     found.stop()
 
 
+# An option that paramiko does not follow makes the connection OpenSSH's.
+TRANSPORTS = {"paramiko": "-F none", "openssh": "-F none -o RequiredRSASize=1025"}
+
+
+@pytest.fixture(params=sorted(TRANSPORTS))
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def make_host(server: SshServer) -> MakeHost:
+def make_host(server: SshServer, transport: str) -> MakeHost:
     def make(name: str = "gpu1", **changes: Any) -> Host:
-        arguments = f"-o UserKnownHostsFile={server.known_hosts} -o GlobalKnownHostsFile=/dev/null"
+        if "ssh_common_args" in changes:
+            changes["ssh_common_args"] = f"{TRANSPORTS[transport]} {changes['ssh_common_args']}"
+        arguments = (
+            f"{TRANSPORTS[transport]} -o UserKnownHostsFile={server.known_hosts} -o GlobalKnownHostsFile=/dev/null"
+        )
         values: dict[str, Any] = {
             "address": "127.0.0.1",
             "port": server.port,

@@ -213,6 +213,7 @@ def test_a_command_that_hangs_is_given_up(make_host: MakeHost) -> None:
         session.run(["sleep", "30"], timeout_s=0.5)
 
 
+@pytest.mark.parametrize("transport", ["paramiko"])
 @pytest.mark.parametrize("error", [paramiko.SSHException("Channel closed."), EOFError(), OSError("gone")])
 def test_a_connection_that_is_lost_as_a_command_starts(
     make_host: MakeHost, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -226,6 +227,7 @@ def test_a_connection_that_is_lost_as_a_command_starts(
             session.run(["true"])
 
 
+@pytest.mark.parametrize("transport", ["paramiko"])
 def test_a_host_that_starts_nothing_more_is_told(make_host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise paramiko.ChannelException(1, "Administratively prohibited")
