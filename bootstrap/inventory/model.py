@@ -58,11 +58,6 @@ class Connection:
         return tuple(shlex.split(self.python))
 
     @property
-    def stays_user(self) -> bool:
-        """Whether a user who is not root is not to become root, by the inventory's own word."""
-        return not self.become and self.user not in {None, "root"}
-
-    @property
     def become_words(self) -> tuple[str, ...]:
         """The sudo of the host as words of a command."""
         return tuple(shlex.split(self.become_exe))

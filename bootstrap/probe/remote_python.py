@@ -35,7 +35,7 @@ def start_python(
     argv = [*host.connection.python_words, "-I", "-c", first, *arguments]
     sent = program.encode()
     payload = b"%d\n" % len(sent) + sent
-    if session.user == "root" or host.connection.stays_user:
+    if session.user == "root" or _stays_user(host):
         channel = session.open_exec(argv, timeout_s)
     elif password is None:
         channel = session.open_exec(["env", "LC_ALL=C", *host.connection.become_words, "-n", "--", *argv], timeout_s)
@@ -43,6 +43,12 @@ def start_python(
         return _with_password(session, host, argv, payload, password, timeout_s)
     channel.sendall(payload)
     return channel
+
+
+def _stays_user(host: Host) -> bool:
+    """Whether the inventory says that the user does not become root: Ansible would not, and a check refuses it."""
+    said = (host.connection_vars or {}).get("ansible_become")
+    return said is False and host.connection.user not in {None, "root"}
 
 
 def _with_password(
