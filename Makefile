@@ -24,7 +24,7 @@ GPUCTL := $(BIN)/gpuctl
 PACKAGES := python3-venv systemd-container qemu-system-x86 e2fsprogs mmdebstrap iproute2 nftables iptables conntrack \
   openssh-client gnupg apt-utils dpkg-dev gcc libc6-dev ca-certificates debian-archive-keyring
 
-.PHONY: help setup packages demo demo-down test lint unit fuzz e2e components canaries torch bench audit docs lock
+.PHONY: help setup packages demo demo-down test lint unit fuzz e2e components torch bench audit docs lock
 
 help:
 	@echo "make setup   Debian packages and .venv with gpuctl in it"
@@ -32,7 +32,6 @@ help:
 	@echo "make test    lint, unit, content and golden tests, then the end-to-end tests (as root)"
 	@echo "make lint    ruff, mypy, import-linter, yamllint, ansible-lint"
 	@echo "make fuzz    everything that hosts, files and servers may say: make test takes a share of it"
-	@echo "make canaries  looks for nine secrets in processes, runs, logs and on hosts of a lab (as root)"
 	@echo "make torch   optional: trains with PyTorch on test hosts under each launcher (as root)"
 	@echo "make bench   how long things take, side by side with a plain shell script (as root)"
 	@echo "make audit   known weaknesses of the Python packages in the lock (asks PyPI)"
@@ -118,12 +117,6 @@ lint: setup
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/yamllint --strict .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline
-
-# Nine secrets are looked for wherever one could get to. It watches all processes, and wants the processors for itself.
-canaries: setup
-	$(need_root)
-	$(GPUCTL) testvm components build
-	GPUCTL_TEST_CANARIES=1 $(BIN)/pytest -s tests/e2e/test_canaries.py
 
 # Optional: trains with PyTorch on test hosts; the image for it takes minutes to make.
 torch: setup

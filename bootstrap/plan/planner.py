@@ -69,7 +69,8 @@ def decide(
         values = arguments.by_host[host.name]
         for component in components_for(host, values, view):
             receipt, drift = _evidence(component, facts[host.name], view)
-            problems += _refusals(component, host.name, receipt, values, host.origins or {})
+            if receipt and not _trouble(component, facts[host.name], receipt, view):
+                problems += _refusals(component, host.name, receipt, values, host.origins or {})
             step = _step(component, host.name, facts[host.name], receipt, values, drift, view)
             if step and has_to_wait(step, host, inventory, facts):
                 held.append(waiting(step, inventory, facts))
@@ -165,9 +166,7 @@ def _step(
         living = living or restarts_docker(component, values, facts)
         effect = Effect(component.effect) if living else Effect.NONE
         return Step(place, component.name, "install", ("not installed by gpuctl yet",), effect)
-    own = component.scope == "cluster" or _is_running(facts, view)
-    trouble = receipt_trouble(receipt, receipt.get("machine_id") if own else facts.machine_id)
-    if trouble:
+    if trouble := _trouble(component, facts, receipt, view):
         return Step(place, component.name, "install", (trouble,), Effect(component.effect))
     if receipt.get("state") != "complete":
         return Step(
@@ -187,6 +186,12 @@ def _step(
     # A label, or a pod of a DaemonSet that is made anew, disturbs nobody.
     effect = Effect(component.effect) if reasons else worst(Effect(change.effect) for change in raised)
     return Step(place, component.name, action, (*reasons, *mended, *(change.why for change in raised)), effect)
+
+
+def _trouble(component: Component, facts: HostFacts, receipt: Mapping[str, Any], view: ClusterView) -> str:
+    """Why the receipt says nothing of this host; empty when it does."""
+    own = component.scope == "cluster" or _is_running(facts, view)
+    return receipt_trouble(receipt, receipt.get("machine_id") if own else facts.machine_id)
 
 
 def _allowed(step: Step, host: str, limit: Collection[str], view: ClusterView) -> bool:
@@ -219,12 +224,12 @@ def _node_is_gone(facts: HostFacts, view: ClusterView) -> bool:
 def _refusals(
     component: Component,
     host: str,
-    receipt: Mapping[str, Any] | None,
+    receipt: Mapping[str, Any],
     values: Mapping[str, Any],
     origins: Mapping[str, str],
 ) -> list[Problem]:
     """Changes that a bootstrap never makes to something installed."""
-    known = known_arguments(receipt or {})
+    known = known_arguments(receipt)
     before = {"arguments": known}
     secret = {option.name for option in options_of(component.name) if option.no_log}
     problems = []

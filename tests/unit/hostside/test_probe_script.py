@@ -16,7 +16,7 @@ import pytest
 from bootstrap.probe.bundle import FILES, HOSTSIDE, OLDEST_PYTHON, script
 from bootstrap.probe.facts import HostFacts
 
-OF_THE_CONTROLLER = {"host", "clock_offset_s", "malformed"}
+OF_THE_CONTROLLER = {"host", "clock_offset_s", "malformed", "way_notes"}
 
 
 def run(python: str = sys.executable) -> subprocess.CompletedProcess[str]:
