@@ -38,7 +38,10 @@ def _cell(layer: LayerResult | None) -> str:
 def _shortcomings(node: NodeResult) -> list[str]:
     details = [f"{node.host}: {name}: {layer.detail}" for name, layer in _failing(node) if layer.detail]
     details += [f"{node.host}: note: {note}" for note in node.notes]
-    return details + [f"{node.host}: {_gpu(gpu)}" for gpu in node.gpus if not (gpu.passed or gpu.taken_by)]
+    bad = [gpu for gpu in node.gpus if not (gpu.passed or gpu.taken_by)]
+    if len(bad) == len(node.gpus) > 1 and len({gpu.detail for gpu in bad}) == 1 and _failing(node):
+        return details  # what the layer says holds for all
+    return details + [f"{node.host}: {_gpu(gpu)}" for gpu in bad]
 
 
 def _gpu(gpu: GpuResult) -> str:

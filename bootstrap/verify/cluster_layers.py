@@ -56,7 +56,7 @@ def plugin(evidence: Evidence) -> Judgement:
     if idle := next((pod for pod in pods if pod.state != "Running"), None):
         why = crashing(idle)
         return failed(evidence, why.code, why.words, why.fix)
-    if pods and evidence.seen and not any(evidence.seen.capacity.values()):
+    if pods and evidence.seen and not any(evidence.seen.allocatable.values()):
         words = f"{pods[0].namespace}/{pods[0].name} runs, and the kubelet knows of no device plugin"
         return failed(evidence, "plugin-not-registered", words, f"{pods[0].delete}: the new one registers")
     if pods and evidence.plugin_cdi and not any(k.startswith(PLUGIN_CDI) for k in evidence.runtime.cdi_files.values()):
@@ -106,8 +106,7 @@ def allocatable(evidence: Evidence) -> Judgement:
     can = offered(evidence)
     lacking = [gpu.uuid for gpu in evidence.facts.driver.gpus if can is not None and gpu.uuid not in can]
     if not count or not lacking:
-        fix = "see the layer named above; the device plugin's log names GPUs that it calls unhealthy"
-        return failed(evidence, "allocatable-short", words, fix, count)
+        return failed(evidence, "allocatable-short", words, evidence.cluster.plugin_renewed, count)
     words += f"; the device plugin calls {', '.join(lacking)} unhealthy"
     return failed(evidence, "gpu-unhealthy", words, evidence.cluster.plugin_renewed, count)
 
