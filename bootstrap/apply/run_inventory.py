@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from bootstrap.inventory.model import CONTROL_PLANE, MINIKUBE, SERVICE_GROUPS, WORKERS, Inventory
+from bootstrap.inventory.model import CONTROL_PLANE, MINIKUBE, SERVICE_GROUPS, WORKERS, Host, Inventory
 from bootstrap.plan.digests import plain
 from bootstrap.plan.model import CLUSTER, Step
 
@@ -51,7 +51,7 @@ def write_run_inventory(
     for host in inventory.hosts:
         if host.name not in arguments:
             continue
-        values = {**(host.connection_vars or {}), **arguments[host.name]}
+        values = {**(host.connection_vars or {}), **_becoming(host), **arguments[host.name]}
         if host.connection.local:
             values["gpuctl_reboot_ok"] = False  # the run would end with the machine
         if become_password is not None:  # as with -K: a host's own password comes first
@@ -65,6 +65,19 @@ def write_run_inventory(
     document = {"all": {"hosts": hosts, "children": groups, "vars": _Untrusted(plain({**shared, **extra}))}}
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
         yaml.dump(document, stream, Dumper=_Dumper, sort_keys=True)
+
+
+def _becoming(host: Host) -> dict[str, bool]:
+    """Where the inventory names no user, ssh's own configuration does: whoever is not root has to become it.
+
+    Raises:
+        ConnectFailure: ssh refuses its configuration.
+    """
+    from bootstrap.probe.ssh_config import Resolver
+
+    if host.connection.local or host.connection.user is not None:
+        return {}
+    return {"ansible_become": Resolver().target(host).user != "root"}
 
 
 def steps_per_host(steps: Iterable[Step], seed: str) -> dict[str, list[str]]:
