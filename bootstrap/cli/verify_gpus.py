@@ -73,6 +73,7 @@ def verify_gpus(
             help="Fail, too, where other pods hold GPUs, which then cannot be tried.",
         ),
     ] = False,
+    skip_unreachable: options.SkipUnreachable = False,
     ask_become_pass: options.AskPassword = False,
     become_password_file: options.PasswordFile = None,
     accept_new_host_keys: options.AcceptKeys = False,
@@ -107,6 +108,7 @@ def verify_gpus(
             collective=collective or bool(collective_image),
             collective_image=collective_image,
             require_all=require_all,
+            skip_unreachable=skip_unreachable,
         )
         if output is Output.JSON:
             result = run_verify(request, JsonView())

@@ -63,7 +63,9 @@ def summary(result: VerifyResult) -> str:
     )
     noun = count(result.total, "GPU").split()[1]
     others = f", {result.taken} held by other pods," if result.taken else ""
-    return f"{of} {noun}{_simulated(result)} passed{others} in {brief(result.elapsed_s)}"
+    away = ", ".join(node.host for node in result.nodes if not node.reached)
+    unreached = f"; not reached: {away}" if away else ""
+    return f"{of} {noun}{_simulated(result)} passed{others} in {brief(result.elapsed_s)}{unreached}"
 
 
 def _collective(result: VerifyResult) -> list[str]:

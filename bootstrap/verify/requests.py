@@ -15,7 +15,7 @@ class VerifyRequest:
 
     `profile` counts where the inventory is that of a minikube host. `collective`: an all-reduce over the nodes,
     too; by PyTorch between their GPUs where `collective_image` names an image that has it. `require_all`: a GPU that
-    another pod holds is a failure.
+    another pod holds is a failure. `skip_unreachable`: a host that cannot be reached is none.
     """
 
     inventory: Path
@@ -27,3 +27,4 @@ class VerifyRequest:
     collective: bool = False
     collective_image: str = ""
     require_all: bool = False
+    skip_unreachable: bool = False

@@ -65,7 +65,7 @@ class GpuResult:
 class NodeResult:
     """One node with its layers (keys: LAYERS, all of them; CONTAINER_LAYERS as well in minikube) and its GPUs.
 
-    `notes` are sentences on what is no fault.
+    `notes` are sentences on what is no fault. Of a host that was not `reached` nothing is known.
     """
 
     host: str
@@ -73,6 +73,7 @@ class NodeResult:
     layers: Mapping[str, LayerResult]
     gpus: tuple[GpuResult, ...] = ()
     notes: tuple[str, ...] = ()
+    reached: bool = True
 
     @property
     def passed(self) -> bool:

@@ -11,9 +11,10 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
 from bootstrap.kube.client import ApiError, Cluster, cluster_api
+from bootstrap.plan.absence import FIX_SKIP
 from bootstrap.plan.arguments import is_gpu_host
 from bootstrap.plan.cluster_view import ClusterView, node_name, view_cluster
-from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse, resolve_limit
+from bootstrap.plan.survey import expected_gpus, probe_hosts, resolve_limit
 from bootstrap.probe.facts import HostFacts, Unreachable
 from bootstrap.progress import Progress
 from bootstrap.verify.collective import Collective, all_reduce
@@ -23,7 +24,7 @@ from bootstrap.verify.evidence import Evidence
 from bootstrap.verify.layers import judge, may_start, of_subjects
 from bootstrap.verify.look import ClusterSeen, look
 from bootstrap.verify.requests import VerifyRequest
-from bootstrap.verify.results import VerifyResult
+from bootstrap.verify.results import LAYERS, LayerResult, LayerState, NodeResult, VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts, ask_runtimes
 
 
@@ -31,20 +32,36 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
     """Look at every GPU of every host and compute on it.
 
     Raises:
-        GpuctlError: settings (3), a host that cannot be probed (4), no cluster to ask (6).
+        GpuctlError: settings (3), no host with a GPU can be reached (6).
     """
     limit = resolve_limit(inventory, request.limit)
     probes = probe_hosts(inventory, request.access)
-    refuse(Problem(p.code, p.message, p.fix, p.host) for p in probes.values() if isinstance(p, Unreachable))
     facts = {name: probe for name, probe in probes.items() if isinstance(probe, HostFacts)}
     nodes_here = {host.name for host in inventory.nodes if not limit or host.name in limit}
+    away = [probe for probe in probes.values() if isinstance(probe, Unreachable) and probe.host in nodes_here]
+    lost = () if request.skip_unreachable else tuple(map(_lost, away))
     gpu_hosts = [name for name, mine in facts.items() if name in nodes_here and is_gpu_host(mine)]
     if not gpu_hosts:
-        raise GpuctlError(
-            ExitCode.NOT_READY,
-            Problem("gpu-missing", "no host has an NVIDIA GPU on its PCI bus", "check the cards, or the inventory"),
-        )
-    return _verify(inventory, request, {name: facts[name] for name in gpu_hosts}, view_cluster(inventory, facts), view)
+        none = Problem("gpu-missing", "no host has an NVIDIA GPU on its PCI bus", "check the cards, or the inventory")
+        raise GpuctlError(ExitCode.NOT_READY, *(lost or (none,)))
+    seen = view_cluster(inventory, facts)
+    result = _verify(inventory, request, {name: facts[name] for name in gpu_hosts}, seen, view)
+    if not lost:
+        return result
+    order = {host.name: position for position, host in enumerate(inventory.hosts)}
+    nodes = sorted((*result.nodes, *map(_unreached, lost)), key=lambda node: order[node.host])
+    return replace(result, exit_code=ExitCode.NOT_READY, nodes=tuple(nodes), problems=(*lost, *result.problems))
+
+
+def _lost(probe: Unreachable) -> Problem:
+    return Problem(probe.code, probe.message, probe.fix + FIX_SKIP, probe.host)
+
+
+def _unreached(problem: Problem) -> NodeResult:
+    """Nothing is known of its GPUs: the walk ends before its first layer."""
+    layers = {layer: LayerResult(LayerState.NOT_RUN) for layer in LAYERS}
+    layers[LAYERS[0]] = LayerResult(LayerState.FAILED, None, problem.message)
+    return NodeResult(str(problem.host), False, layers, reached=False)
 
 
 def _verify(

@@ -11,13 +11,16 @@ import pytest
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.kube.client import Cluster
+from bootstrap.probe.facts import Unreachable
 from bootstrap.progress import Silent
 from bootstrap.rundir import RunDirectory
+from bootstrap.ui.verification import verify_screen
 from bootstrap.verify import run as verifying
 from bootstrap.verify.collective import Collective
 from bootstrap.verify.requests import VerifyRequest
+from bootstrap.verify.results import LAYERS, LayerResult, LayerState, NodeResult, VerifyResult
 from bootstrap.verify.run import ring_problem
-from tests.unit.factories import inventory
+from tests.unit.factories import host_facts, inventory
 from tests.unit.verify.test_layers import healthy
 
 SETTINGS = {"cluster_python_image": "python:3", "nvidia_device_plugin_runtime_class": "gpu"}
@@ -78,3 +81,40 @@ def test_a_refused_kubeconfig_is_no_absent_plugin(
         lab = inventory({"cp1": "192.0.2.1"}, {})
         evidence, _, _ = verifying._ask_cluster(given, lab, "cp1", {"gpu1": healthy()}, Silent())
         assert (evidence["gpu1"].node, evidence["gpu1"].api_error) == (None, problem.message)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "hosts"),
+    [
+        ({}, ExitCode.NOT_READY, ["gpu1", "gpu2"]),
+        ({"skip_unreachable": True}, ExitCode.OK, ["gpu1"]),
+        ({"limit": ("gpu1",)}, ExitCode.OK, ["gpu1"]),
+    ],
+)
+def test_a_dead_host_is_one_finding_and_the_others_are_verified(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: dict[str, Any], code: ExitCode, hosts: list[str]
+) -> None:
+    lab = inventory({"cp1": "198.51.100.10"}, {"gpu1": "198.51.100.11", "gpu2": "198.51.100.12"})
+    dead = Unreachable("gpu2", "unreachable", "no route to host", "start it")
+    probes = {"cp1": host_facts("cp1"), "gpu1": host_facts("gpu1", gpus=2), "gpu2": dead}
+    passed = NodeResult("gpu1", True, {layer: LayerResult(LayerState.OK) for layer in LAYERS})
+    monkeypatch.setattr(verifying, "probe_hosts", lambda *_: probes)
+    monkeypatch.setattr(verifying, "_verify", lambda *_: VerifyResult(ExitCode.OK, "lab", (passed,), 1.0))
+    given = VerifyRequest(inventory=tmp_path, run=RunDirectory.create("verify-gpus", root=tmp_path), **options)
+    result = verifying.verify_nodes(lab, given, Silent())
+    assert (result.exit_code, [node.host for node in result.nodes]) == (code, hosts)
+    assert [problem.code for problem in result.problems] == ["unreachable"] * (len(hosts) - 1)
+    assert [layer.state for node in result.nodes[1:] for layer in node.layers.values()].count(LayerState.FAILED) == (
+        len(hosts) - 1
+    )
+    assert ("; not reached: gpu2" in verify_screen(result)[-1]) is (len(hosts) == 2)
+
+
+def test_no_gpu_is_missing_where_its_host_is_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lab = inventory({"cp1": "198.51.100.10"}, {"gpu1": "198.51.100.11"})
+    probes = {"cp1": host_facts("cp1"), "gpu1": Unreachable("gpu1", "unreachable", "no route to host", "start it")}
+    monkeypatch.setattr(verifying, "probe_hosts", lambda *_: probes)
+    given = VerifyRequest(inventory=tmp_path, run=RunDirectory.create("verify-gpus", root=tmp_path))
+    with pytest.raises(GpuctlError) as raised:
+        verifying.verify_nodes(lab, given, Silent())
+    assert (raised.value.exit_code, [p.code for p in raised.value.problems]) == (ExitCode.NOT_READY, ["unreachable"])
