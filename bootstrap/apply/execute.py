@@ -81,7 +81,7 @@ def execute(
             {
                 "owner": os.getpid(),
                 "private_data_dir": str(private),
-                "project_dir": str(root / "playbooks"),
+                "project_dir": str(_working_directory(root)),
                 "playbook": str(root / "playbooks" / playbook),
                 "inventory": str(inventory_file),
                 "forks": max(forks, 1),
@@ -108,6 +108,14 @@ def execute(
     if status not in {"successful", "canceled"} and not problems:
         problems.append(_unexplained(end, errors))
     return Execution(status, reader.hosts, tuple(problems), stopped)
+
+
+def _working_directory(root: Path) -> Path:
+    """Where Ansible's ssh runs: here, as the probe's does: both take a relative `-F ssh.cfg` for the same file."""
+    try:
+        return Path.cwd()
+    except OSError:  # deleted under our feet
+        return root / "playbooks"
 
 
 def _follow(
