@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
