@@ -67,6 +67,7 @@ _SSH: Kind = (
         )
     ),
 )
+MAPPINGS = (_MAP, SCALARS, VARIABLES)  # of which gpuctl knows no keys
 CONFIG: Kind = ("", lambda _value: True)  # text with YAML in it: has its own keys
 
 # A tree of keys: a kind, or the keys below. `CONFIG` is followed by LAUNCH_CONFIG.
@@ -135,6 +136,13 @@ MOVED = {
     "launchConfig.queue": "write `queues` with a list",
     "launchConfig.project": "remove it: queues of an entity are in one project",
 }
+# Where placeholders of the chart and of tutorials are looked for: the rest may hold any text.
+NAMED = frozenset(
+    {"agent.image", "agent.apiKey", "namespace", "baseUrl", "additionalTargetNamespaces", "kanikoPvcName",
+     "kanikoDockerConfigSecret", "sshAuthSecrets", "serviceAccount.annotations", "customCABundle.configMap.name",
+     "customCABundle.configMap.key", "launchConfig.entity", "launchConfig.queues", "launchConfig.registry",
+     "launchConfig.environment", "launchConfig.builder"}
+)  # fmt: skip
 # Environment variables of the agent that come from other keys; those that `additionalEnvVars` may replace.
 OURS = frozenset({"WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_LAUNCH_SERVICE_ACCOUNT_NAME", "WANDB_RELEASE_NAME"})
 OURS_BY_DEFAULT = frozenset(

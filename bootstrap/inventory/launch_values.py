@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from bootstrap.errors import Problem
+from bootstrap.inventory.launch_mistakes import home_of, lost_parent, other_file, placeholders
 from bootstrap.inventory.launch_schema import (
     BUILDER_KEYS,
     CHART,
@@ -28,6 +29,7 @@ from bootstrap.inventory.launch_schema import (
     TYPES,
     VARIABLES,
 )
+from bootstrap.inventory.yaml_nodes import MERGE, too_much
 
 
 @dataclass(slots=True)
@@ -100,7 +102,15 @@ def _document(reading: _Reading, text: str, keys: Mapping[str, Any], where: str)
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        return {} if node is None else _mapping(reading, loader, node, keys, where)
+        if node is None:
+            return {}
+        if too_much(node):
+            reading.complain("launch-values-invalid", "its anchors come to too much", "write them out", 0)
+            return {}
+        if not where and (other := other_file(node, f"{reading.path}:{node.start_mark.line + 1}")):
+            reading.problems.append(other)
+            return {}
+        return _mapping(reading, loader, node, keys, where)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line if error.problem_mark else 0
         what = f"`{where}` is" if where else "it is"
@@ -121,10 +131,11 @@ def _mapping(
         what = f"`{where}` must be" if where else "the file must hold"
         reading.complain("launch-values-invalid", f"{what} a mapping", "see docs/launch.md", node.start_mark.line)
         return {}
-    own = len([key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"])
+    own = len([key for key, _ in node.value if key.tag != MERGE])
     loader.flatten_mapping(node)
     found: dict[str, Any] = {}
     seen: dict[str, int] = {}
+    strangers: list[int] = []
     for number, (key_node, item) in enumerate(node.value):
         line = key_node.start_mark.line
         if not isinstance(key_node, yaml.ScalarNode):
@@ -139,13 +150,49 @@ def _mapping(
             )
         seen[key] = line if number >= len(node.value) - own else -1
         if key not in keys:
-            _unknown(reading, full, key, keys, line)
-        elif (value := _value(reading, loader, item, keys[key], full)) is not None:
+            strangers.append(number)
+        elif (value := _known(reading, loader, item, keys[key], full, line)) is not None:
             found[key] = value
+    _strangers(reading, node, keys, where, strangers)
     return found
 
 
+def _known(reading: _Reading, loader: yaml.SafeLoader, node: yaml.Node, kind: Any, full: str, line: int) -> Any:
+    for name, place in placeholders(node, full, line):
+        words = f"`{name}` still has the chart's placeholder"
+        reading.complain("launch-values-invalid", words, f"write what {name} is to be", place)
+    return _value(reading, loader, node, kind, full)
+
+
+def _strangers(
+    reading: _Reading, node: yaml.MappingNode, keys: Mapping[str, Any], where: str, numbers: list[int]
+) -> None:
+    """The keys that are unknown where they stand, by their numbers in the mapping."""
+    lost: dict[str, list[tuple[str, int]]] = {}
+    for number in numbers:
+        key_node = node.value[number][0]
+        key, line = str(key_node.value), key_node.start_mark.line
+        if parent := lost_parent(node, keys, number):
+            lost.setdefault(parent, []).append((key, line))
+        else:
+            _unknown(reading, f"{where}.{key}" if where else key, key, keys, line)
+    if lost:
+        _tell_lost(reading, lost)
+
+
+def _tell_lost(reading: _Reading, lost: Mapping[str, list[tuple[str, int]]]) -> None:
+    """One problem for all lines that are further left than they were meant to be."""
+    belong = "; ".join(f"{', '.join(f'`{key}`' for key, _ in keys)} below `{parent}`" for parent, keys in lost.items())
+    words = f"the file lost its indentation: {belong}"
+    fix = f"indent by two spaces what belongs below {' and below '.join(f'`{parent}`' for parent in lost)}"
+    reading.complain("launch-values-invalid", words, fix, min(line for keys in lost.values() for _, line in keys))
+
+
 def _unknown(reading: _Reading, full: str, key: str, keys: Mapping[str, Any], line: int) -> None:
+    if full not in MOVED and (home := home_of(key, keys)):
+        words = f"unknown key `{full}`, it belongs {home}"
+        reading.complain("launch-values-unknown", words, f"move it {home}", line)
+        return
     close = difflib.get_close_matches(key, list(keys), 1, 0.6)
     guess = f", did you mean `{close[0]}`?" if close else ""
     fix = MOVED.get(full) or (f"rename it to {close[0]}" if close else f"remove it; known are: {', '.join(keys)}")
@@ -210,9 +257,6 @@ def _launch_config(reading: _Reading, node: yaml.Node, value: Any) -> dict[str, 
         if close:
             words = f"unknown key `launchConfig.builder.{key}`, did you mean `{close[0]}`?"
             inner.complain("launch-values-unknown", words, f"rename it to {close[0]}", _line_of(lines, key, "builder"))
-    if any(queue.startswith("<") for queue in config.get("queues", [])):
-        words = "`launchConfig.queues` still has the chart's placeholder"
-        inner.complain("launch-values-invalid", words, "name your queues", _line_of(lines, "queues"))
     return config
 
 

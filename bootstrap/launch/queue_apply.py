@@ -10,8 +10,10 @@ from typing import Any
 from bootstrap.errors import GpuctlError, Problem, settings_error, usage_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.jsonform import plain
+from bootstrap.launch.queue_fields import unknown_fields, wrong_values
 from bootstrap.launch.queue_file import QueueConfig, parse_queue_config
 from bootstrap.launch.queue_gangs import gang_cautions
+from bootstrap.launch.queue_pods import pod_problems
 from bootstrap.launch.queue_preset import JOBS_NAMESPACE
 from bootstrap.launch.queue_rules import Caution, refusals, warnings
 from bootstrap.launch.queues import RESOURCE, Queue, Queues, differences
@@ -56,16 +58,18 @@ def read_config(path: Path) -> QueueConfig:
         raise settings_error(Problem("launch-config-invalid", words, "name a file that can be read")) from error
 
 
-def check_config(config: QueueConfig) -> tuple[Caution, ...]:
-    """What bites later.
+def check_config(config: QueueConfig, *, strict: bool = True) -> tuple[Caution, ...]:
+    """What bites later; without `strict` what Kubernetes drops or refuses is among it, by the fields known here.
 
     Raises:
-        GpuctlError: everything that the agent or the server would refuse (exit 3).
+        GpuctlError: everything that the agent or the server would refuse, or Kubernetes drop or refuse (exit 3).
     """
-    found = [*refusals(config), *problems(config)]
-    if found:
+    of_kubernetes = [*unknown_fields(config), *wrong_values(config), *pod_problems(config)]
+    # What the agent refuses is told first: with it the object is often not the one that was meant.
+    if found := [*refusals(config), *problems(config)] or (of_kubernetes if strict else []):
         raise GpuctlError(ExitCode.SETTINGS, *found)
-    return (*warnings(config), *gang_cautions(config))
+    dropped = tuple(Caution(problem.message, problem.at) for problem in of_kubernetes)
+    return (*dropped, *warnings(config), *gang_cautions(config))
 
 
 def apply_queue(
@@ -77,23 +81,24 @@ def apply_queue(
     *,
     dry_run: bool,
     namespace_stays: bool = False,
+    strict: bool = True,
 ) -> Applied:
     """Make the queue, or change it where it differs; `priorities` None leaves them as they are (off in a new queue).
 
     `namespace_stays`: a queue that is there keeps the namespace of its jobs, for its agent has rights there. `cautions`
-    are those about the server, which the result takes up.
+    are those about the server, which the result takes up. `strict`: what Kubernetes would drop or refuse is refused.
 
     Raises:
         GpuctlError: the name or the configuration is refused (2, 3), or the server says no (4); nothing was changed.
     """
     if not name or len(name) > _NAME_LENGTH or name != name.strip():
         raise usage_error(f"{name!r} is no name of a queue", f"use 1 to {_NAME_LENGTH} characters")
-    check_config(config)
+    check_config(config, strict=strict)
     queues.check()
     before = queues.read(name)
     if namespace_stays and before is not None:
         config = _in_namespace_of(before, config)
-    cautions = (*cautions, *check_config(config), *_namespace_cautions(config))
+    cautions = (*cautions, *check_config(config, strict=strict), *_namespace_cautions(config))
     if before is not None and before.resource != RESOURCE:
         words = f"queue {name} is one of resource {before.resource}, not of Kubernetes"
         raise settings_error(Problem("launch-queue-foreign", words, "choose another name, or delete that queue first"))

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from bootstrap.errors import Problem, settings_error
+from bootstrap.inventory.yaml_nodes import doubled, too_much
+from bootstrap.launch.file_kinds import foreign_kind
 
 Place = tuple[str | int, ...]  # keys and indexes that lead to a value
 _TEMPLATE_FIX = 'put template variables into quotes: "{{gpus}}"'
@@ -48,6 +50,8 @@ def parse_queue_config(text: str, origin: str) -> QueueConfig:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
+        if node is not None:
+            _check_nodes(node, origin)
         value = None if node is None else loader.construct_document(node)
         lines = {} if node is None else dict(_lines(node, ()))
         json.dumps(value, allow_nan=False)
@@ -56,6 +60,8 @@ def parse_queue_config(text: str, origin: str) -> QueueConfig:
     if node is None or not isinstance(value, dict) or not value:
         raise settings_error(_bad("it holds no configuration", "write a mapping, such as a Job's", origin))
     inner, prefix = _resource_arguments(value, origin, lines)
+    if found := foreign_kind({key: item for key, item in inner.items() if key not in _BESIDE}):
+        raise settings_error(Problem("launch-file-foreign", f"it is {found.what}", found.fix, at=f"{origin}:1"))
     variables = _variables(value, origin, lines)
     return QueueConfig(
         kubernetes={key: item for key, item in inner.items() if prefix or key not in _BESIDE},
@@ -64,6 +70,16 @@ def parse_queue_config(text: str, origin: str) -> QueueConfig:
         lines={place[len(prefix) :]: line for place, line in lines.items() if place[: len(prefix)] == prefix},
         variable_lines={name: lines.get(("template_variables", name), 1) for name in variables},
     )
+
+
+def _check_nodes(node: yaml.Node, origin: str) -> None:
+    if too_much(node):
+        raise settings_error(_bad("its anchors come to more than a configuration can be", "write it out", origin))
+    if found := next(doubled(node), None):
+        key, first, again = found
+        words = f"`{key}` is there twice (first in line {first.line + 1}), and only the last one would count"
+        fix = "keep one; where lines lost their indentation, indent them below their parent"
+        raise settings_error(_bad(words, fix, f"{origin}:{again.line + 1}"))
 
 
 def _resource_arguments(value: dict[str, Any], origin: str, lines: Mapping[Place, int]) -> tuple[dict[str, Any], Place]:
@@ -142,4 +158,5 @@ def _unreadable(error: Exception, text: str, origin: str) -> Exception:
         return settings_error(_bad(f"it holds a value that JSON has not: {what}", "put it into quotes", at))
     what = str(getattr(error, "problem", None) or "nested too deeply")
     fix = _TEMPLATE_FIX if "unhashable" in what or "flow" in what else "correct the line"
+    fix = "indent with spaces: YAML allows no tab there" if r"'\t'" in what else fix
     return settings_error(_bad(f"it is neither YAML nor JSON: {what}", fix, at))

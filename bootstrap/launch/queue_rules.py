@@ -15,6 +15,10 @@ from bootstrap.launch.queue_file import Place, QueueConfig
 from bootstrap.launch.template_variables import unused
 
 GPU = "nvidia.com/gpu"
+# What device plugins offer: nvidia.com/gpu, its shared form, MIG profiles; Volcano's and others' parts of a GPU.
+_GPU_NAME = re.compile(
+    r"(?:nvidia\.com/.+|[a-z0-9.-]*gpu[a-z0-9.-]*/.+|[a-z0-9.-]+/(?:[a-z0-9.-]*gpu[a-z0-9.-]*|mig-.+))"
+)
 _BATCH = frozenset({"", "batch/v1", "batch/v1beta1"})
 _MACROS = frozenset({"image_uri", "run_id", "run_name", "project_name", "entity_name", "author"})
 _KEY_MACRO = "WANDB_API_KEY"
@@ -100,14 +104,20 @@ def warnings(config: QueueConfig) -> Iterator[Caution]:
 
 
 def _gpus(config: QueueConfig) -> Iterator[Caution]:
-    places = [place for place, key in _keys(config.kubernetes, ()) if key == GPU]
-    limited = {place[:-2] for place in places if place[-2:-1] == ("limits",)}
-    if not limited:
+    places = [place for place, key in _keys(config.kubernetes, ()) if is_gpu(key)]
+    limited = {(*place[:-2], place[-1]) for place in places if place[-2:-1] == ("limits",)}
+    claimed = any(key == "resourceClaims" for _, key in _keys(config.kubernetes, ()))  # by a driver of resource claims
+    if not limited and not claimed:
         yield Caution(f"no container has a limit of {GPU}: jobs will see no GPU", config.at(()))
     for place in places:
-        if place[-2:-1] == ("requests",) and place[:-2] not in limited:
-            words = f"{GPU} is requested without a limit: Kubernetes refuses such a pod; name it under limits"
+        if place[-2:-1] == ("requests",) and (*place[:-2], place[-1]) not in limited:
+            words = f"{place[-1]} is requested without a limit: Kubernetes refuses such a pod; name it under limits"
             yield Caution(words, config.at(place))
+
+
+def is_gpu(resource: str) -> bool:
+    """Whether a resource is GPUs, whole, shared (gpu.shared, vgpu) or parts of one (mig-1g.10gb), of whatever maker."""
+    return _GPU_NAME.fullmatch(resource) is not None
 
 
 def _macros(config: QueueConfig) -> Iterator[Caution]:

@@ -34,6 +34,13 @@ class Priorities(StrEnum):
     ON = "on"
 
 
+class Validation(StrEnum):
+    """What becomes of a file with what Kubernetes would drop or refuse."""
+
+    STRICT = "strict"
+    WARN = "warn"
+
+
 Name = Annotated[str, typer.Argument(help="Name of the queue.", metavar="QUEUE")]
 Entity = Annotated[
     str,
@@ -145,6 +152,14 @@ def apply(
             help="Whether jobs have priorities.  [default: as they are, off in a new queue]",
         ),
     ] = None,
+    validate: Annotated[
+        Validation,
+        typer.Option(
+            "--validate",
+            envvar="GPUCTL_QUEUE_VALIDATE",
+            help="Refuse what Kubernetes would drop or refuse, or warn of it: for fields of a newer release.",
+        ),
+    ] = Validation.STRICT,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", envvar="GPUCTL_DRY_RUN", help="Check, and show what would be sent.")
     ] = False,
@@ -171,7 +186,8 @@ def apply(
         cautions = (Caution(warning),) if warning else ()
         level = str(priorities) if priorities else None
         stays = preset is not None and namespace is None
-        done = apply_queue(queues, name, config, level, cautions, dry_run=dry_run, namespace_stays=stays)
+        strict = validate is Validation.STRICT
+        done = apply_queue(queues, name, config, level, cautions, dry_run=dry_run, namespace_stays=stays, strict=strict)
         return Answer(lines=applied_screen(done), data=done.as_dict())
 
     return options.session_of(context).execute("launch queue apply", output, body, refuses_unchanged=True)

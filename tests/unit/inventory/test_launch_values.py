@@ -151,6 +151,86 @@ def test_what_is_wrong_is_told_with_its_line(text: str, expected: list[str]) -> 
     assert complaints(text) == expected
 
 
+CASES = Path(__file__).parents[2] / "fixtures" / "launch"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "fix"),
+    [
+        (
+            "values/launch-config-as-values.yaml",
+            [(1, "launch-file-foreign", "an agent's configuration (launch-config.yaml)")],
+            "begin the file with the line `launchConfig: |`",
+        ),
+        (
+            "values/lost-indentation.yaml",
+            [(2, INVALID, "lost its indentation: `labels`, `image` below `agent`; `queues` below `launchConfig`")],
+            "indent by two spaces what belongs below `agent` and below `launchConfig`",
+        ),
+        (
+            "values/placeholders.yaml",
+            [
+                (3, INVALID, "`launchConfig.environment.region` still has"),
+                (4, INVALID, "`launchConfig.registry.uri` still has"),
+                (5, INVALID, "`launchConfig.builder.build-context-store` still has"),
+            ],
+            "write what launchConfig.environment.region is to be",
+        ),
+        ("queues/mig.yaml", [(1, "launch-file-foreign", "the configuration of a queue")], "gpuctl launch queue apply"),
+    ],
+)
+def test_recorded_mistakes_are_named(name: str, expected: list[tuple[int, str, str]], fix: str) -> None:
+    problems = parse_values((CASES / name).read_text(encoding="utf-8"), PATH)[1]
+    assert [(p.at, p.code) for p in problems] == [(f"values.yaml:{line}", code) for line, code, _ in expected]
+    assert all(words in p.message for p, (_, _, words) in zip(problems, expected, strict=True))
+    assert fix in problems[0].fix
+
+
+def test_an_agents_configuration_below_its_key_is_taken_as_the_fix_says() -> None:
+    inner = (CASES / "values" / "launch-config-as-values.yaml").read_text(encoding="utf-8")
+    text = "launchConfig: |\n" + "".join(f"  {line}\n" for line in inner.splitlines())
+    assert parse_values(text, PATH)[1] == ()
+
+
+@given(st.data())
+def test_lines_that_lost_their_indentation_are_told_their_parent(data: st.DataObject) -> None:
+    parent, keys = data.draw(st.sampled_from([("agent", CHART["agent"]), ("launchConfig", LAUNCH_CONFIG)]))
+    names = data.draw(st.lists(st.sampled_from(sorted(set(keys) - set(CHART))), min_size=1, max_size=4, unique=True))
+    head = "volcano: true\n" + (f"{parent}: |\n" if parent == "launchConfig" else f"{parent}:\n")
+    told = complaints(head + "".join(f"{name}:\n" for name in names))
+    assert told == [
+XX
+        f" [{INVALID}]"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("image: a\nvolcano: true\n", "values.yaml:1: unknown key `image`, it belongs below `agent`"),
+        ("volcano: true\nmax_jobs: 1\n", "values.yaml:2: unknown key `max_jobs`, it belongs below `launchConfig`"),
+        ("agent:\n  baseUrl: http://x\n", "values.yaml:2: unknown key `agent.baseUrl`, it belongs to the top"),
+        ("launchConfig: |\n  builder:\n  type: noop\n", "values.yaml:3: the file lost its indentation: `type` below"),
+        ("apiVersion: v1\nkind: Secret\n", "values.yaml:1: it is an object of Kubernetes"),
+        ("namespace: <name>\n", "values.yaml:1: `namespace` still has the chart's placeholder"),
+        ("baseUrl: https://<host>/\n", "values.yaml:1: `baseUrl` still has the chart's placeholder"),
+        ("launchConfig: |\n  entity: YOUR_ENTITY\n", "values.yaml:2: `launchConfig.entity` still has"),
+    ],
+)
+def test_what_is_in_the_wrong_place_is_told_its_own(text: str, words: str) -> None:
+    assert complaints(text)[0].startswith(words)
+
+
+def test_what_may_be_any_text_is_no_placeholder() -> None:
+    text = "additionalEnvVars: {PAD: <pad>}\nagent:\n  podAnnotations: {note: <none>}\n"
+    assert complaints(text) == []
+
+
+def test_anchors_do_not_multiply_without_end() -> None:
+    rows = "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(12))
+    assert complaints("a: &a [1, 2]\n" + rows) == [f"values.yaml:1: its anchors come to too much [{INVALID}]"]
+
+
 def test_no_secret_is_in_a_problem() -> None:
     wrong = "agent:\n  apiKey: shortsecret\ngitCreds: [hunter2]\nazureStorageAccessKey: {a: hunter3}\n"
     told = json.dumps([p.as_dict() for p in parse_values(wrong, PATH)[1]])
