@@ -108,7 +108,7 @@ def test_all_problems_of_an_inventory_are_in_one_report(lab: Lab, good: str) -> 
     before = state(lab, "cp1")
     address = line_of(good, "gpu1").partition("ansible_host=")[2].split()[0]
     text = good.replace("[workers]", f"[workers]\ntwin ansible_host={address}\ngpu1 ansible_host={address}")
-    text = text.replace("cluster_name=", "cluster_nmae=") + "\n[all:vars]\ncluster_gpu=sometimes\n[spare]\nnas1\n"
+    text = text.replace("cluster_name=", "cluster_nmae=") + "\n[all:vars]\ncluster_gpu=sometimes\n[worker]\nnas1\n"
     lab.inventory.write_text(text)
     errors = errors_of(lab, "bootstrap", 3)
     assert {e["code"] for e in errors} == {"host-duplicate", "variable-unknown", "variable-invalid", "group-unknown"}
