@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from bootstrap.kube.client import ApiError, Cluster
@@ -56,7 +57,7 @@ def compute(
         # GPUs that became unhealthy, or another pod's, after the node was looked at: once more with those left.
         left = _left(cluster, [a for a in wanted if results[a.node].code == NOT_ADMITTED], resource)
         results |= {a.node: Computed(a.node, held=a.held) for a in left if not a.gpus and a.held}
-        if again := [a for a in left if a.gpus]:
+        if again := [replace(a, again=True) for a in left if a.gpus]:
             results |= _round(cluster, namespace, again, kind, timeout_s, progress)
     except ApiError as error:
         late = [a.node for a in wanted if a.node not in results]

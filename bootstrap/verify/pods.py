@@ -39,11 +39,12 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """How many GPUs the pod on a node takes, and who holds the others."""
+    """How many GPUs the pod on a node takes, and who holds the others; `again` after one that was not admitted."""
 
     node: str
     gpus: int
     held: tuple[Holder, ...]
+    again: bool = False
 
 
 def assign(
@@ -69,8 +70,8 @@ def gpus_of(pod: Mapping[str, Any], resource: str = GPU_RESOURCE) -> int:
 
 
 def pod_name(assignment: Assignment) -> str:
-    """Unlike for another number of GPUs, so that a second round does not meet the first one's pod."""
-    return f"compute-{assignment.node}-{assignment.gpus}"
+    """Another one in a second round, which would meet the first one's pod."""
+    return f"compute-{assignment.node}-{assignment.gpus}{'-again' * assignment.again}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def test_a_node_that_lost_a_gpu_meanwhile_computes_on_the_others(monkeypatch: py
         cluster, {"gpu2": 8}, run_id="r", image="python:3", runtime_class="nvidia", timeout_s=30, progress=Silent()
     )
     assert (len(found["gpu2"].devices), found["gpu2"].code) == (7, "")
-    assert list(cluster.pods) == ["compute-gpu2-7"]
+    assert list(cluster.pods) == ["compute-gpu2-7-again"]
 
 
 class Left(Cluster):
