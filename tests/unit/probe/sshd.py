@@ -23,7 +23,7 @@ def make_key(path: Path) -> paramiko.PKey:
 
 @dataclass
 class SshServer:
-    """`commands` are what was run; `bin_dir` comes first in their PATH; `silent` accepts and never answers."""
+    """`commands` are what was run, `logins` who came in; `bin_dir` comes first in PATH; `silent` never answers."""
 
     folder: Path
     host_key: paramiko.PKey
@@ -31,6 +31,7 @@ class SshServer:
     bin_dir: Path
     silent: bool = False
     commands: list[str] = field(default_factory=list)
+    logins: list[str] = field(default_factory=list)
     tunnels: list[tuple[str, int]] = field(default_factory=list)
     users: set[str] = field(default_factory=lambda: {"root", "ubuntu"})
 
@@ -123,6 +124,8 @@ class _Interface(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         good = username in self._server.users and key == self._server.client_key
+        if good and self._server.logins[-1:] != [username]:
+            self._server.logins.append(username)
         return AUTH_SUCCESSFUL if good else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002
