@@ -48,7 +48,7 @@ WORDS = (
     DockerWords(
         "docker-gpu-rules",
         "the NVIDIA container tools cannot allow the GPUs in the container's cgroup",
-        "run there: sudo apt-get install --only-upgrade libnvidia-container1 nvidia-container-toolkit, and restart Docker",
+        "run there: sudo apt-get install --only-upgrade libnvidia-container1 nvidia-container-toolkit; restart Docker",
         r"(?i)failed to add device rules|bpf_prog_query|failed to get device cgroup|nvidia-container-cli: .*cgroup",
     ),
     DockerWords(
