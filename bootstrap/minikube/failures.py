@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bootstrap.errors import Problem
 from bootstrap.minikube.events import Event, Failure, Remark
+from bootstrap.verify.docker_words import WORDS, docker_words
 
 # Tens of its exit status → what they are about.
 FAMILIES = {
@@ -39,6 +40,7 @@ class _Rule:
 
 # The first that matches; what is told by words goes before the families that it could also be.
 _RULES = (
+    *(_Rule(each.code, each.words, f"{each.fix}; then the same command again", text=each.text) for each in WORDS),
     _Rule(
         "minikube-toolkit-missing",
         "a program of the NVIDIA container toolkit is gone, Docker's runtime nvidia",
@@ -49,7 +51,13 @@ _RULES = (
         "minikube-toolkit-missing",
         "Docker cannot give a container GPUs: the NVIDIA container toolkit is not set up for it",
         "run the same command again: it sets the toolkit up and restarts Docker",
-        text=r"could not select device driver|unresolvable CDI devices|nvidia-container-cli: ",
+        text=r"could not select device driver|unresolvable CDI devices",
+    ),
+    _Rule(
+        "minikube-toolkit-missing",
+        "the NVIDIA container toolkit could not prepare a container",
+        "mend what it names; else the same command again, which sets the toolkit up and restarts Docker",
+        text=r"nvidia-container-cli: ",
     ),
     _Rule(
         "minikube-gpus-runtime",
@@ -163,8 +171,9 @@ def problem_of(rc: int, events: Sequence[Event], said: str, host: str, profile: 
 
 def toolkit_problem(said: str, host: str, profile: str) -> Problem | None:
     """What Docker says of a container that it should give GPUs, where the container toolkit is to blame for it."""
-    found = next((rule for rule in _RULES if rule.code == _TOOLKIT and re.search(rule.text, said)), None)
-    if found is None or _OF_AN_IMAGE.search(said):
+    of_gpus = {_TOOLKIT, *(each.code for each in WORDS)}
+    found = next((rule for rule in _RULES if rule.code in of_gpus and re.search(rule.text, said)), None)
+    if found is None or (_OF_AN_IMAGE.search(said) and docker_words(said) is None):
         return None
     words = f"{found.words} (Docker: {_cause(said)})"
     return Problem(found.code, words, found.fix.format(profile=profile), host, details=said)

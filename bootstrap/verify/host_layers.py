@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bootstrap.hostside.gpuctl_nvml import NO_ANSWER
 from bootstrap.probe.cards import architecture_of
+from bootstrap.verify.docker_words import docker_words
 from bootstrap.verify.evidence import Evidence, Judgement, failed
 from bootstrap.verify.results import LayerResult, LayerState
 
@@ -167,6 +168,8 @@ def docker(evidence: Evidence) -> Judgement:
     found = evidence.docker
     if found is None or not found.fault:
         return LayerResult(LayerState.OK, found.got if found else None), None
+    if known := docker_words(found.said):
+        return failed(evidence, known.code, f"{known.words} ({found.fault})", known.fix, found.got)
     fix = f"run `{evidence.cluster.mended_by}`; if it has nothing to do: `journalctl -u docker` on the host"
     return failed(evidence, "docker-gpus-missing", found.fault, fix, found.got)
 

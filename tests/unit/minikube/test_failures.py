@@ -59,6 +59,43 @@ def test_words_tell_more_than_a_name(name: str, status: int, text: str, code: st
     assert problem_of(status, [Failure(text, name, status)], "", "box", "g1").code == code
 
 
+CLI = (
+    "docker: Error response from daemon: OCI runtime create failed: error running prestart hook: nvidia-container-cli: "
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "fix"),
+    [
+        (CLI + "initialization error: nvml error: driver/library version mismatch", "docker-driver-mismatch", "reboot"),
+        ("Failed to initialize NVML: Driver/library version mismatch", "docker-driver-mismatch", "reboot"),
+        (CLI + "initialization error: nvml error: driver not loaded", "docker-driver-not-loaded", "modprobe nvidia"),
+        (CLI + "initialization error: load library failed: libnvidia-ml.so.1: cannot open shared object file",
+         "docker-driver-missing", "install the driver"),
+        (CLI + "requirement error: unsatisfied condition: cuda>=12.4, please update your driver to a newer version",
+         "docker-driver-old", "nvidia_driver_branch"),
+        (CLI + "mount error: failed to add device rules: bpf_prog_query(BPF_CGROUP_DEVICE) failed: not permitted",
+         "docker-gpu-rules", "only-upgrade"),
+        (CLI + "initialization error: driver rpc error: timed out", "docker-driver-silent", "nvidia-persistenced"),
+        (CLI + "device error: GPU-7: unknown device", "docker-gpu-unknown", "nvidia-smi -L"),
+        ("docker: Error response from daemon: unknown or invalid runtime name: nvidia", "docker-runtime-unknown",
+         "nvidia-ctk runtime configure"),
+        ("failed to construct OCI spec modifier: error generating CDI spec: failed to initialize NVML: Unknown Error",
+         "docker-cdi-nvml", "nvidia-smi"),
+        ("failed to initialize NVML: ERROR_LIBRARY_NOT_FOUND", "docker-driver-missing", "install the driver"),
+        ("toomanyrequests: You have reached your pull rate limit", "docker-rate-limit", "docker login"),
+        (CLI + "something new", "minikube-toolkit-missing", "the same command again"),
+    ],
+)  # fmt: skip
+def test_each_of_dockers_and_nvidias_words_has_its_own_remedy(said: str, code: str, fix: str) -> None:
+    of_minikube = problem_of(80, [Failure(said, "GUEST_PROVISION", 80)], "", "box", "g1")
+    of_trial = toolkit_problem(said, "box", "g1")
+    assert of_trial is not None
+    for problem in (of_minikube, of_trial):
+        assert problem.code == code
+        assert fix in problem.fix
+
+
 def test_words_that_came_beside_the_error_count_when_it_says_nothing() -> None:
     said = "permission denied while trying to connect to the Docker daemon socket"
     assert problem_of(1, [], said, "box", "g1").code == "minikube-docker-denied"

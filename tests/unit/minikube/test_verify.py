@@ -132,6 +132,14 @@ def test_a_docker_that_gives_no_gpus_is_named(bench: Bench, rc: int, said: str, 
     assert result.nodes[0].layers["container"].state is LayerState.NOT_RUN
 
 
+def test_words_of_nvidias_tools_keep_their_name_and_remedy(bench: Bench) -> None:
+    said = "nvidia-container-cli: initialization error: nvml error: driver/library version mismatch"
+    bench.container = ContainerGpus(have=GPUS, got=0, rc=125, said=said)
+    (problem,) = bench.verify().problems
+    assert problem.code == "docker-driver-mismatch"
+    assert problem.fix.startswith("reboot the host")
+
+
 @pytest.mark.parametrize(
     "found",
     [
