@@ -1,6 +1,6 @@
 """What Docker and NVIDIA's container tools say when a container does not get its GPUs: each with its remedy. Pure.
 
-The words are those of libnvidia-container 1.17, the NVIDIA container toolkit 1.17 and Docker 28.
+The words are those that public reports quote of libnvidia-container, the NVIDIA container toolkit and Docker.
 """
 
 from __future__ import annotations
