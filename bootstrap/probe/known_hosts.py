@@ -92,7 +92,9 @@ class KnownHosts:
 
     def kinds(self, names: Sequence[str]) -> tuple[str, ...]:
         """Kinds of keys that are known for the name: the server is asked for these first."""
-        return tuple(dict.fromkeys(e.kind for e in self.entries if not e.marker and e.matches(names[0])))
+        found = [entry for entry in self.entries if entry.matches(names[0])]
+        revoked = {entry.blob for entry in found if entry.marker == REVOKED}
+        return tuple(dict.fromkeys(e.kind for e in found if not e.marker and e.blob not in revoked))
 
     def authority(self, names: Sequence[str]) -> Entry | None:
         """The line by which certificates of the host are trusted, if there is one."""
