@@ -48,6 +48,7 @@ def resolve_arguments(
     Without `launch`, what the Launch agent's files hold is left empty: enough to undo things.
     """
     by_host: dict[str, dict[str, Any]] = {}
+    renewed = renewals(facts, view)
     updates: dict[tuple[str, str], Update] = {}
     ca_text = _read_ca(inventory)
     for host in inventory.hosts:
@@ -58,6 +59,7 @@ def resolve_arguments(
             updates.setdefault((update.component, update.variable), update)
         values.update(pinned_images(host, values, facts, view))
         values.update(_derived(host, values, facts, view, inventory))
+        values.update(renewed)
         values.update(nfs_arguments(host, values, facts, view, inventory))
         values.update(addon_arguments(values))
         values.update(minikube_arguments(host, values, facts[host.name]))
@@ -178,7 +180,6 @@ def _derived(
         **containerd_arguments(host, values, mine),
         "containerd_prefetch_images": prefetch_images(host, {**seed_values, **values}, gpu_host),
         **kubeadm_arguments(host, values, facts, view, inventory, gpu_host),
-        **renewals(facts, view),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
@@ -12,7 +13,7 @@ from bootstrap.inventory.model import Inventory
 from bootstrap.probe.facts import HostFacts, KubeFacts, NodeFacts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: nodes are looked up for each component of each host, and made a mapping once
 class ClusterView:
     """The live cluster as its own control plane reports it.
 
@@ -25,7 +26,7 @@ class ClusterView:
     exists: bool
     kube: KubeFacts | None
 
-    @property
+    @cached_property
     def nodes(self) -> Mapping[str, NodeFacts]:
         """Node name → node, empty while no API answers."""
         return {node.name: node for node in self.kube.nodes} if self.kube else {}

@@ -69,9 +69,10 @@ def decide(
         values = arguments.by_host[host.name]
         for component in components_for(host, values, view):
             receipt, drift = _evidence(component, facts[host.name], view)
-            if receipt and not _trouble(component, facts[host.name], receipt, view):
+            trouble = _trouble(component, facts[host.name], receipt, view) if receipt else ""
+            if receipt and not trouble:
                 problems += _refusals(component, host.name, receipt, values, host.origins or {})
-            step = _step(component, host.name, facts[host.name], receipt, values, drift, view)
+            step = _step(component, host.name, facts[host.name], receipt, trouble, values, drift, view)
             if step and has_to_wait(step, host, inventory, facts):
                 held.append(waiting(step, inventory, facts))
             elif step and _allowed(step, host.name, limit, view):
@@ -154,11 +155,15 @@ def _step(
     host: str,
     facts: HostFacts,
     receipt: Mapping[str, Any] | None,
+    trouble: str,
     values: Mapping[str, Any],
     drift: tuple[Drift, ...],
     view: ClusterView,
 ) -> Step | None:
-    """The step that the component needs on the host, or None when receipt and evidence vouch for it."""
+    """The step that the component needs on the host, or None when receipt and evidence vouch for it.
+
+    `trouble` is why the receipt says nothing of the host.
+    """
     place = CLUSTER if component.scope == "cluster" else host
     if receipt is None:
         # A living node without receipts is disturbed like any other; a new host is not.
@@ -166,7 +171,7 @@ def _step(
         living = living or restarts_docker(component, values, facts)
         effect = Effect(component.effect) if living else Effect.NONE
         return Step(place, component.name, "install", ("not installed by gpuctl yet",), effect)
-    if trouble := _trouble(component, facts, receipt, view):
+    if trouble:
         return Step(place, component.name, "install", (trouble,), Effect(component.effect))
     if receipt.get("state") != "complete":
         return Step(
