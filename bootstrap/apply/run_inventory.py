@@ -47,11 +47,12 @@ def write_run_inventory(
     `extra` are variables for all hosts. The file holds secrets: its directory goes when the run ends.
     """
     per_host = steps_per_host(steps, seed)
+    becoming = _becoming(host for host in inventory.hosts if host.name in arguments)
     hosts: dict[str, Any] = {}
     for host in inventory.hosts:
         if host.name not in arguments:
             continue
-        values = {**(host.connection_vars or {}), **_becoming(host), **arguments[host.name]}
+        values = {**(host.connection_vars or {}), **becoming.get(host.name, {}), **arguments[host.name]}
         if host.connection.local:
             values["gpuctl_reboot_ok"] = False  # the run would end with the machine
         if become_password is not None:  # as with -K: a host's own password comes first
@@ -67,7 +68,7 @@ def write_run_inventory(
         yaml.dump(document, stream, Dumper=_Dumper, sort_keys=True)
 
 
-def _becoming(host: Host) -> dict[str, bool]:
+def _becoming(hosts: Iterable[Host]) -> dict[str, dict[str, bool]]:
     """Where the inventory names no user, ssh's own configuration does: whoever is not root has to become it.
 
     Raises:
@@ -75,9 +76,9 @@ def _becoming(host: Host) -> dict[str, bool]:
     """
     from bootstrap.probe.ssh_config import Resolver
 
-    if host.connection.local or host.connection.user is not None:
-        return {}
-    return {"ansible_become": Resolver().target(host).user != "root"}
+    ssh = Resolver()
+    unnamed = [host for host in hosts if not host.connection.local and host.connection.user is None]
+    return {host.name: {"ansible_become": ssh.target(host).user != "root"} for host in unnamed}
 
 
 def steps_per_host(steps: Iterable[Step], seed: str) -> dict[str, list[str]]:

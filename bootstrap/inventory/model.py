@@ -41,16 +41,17 @@ class Connection:
     ssh_args: str = ""
     become_exe: str = "sudo"
 
-    @property
-    def ssh_arguments(self) -> tuple[str, ...]:
+    def ssh_words(self, *further: str) -> tuple[str, ...]:
         """The words that Ansible puts between `ssh` and the address, in its order: ssh keeps the first of each option.
+
+        `further` are those of how it logs in: between the inventory's ansible_ssh_args and its other arguments.
 
         Raises:
             ValueError: a quotation mark is missing (refused by check_connection).
         """
         own = {"Port": self.port, "IdentityFile": self.key_file and f'"{self.key_file}"', "User": self.user}
         options = [word for name, value in own.items() if value for word in ("-o", f"{name}={value}")]
-        return (*shlex.split(self.ssh_args), *options, *shlex.split(self.ssh_common_args))
+        return (*shlex.split(self.ssh_args), *options, *further, *shlex.split(self.ssh_common_args))
 
     @property
     def python_words(self) -> tuple[str, ...]:

@@ -7,20 +7,18 @@ import time
 from typing import TYPE_CHECKING
 
 from bootstrap.probe.session import MOST_BYTES, Channel, Completed, Session, drain
+from bootstrap.probe.ssh_config import text_of
 from bootstrap.probe.ssh_errors import ConnectFailure, answer_too_long, python_missing, sudo_denied
 
 if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
 
 _TALK_BYTES = 1 << 20  # before sudo has started Python: a prompt, a lecture, a warning or two
-_BECOME_VARIABLES = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
 
 
 def become_password_of(host: Host, given: str | None) -> str | None:
     """The sudo password: the one of the inventory, else the one that was asked for."""
-    found = host.connection_vars or {}
-    own = next((found[name] for name in _BECOME_VARIABLES if found.get(name)), None)
-    return str(own) if own else given
+    return text_of(host, "become_pass") or given
 
 
 def start_python(

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bootstrap.inventory.spellings import chosen
 from bootstrap.probe.known_hosts import lookup_names
 from bootstrap.probe.ssh_choice import deviating
 from bootstrap.probe.ssh_errors import ConnectFailure, config_invalid
@@ -148,36 +149,31 @@ def ansible_arguments(host: Host) -> tuple[str, ...]:
     Raises:
         ValueError: quotes that do not end.
     """
-    connection, found = host.connection, host.connection_vars or {}
-    arguments = shlex.split(connection.ssh_args)
-    checking = found.get("ansible_ssh_host_key_checking", found.get("ansible_host_key_checking", True))
-    if str(checking).lower() in _FALSE:
-        arguments += ["-o", "StrictHostKeyChecking=no"]
-    if connection.port is not None:
-        arguments += ["-o", f"Port={connection.port}"]
-    if connection.key_file:
-        arguments += ["-o", f'IdentityFile="{connection.key_file}"']
+    found = host.connection_vars or {}
+    login: list[str] = []
+    if str(chosen(found, "host_key_checking")).lower() in _FALSE:
+        login += ["-o", "StrictHostKeyChecking=no"]
     if not password_of(host):
-        arguments += _NO_PASSWORD
+        login += _NO_PASSWORD
     elif provider := found.get("ansible_ssh_pkcs11_provider"):
-        arguments += ["-o", f"PKCS11Provider={provider}"]
-    if connection.user:
-        arguments += ["-o", f'User="{connection.user}"']
-    return (*arguments, *shlex.split(connection.ssh_common_args))
+        login += ["-o", f"PKCS11Provider={provider}"]
+    return host.connection.ssh_words(*login)
 
 
 def password_of(host: Host) -> str | None:
     """The password of the login, where the inventory has one."""
-    found = host.connection_vars or {}
-    names = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")
-    return next((str(found[name]) for name in names if found.get(name)), None)
+    return text_of(host, "password")
 
 
 def passphrase_of(host: Host) -> str | None:
     """The passphrase of the key file, where the inventory has one."""
-    found = host.connection_vars or {}
-    names = ("ansible_private_key_passphrase", "ansible_ssh_private_key_passphrase")
-    return next((str(found[name]) for name in names if found.get(name)), None)
+    return text_of(host, "private_key_passphrase")
+
+
+def text_of(host: Host, option: str) -> str | None:
+    """What the inventory has for an option of Ansible's connection, by whichever name; None where it is empty."""
+    value = chosen(host.connection_vars or {}, option)
+    return str(value) if value else None
 
 
 def config_of(arguments: Sequence[str]) -> str | None:

@@ -86,8 +86,6 @@ def translate(error: BaseException, target: Target, timeout_s: float) -> Connect
     import paramiko
 
     where = f"{target.address} port {target.port}"
-    if isinstance(error, ConnectFailure):
-        return error
     if isinstance(error, paramiko.AuthenticationException):
         return auth_failed(target, (), str(error).rstrip(".") or "authentication failed")
     if isinstance(error, socket.gaierror):

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from bootstrap.inventory.load import load_inventory
+from bootstrap.probe.ssh_config import ansible_arguments
 from tests.fuzz.share import cases
 from tests.unit.inventory.ansible_ssh import by_ansible, meaning
 
@@ -77,7 +78,7 @@ def test_the_probe_goes_where_ansible_goes(
         inventory = load_inventory(path)
         ansible = by_ansible(path, [host.name for host in inventory.hosts], scratch)
         for host in inventory.hosts:
-            ours = meaning([*host.connection.ssh_arguments, host.connection.address])
+            ours = meaning([*ansible_arguments(host), host.connection.address])
             assert ours == dict(ansible[host.name].meaning), (path, host)
             command = ansible[host.name].command
             assert host.connection.python in command

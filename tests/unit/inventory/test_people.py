@@ -246,7 +246,7 @@ def test_a_python_by_env_and_arguments_of_ssh(case: Path) -> None:
     (host,) = load_inventory(case / "env-python.yml").hosts
     assert host.connection.python_words == ("/usr/bin/env", "python3")
     (host,) = load_inventory(case / "ssh-args.yml").hosts
-    assert host.connection.ssh_arguments == ("-F", "ssh.cfg")
+    assert host.connection.ssh_words() == ("-F", "ssh.cfg")
 
 
 def test_variables_of_other_tools_are_not_refused(case: Path) -> None:

@@ -98,7 +98,7 @@ def test_the_arguments_of_ssh_stand_in_ansibles_order() -> None:
         "ansible_user": "deploy",
         "ansible_private_key_file": "/keys/a b",
     }
-    assert read_connection("cp1", found).ssh_arguments == (
+    assert read_connection("cp1", found).ssh_words() == (
         *("-F", "ssh.cfg", "-o", "ProxyCommand=nc %h %p"),
         *("-o", "Port=2222", "-o", 'IdentityFile="/keys/a b"', "-o", "User=deploy"),
         *("-o", "ProxyJump=bastion", "-v"),
