@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ _SSH = frozenset({"ssh", "ansible.builtin.ssh", "smart"})
 _LOCAL = frozenset({"local", "ansible.builtin.local"})
 _SUDO = frozenset({"sudo", "ansible.builtin.sudo", "ansible.legacy.sudo"})
 _DEFAULT_PYTHON = "/usr/bin/python3"  # ansible.cfg: interpreter_python
+# Arguments of ssh that say as whom: -l, alone or after flags without a value, and the option User.
+_USER = re.compile(r"(?:^|\s)-(?:[46AaCfGgKkMNnqsTtVvXxYy]*l|o\s*['\"]?\s*(?i:user)\s*[=\s])")
 _TRUE = frozenset({"true", "yes", "on", "1", "y", "t"})
 
 # What Ansible does not follow where a host is this machine; ansible_host is kept as its address among the others.
@@ -83,10 +86,12 @@ def read_connection(name: str, found: Mapping[str, Any]) -> Connection:
     if is_local(found):
         become = os.geteuid() != 0 if become is None else _is_true(become)
         return Connection(address=address, become=become, local=True, **shared)
-    login, _, address = address.rpartition("@")  # ssh takes USER@HOST; a user that is given by itself comes first
-    user = _text(chosen(found, "remote_user")) or login or None
     key, port = _text(chosen(found, "private_key_file")), _text(chosen(found, "port"))
-    args = (_text(found.get(f"ansible_ssh_{kind}_args")) for kind in ("common", "extra"))
+    args = [_text(found.get(f"ansible_ssh_{kind}_args")) for kind in ("common", "extra")]
+    login, _, address = address.rpartition("@")  # ssh takes USER@HOST; a user that is given by itself comes first
+    if any(_USER.search(text) for text in (*args, _text(found.get("ansible_ssh_args"))) if text):
+        login = ""  # so does one among its arguments, wherever they stand
+    user = _text(chosen(found, "remote_user")) or login or None
     return Connection(
         address=address,
         port=None if port is None else _port(port),

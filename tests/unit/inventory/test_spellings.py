@@ -141,3 +141,21 @@ def test_what_the_probe_cannot_do_as_ansible_does_it(found: dict[str, str], word
 )
 def test_root_by_sudo_or_at_once(found: dict[str, object]) -> None:
     assert check_connection("cp1", found, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "user"),
+    [
+        ("ansible_ssh_common_args", "-o User=late", None),
+        ("ansible_ssh_extra_args", "-oUser=late", None),
+        ("ansible_ssh_args", "-C -l early", None),
+        ("ansible_ssh_args", "-vl early", None),
+        ("ansible_ssh_common_args", "-o UserKnownHostsFile=/known -o ProxyJump=hop", "admin"),
+        ("ansible_ssh_common_args", "-o 'ProxyCommand=ssh -W %h:%p hop' -F label.cfg", "admin"),
+    ],
+)
+def test_a_user_among_the_arguments_comes_before_that_of_the_name(name: str, arguments: str, user: str | None) -> None:
+    connection = read_connection("admin@192.0.2.5", {name: arguments})
+    assert (connection.user, connection.address) == (user, "192.0.2.5")
+    given = read_connection("admin@192.0.2.5", {name: arguments, "ansible_user": "deploy"})
+    assert given.user == "deploy"
