@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -201,7 +200,7 @@ def look(session: Session, host: str, profile: str) -> Seen:
         GpuctlError: the host cannot be asked (exit 4), or its bundle is broken (exit 3).
     """
     try:
-        argv = [*shlex.split(session.python), "-I", "-c", _PROGRAM, profile, BUNDLE, PROFILE_ACCESS]
+        argv = [*session.python, "-I", "-c", _PROGRAM, profile, BUNDLE, PROFILE_ACCESS]
         done = session.run(argv, timeout_s=_TIMEOUT_S)
         found = _document(done.out) if done.rc == 0 else {}
     except ConnectFailure as failure:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from bootstrap.errors import Problem
 from bootstrap.minikube.command import MINIKUBE, start_environment
 from bootstrap.minikube.failures import problem_of
@@ -56,7 +54,7 @@ def _context(run: Up, seen: Seen) -> Problem | None:
     problem = _called(run, ["update-context"])
     before = current_context(seen)
     if problem is None and not run.request.use_context and before not in {"", run.options.profile}:
-        done = run.session.run([*shlex.split(run.session.python), "-I", "-c", _KEEP, before])
+        done = run.session.run([*run.session.python, "-I", "-c", _KEEP, before])
         if done.rc:
             run.notes.append(f"the current context is {run.options.profile} now; it was {before}")
     return problem

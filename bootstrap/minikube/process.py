@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +72,7 @@ def run_minikube(
         GpuctlError: it did not end in `timeout_s` seconds (exit 5).
     """
     channel = session.open_exec(
-        [*shlex.split(session.python), "-I", "-c", _PROGRAM, json.dumps(dict(environment or {})), *argv], 30.0
+        [*session.python, "-I", "-c", _PROGRAM, json.dumps(dict(environment or {})), *argv], 30.0
     )
     deadline = time.monotonic() + timeout_s
     events: list[Event] = []

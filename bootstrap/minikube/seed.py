@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.minikube.look import USUAL
@@ -85,7 +83,7 @@ def seed(session: Session, bundle: Bundle, host: str) -> tuple[str, ...]:
         ConnectFailure: the connection was lost.
         GpuctlError: a disk is full, or Docker refuses the image (exit 5).
     """
-    argv = [*shlex.split(session.python), "-I", "-c", _PROGRAM, bundle.path, bundle.base_image]
+    argv = [*session.python, "-I", "-c", _PROGRAM, bundle.path, bundle.base_image]
     done = session.run(argv, timeout_s=_TIMEOUT_S)
     if done.rc:
         last = (done.err.strip() or done.out.strip()).splitlines()
@@ -105,7 +103,7 @@ def purge(session: Session, profile: str, host: str) -> tuple[int, tuple[str, ..
         ConnectFailure: the connection was lost.
         GpuctlError: a file cannot be removed (exit 5).
     """
-    done = session.run([*shlex.split(session.python), "-I", "-c", _PURGE, profile], timeout_s=_TIMEOUT_S)
+    done = session.run([*session.python, "-I", "-c", _PURGE, profile], timeout_s=_TIMEOUT_S)
     if done.rc:
         last = (done.err.strip() or done.out.strip()).splitlines()
         words = f"minikube's cache cannot be cleared: {last[-1] if last else f'status {done.rc}'}"

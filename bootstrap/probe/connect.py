@@ -25,7 +25,7 @@ def open_session(
 ) -> Session:
     """The way to a host: ssh, or this machine itself. Raises ConnectFailure; takes at most about `timeout_s`."""
     if host.connection.local:
-        return LocalSession(host.connection.python)
+        return LocalSession(host.connection.python_words)
     return open_ssh(host, timeout_s=timeout_s, accept_new_host_keys=accept_new_host_keys, resolver=resolver)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from bootstrap.probe.process_channel import ProcessChannel, run_through, start_process
 from bootstrap.probe.session import DEFAULT_TIMEOUT_S, Completed
 from bootstrap.probe.ssh_errors import ConnectFailure, too_slow
-from bootstrap.probe.tunnel import Tunnel
+from bootstrap.probe.tunnel import Tunnels
 
 # What a login sets, not what this process has: its virtual environment would otherwise come before the system's tools.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -78,12 +78,12 @@ class LocalSession:
     address = "this machine"
     notes: tuple[str, ...] = ()
 
-    def __init__(self, python: str = "/usr/bin/python3") -> None:
+    def __init__(self, python: tuple[str, ...] = ("/usr/bin/python3",)) -> None:
         self.user = local_user()
         self.python = python
         self.lost = False
         self._channels: list[ProcessChannel] = []
-        self._tunnels: list[Tunnel] = []
+        self._tunnels = Tunnels()
 
     def open_exec(self, argv: Sequence[str], timeout_s: float) -> ProcessChannel:
         """Start a command; the channel's operations time out after `timeout_s`."""
@@ -114,15 +114,12 @@ class LocalSession:
         def connect(_origin: tuple[str, int]) -> Any:
             return socket.create_connection((remote_host, remote_port), timeout=_CONNECT_TIMEOUT_S)
 
-        tunnel = Tunnel(connect)
-        self._tunnels.append(tunnel)
-        return tunnel.port
+        return self._tunnels.open(connect)
 
     def close(self) -> None:
         """End what still runs."""
         self.lost = True
-        for tunnel in self._tunnels:
-            tunnel.close()
+        self._tunnels.close()
         for channel in self._channels:
             channel.close()
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootstrap.probe.openssh_words import Askpass, explain, host_key_in
+from bootstrap.probe.over_ssh import OverSsh
 from bootstrap.probe.process_channel import ProcessChannel, end_process, run_through, start_process
 from bootstrap.probe.session import DEFAULT_TIMEOUT_S, Completed
-from bootstrap.probe.ssh_choice import known_hosts_of, shared_connection
+from bootstrap.probe.ssh_choice import shared_connection
 from bootstrap.probe.ssh_config import passphrase_of, password_of
 from bootstrap.probe.ssh_errors import lost, no_answer, nothing_more, too_slow
-from bootstrap.probe.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
@@ -40,28 +40,15 @@ _TIED = (
 )
 
 
-class OpenSshSession:
+class OpenSshSession(OverSsh):
     """An open connection to one host; what probe.session.Session asks for."""
 
-    def __init__(self, target: Target, python: str, socket_path: str, master: Master | None) -> None:
-        self.target = target
-        self.python = python
-        self.notes = known_hosts_of(target).broken
+    def __init__(self, target: Target, python: tuple[str, ...], socket_path: str, master: Master | None) -> None:
+        super().__init__(target, python)
         self._socket = socket_path
         self._master = master  # None: the user's own, which stays
         self._closed = False
         self._channels: list[ProcessChannel] = []
-        self._tunnels: list[Tunnel] = []
-
-    @property
-    def user(self) -> str:
-        """As whom we are there."""
-        return self.target.user
-
-    @property
-    def address(self) -> str:
-        """Where the host is."""
-        return self.target.address
 
     @property
     def host_key(self) -> str:
@@ -116,15 +103,12 @@ class OpenSshSession:
         def connect(_origin: tuple[str, int]) -> _Stream:
             return _Stream(self._client("-W", place, "gpuctl"))
 
-        tunnel = Tunnel(connect)
-        self._tunnels.append(tunnel)
-        return tunnel.port
+        return self.tunnels.open(connect)
 
     def close(self) -> None:
         """End everything that goes through it, and the connection."""
         self._closed = True
-        for tunnel in self._tunnels:
-            tunnel.close()
+        self.tunnels.close()
         for channel in self._channels:
             channel.close()
         if self._master is not None:
@@ -203,7 +187,7 @@ class Master:
 def open_openssh(target: Target, host: Host, deadline: float, accept_new: bool) -> OpenSshSession:
     """Connect by OpenSSH. Raises ConnectFailure; takes until `deadline` (time.monotonic) at most."""
     if shared_connection(target):
-        return OpenSshSession(target, host.connection.python, str(target.control_path), None)
+        return OpenSshSession(target, host.connection.python_words, str(target.control_path), None)
     timeout_s = max(deadline - time.monotonic(), 1.0)
     if accept_new:
         _make_room(target)
@@ -220,7 +204,7 @@ def open_openssh(target: Target, host: Host, deadline: float, accept_new: bool) 
     ended = not master.alive
     askpass.close()
     if opened:
-        return OpenSshSession(target, host.connection.python, str(master.socket), master)
+        return OpenSshSession(target, host.connection.python_words, str(master.socket), master)
     master.close()  # its last words are read then
     if ended:
         raise explain(master.words(), target)

@@ -88,8 +88,8 @@ class Session(Protocol):
         """Where the host is, for messages."""
 
     @property
-    def python(self) -> str:
-        """The Python there, as the inventory has it."""
+    def python(self) -> tuple[str, ...]:
+        """The Python there, as the words of a command."""
 
     @property
     def notes(self) -> tuple[str, ...]:

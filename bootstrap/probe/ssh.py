@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bootstrap.probe.openssh import open_openssh
+from bootstrap.probe.over_ssh import OverSsh
 from bootstrap.probe.session import DEFAULT_TIMEOUT_S, Completed, Session, drain
-from bootstrap.probe.ssh_choice import known_hosts_of, why_openssh
+from bootstrap.probe.ssh_choice import why_openssh
 from bootstrap.probe.ssh_client import open_connection
 from bootstrap.probe.ssh_config import Resolver, Target, passphrase_of, password_of
 from bootstrap.probe.ssh_errors import ConnectFailure, lost, nothing_more, too_slow, translate
 from bootstrap.probe.ssh_keys import Login, agent_keys, offers_of
-from bootstrap.probe.tunnel import Tunnel
 
 if TYPE_CHECKING:
     import fabric
@@ -29,25 +29,12 @@ if TYPE_CHECKING:
 _CHANNEL_TIMEOUT_S = 10.0
 
 
-class SshSession:
+class SshSession(OverSsh):
     """An open connection to one host."""
 
-    def __init__(self, target: Target, connections: Sequence[fabric.Connection], python: str) -> None:
-        self.target = target
-        self.python = python
-        self.notes = known_hosts_of(target).broken
+    def __init__(self, target: Target, connections: Sequence[fabric.Connection], python: tuple[str, ...]) -> None:
+        super().__init__(target, python)
         self._connections = tuple(connections)  # jump hosts first, the host itself last
-        self._tunnels: list[Tunnel] = []
-
-    @property
-    def user(self) -> str:
-        """As whom we are there."""
-        return self.target.user
-
-    @property
-    def address(self) -> str:
-        """Where the host is."""
-        return self.target.address
 
     @property
     def host_key(self) -> str:
@@ -121,14 +108,11 @@ class SshSession:
             except SSHException as error:
                 raise OSError(str(error)) from error
 
-        tunnel = Tunnel(connect)
-        self._tunnels.append(tunnel)
-        return tunnel.port
+        return self.tunnels.open(connect)
 
     def close(self) -> None:
         """End tunnels and connections."""
-        for tunnel in self._tunnels:
-            tunnel.close()
+        self.tunnels.close()
         for connection in reversed(self._connections):
             connection.client.close()
 
@@ -176,7 +160,7 @@ def _by_paramiko(
             secrets = (password_of(host), passphrase_of(host)) if hop is target else (None, None)
             login = Login(hop, offers[hop], *secrets)
             open_.append(open_connection(hop, open_[-1] if open_ else None, login, deadline, accept_new))
-        return SshSession(target, open_, host.connection.python)
+        return SshSession(target, open_, host.connection.python_words)
     except Exception as error:  # paramiko lets many kinds out; all of them mean that the host cannot be used
         for connection in reversed(open_):
             connection.client.close()

@@ -46,6 +46,24 @@ class Tunnel:
             _pump(local, channel)
 
 
+class Tunnels:
+    """The tunnels of one session."""
+
+    def __init__(self) -> None:
+        self._open: list[Tunnel] = []
+
+    def open(self, connect: Connect) -> int:
+        """A port on 127.0.0.1 whose connections `connect` leads on, until closed."""
+        tunnel = Tunnel(connect)
+        self._open.append(tunnel)
+        return tunnel.port
+
+    def close(self) -> None:
+        """Stop listening at all of them."""
+        for tunnel in self._open:
+            tunnel.close()
+
+
 def _pump(local: socket.socket, channel: Any) -> None:
     """Copy both ways until one side ends."""
     ends: list[Any] = [local, channel]

@@ -133,7 +133,7 @@ class Machine:
     `start` is what `minikube start` does: its exit status, its lines, and what becomes of the machine.
     """
 
-    python = "python3"
+    python = ("python3",)
     uid: int = 1000
     config: dict[str, Any] | None = None
     folder: bool = False
