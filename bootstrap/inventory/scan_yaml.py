@@ -14,11 +14,11 @@ import yaml
 from bootstrap.inventory.bounds import MOST_VALUES, value_count
 from bootstrap.inventory.model import MINIKUBE, NODE_GROUPS, SERVICE_GROUPS
 from bootstrap.inventory.places import Definition, Fault, GroupEntry, HostEntry, Scan
+from bootstrap.inventory.yaml_nodes import MERGE, doubled
 
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Ansible's own: `yaml_extensions` of its YAML plugin, and what it takes from a folder of variables.
 YAML_SUFFIXES = frozenset({".yml", ".yaml", ".json"})
-_MERGE = "tag:yaml.org,2002:merge"
 _PARTS = ("children", "hosts", "vars")
 # Of the user's own groups Ansible passes over what it does not know, and so does gpuctl: they may hold YAML's anchors.
 _OURS = frozenset({*NODE_GROUPS, *SERVICE_GROUPS, MINIKUBE, "all"})
@@ -149,39 +149,22 @@ def compose(text: str, path: str, found: Scan, owner: str = "") -> yaml.Node | N
         words = f"its aliases stand for more than {MOST_VALUES} values, or for themselves"
         found.faults.append(Fault(words, path, _line(node) if node is not None else 1, fatal=True))
         return None
-    found.faults += _doubles(node, path, owner, set())
+    for key, _, again in doubled(node) if node is not None else ():
+        words = f"`{key}` stands twice in one mapping"
+        found.faults.append(Fault(words, path, again.line + 1, silent=True, owner=owner))
     return node
-
-
-def _doubles(node: Any, path: str, owner: str, seen: set[int]) -> Iterator[Fault]:
-    """Keys that stand twice in one mapping, at any depth; `seen` holds nodes that aliases lead to again.
-
-    A key that overrides one of a merge (`<<`) is none of them: it is what merges are for.
-    """
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    names = set()
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
-            if _text(key) in names:
-                yield Fault(f"`{_text(key)}` stands twice in one mapping", path, _line(key), silent=True, owner=owner)
-            names.add(_text(key))
-        yield from _doubles(value, path, owner, seen)
-    for item in node.value if isinstance(node, yaml.SequenceNode) else ():
-        yield from _doubles(item, path, owner, seen)
 
 
 def pairs(node: Any) -> Sequence[tuple[yaml.Node, yaml.Node]]:
     """The keys and values of a mapping, those that it merges (`<<`) first unless it has them itself."""
     if not isinstance(node, yaml.MappingNode):
         return ()
-    own = [(key, value) for key, value in node.value if key.tag != _MERGE]
+    own = [(key, value) for key, value in node.value if key.tag != MERGE]
     if len(own) == len(node.value):
         return own
     taken = {_text(key) for key, _ in own}
     merged = []
-    for source in (value for key, value in node.value if key.tag == _MERGE):
+    for source in (value for key, value in node.value if key.tag == MERGE):
         for part in source.value if isinstance(source, yaml.SequenceNode) else (source,):
             for key, value in pairs(part):
                 if _text(key) not in taken:

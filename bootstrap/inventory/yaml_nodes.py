@@ -28,7 +28,10 @@ def too_much(node: yaml.Node) -> bool:
 
 
 def doubled(node: yaml.Node) -> Iterator[tuple[str, yaml.Mark, yaml.Mark]]:
-    """Each key that stands twice in one mapping, with the marks of both; the last one would win without a word."""
+    """Each key that stands twice in one mapping, with the marks of both; the last one would win without a word.
+
+    A key that overrides one of a merge (`<<`) is none of them: it is what merges are for.
+    """
     done: set[int] = set()
     waiting = [node]
     while waiting:
@@ -36,7 +39,7 @@ def doubled(node: yaml.Node) -> Iterator[tuple[str, yaml.Mark, yaml.Mark]]:
         if id(each) in done:
             continue
         done.add(id(each))
-        waiting += _children(each)
+        waiting += reversed(_children(each))  # in the order of the document
         if not isinstance(each, yaml.MappingNode):
             continue
         seen: dict[str, yaml.Mark] = {}
