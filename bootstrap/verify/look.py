@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bootstrap.errors import Problem
 from bootstrap.kube.client import ApiError, Cluster
 from bootstrap.verify.nodes import NodeSeen, node_seen
-from bootstrap.verify.plugins import PluginSet, PluginView, obstacle, plugin_sets, pods_on
+from bootstrap.verify.plugins import PluginPod, PluginSet, PluginView, obstacle, plugin_pods, plugin_sets
 from bootstrap.verify.system import system_problems
 
 _LOG_LINES = "5"
@@ -32,14 +32,12 @@ def look(cluster: Cluster, names: Sequence[str], runtime_class: str) -> ClusterS
     pods = _items(cluster, "/api/v1/pods")
     daemonsets = _items(cluster, "/apis/apps/v1/daemonsets")
     sets = plugin_sets(daemonsets)
-    bare = [n for n in names if n in nodes and not pods_on(n, pods, sets, {})]
-    failures = _failures(cluster, sets) if bare else {}
-    logs = _logs(cluster, [pod for name in names for pod in pods_on(name, pods, sets, {}) if pod.state != "Running"])
+    on_node = plugin_pods(pods, sets)
+    there = [name for name in names if name in nodes]
+    failures = {} if all(name in on_node for name in there) else _failures(cluster, sets)
     views = {}
-    for name in names:
-        if name not in nodes:
-            continue
-        mine = pods_on(name, pods, sets, logs)
+    for name in there:
+        mine = tuple(_with_log(cluster, pod) for pod in on_node.get(name, ()))
         views[name] = PluginView(sets, mine, None if mine else obstacle(nodes[name], sets, failures))
     has_class = not runtime_class or cluster.get(f"/apis/node.k8s.io/v1/runtimeclasses/{runtime_class}") is not None
     deployments = _items(cluster, "/apis/apps/v1/namespaces/kube-system/deployments")
@@ -66,15 +64,12 @@ def _failures(cluster: Cluster, sets: Sequence[PluginSet]) -> dict[str, str]:
     return found
 
 
-def _logs(cluster: Cluster, pods: Sequence[Any]) -> dict[str, str]:
-    """The last line that each of these pods wrote before it ended."""
-    found = {}
-    for pod in pods:
-        for previous in ("true", "false"):
-            with suppress(ApiError):
-                query = {"tailLines": _LOG_LINES, "previous": previous}
-                text = cluster.text(f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/log", query)
-                if lines := [line.strip() for line in text.splitlines() if line.strip()]:
-                    found[f"{pod.namespace}/{pod.name}"] = lines[-1][:300]
-                    break
-    return found
+def _with_log(cluster: Cluster, pod: PluginPod) -> PluginPod:
+    """A pod that does not run, with the last line that it wrote before it ended."""
+    for previous in ("true", "false") if pod.state != "Running" else ():
+        with suppress(ApiError):
+            query = {"tailLines": _LOG_LINES, "previous": previous}
+            text = cluster.text(f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/log", query)
+            if lines := [line.strip() for line in text.splitlines() if line.strip()]:
+                return replace(pod, log=lines[-1][:300])
+    return pod

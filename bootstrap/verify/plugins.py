@@ -10,7 +10,6 @@ from bootstrap.verify.nodes import NodeSeen, Taint
 from bootstrap.verify.stuck import Stuck, start_failure
 
 _NOT_PLUGINS = ("mps-control", "feature-discovery")  # of the same image
-_CRASHES = ("CrashLoopBackOff", "Error", "OOMKilled")
 PRESENT = "nvidia.com/gpu.present"
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 
@@ -86,20 +85,17 @@ def _set(item: Mapping[str, Any]) -> PluginSet:
     )
 
 
-def pods_on(
-    node: str, pods: Sequence[Mapping[str, Any]], sets: Sequence[PluginSet], logs: Mapping[str, str]
-) -> tuple[PluginPod, ...]:
-    """Pods of the plugins on a node; `logs` are last lines, by "namespace/name"."""
+def plugin_pods(pods: Sequence[Mapping[str, Any]], sets: Sequence[PluginSet]) -> dict[str, list[PluginPod]]:
+    """Node → pods of the plugins there, of all pods of the cluster."""
     known = {(s.namespace, s.name): str(s) for s in sets}
-    found = []
+    found: dict[str, list[PluginPod]] = {}
     for pod in pods:
-        meta = pod["metadata"]
+        meta, node = pod["metadata"], pod.get("spec", {}).get("nodeName")
         owner = next((o["name"] for o in meta.get("ownerReferences") or () if o["kind"] == "DaemonSet"), "")
         key = (str(meta.get("namespace")), owner)
-        if pod.get("spec", {}).get("nodeName") == node and key in known and not meta.get("deletionTimestamp"):
-            full = f"{meta.get('namespace')}/{meta['name']}"
-            found.append(PluginPod(key[0], meta["name"], known[key], pod_state(pod), logs.get(full, "")))
-    return tuple(found)
+        if node and key in known and not meta.get("deletionTimestamp"):
+            found.setdefault(node, []).append(PluginPod(key[0], meta["name"], known[key], pod_state(pod)))
+    return found
 
 
 def pod_state(pod: Mapping[str, Any]) -> str:

@@ -41,10 +41,10 @@ class Holding:
 class RuntimeFacts:
     """`handlers` are the runtimes that the engine serves; `cdi_devices` the names nvidia.com/gpu=….
 
-    `error` is set when the engine could not be asked; `cdi_error` likewise for CDI. `cdi_said` is what its lister
-    complains of, `cdi_files` the specifications for NVIDIA's devices: path → kind. `missing` are programs of handlers
-    that are not there. `cgroupfs` are handlers that leave cgroups to themselves. `registered` is what the kubelet's
-    device manager offers, resource → ids, None where it does not say; `xids` are lines of the kernel log.
+    `error` is set when the engine could not be asked; `cdi_error` likewise for CDI. `cdi_files` are the
+    specifications for NVIDIA's devices: path → kind. `missing` are programs of handlers that are not there.
+    `cgroupfs` are handlers that leave cgroups to themselves. `registered` is what the kubelet's device manager
+    offers, resource → ids, None where it does not say; `xids` are lines of the kernel log.
     """
 
     handlers: tuple[str, ...] = ()
@@ -56,7 +56,6 @@ class RuntimeFacts:
     engine: str = "containerd"
     cgroupfs: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    cdi_said: str = ""
     cdi_files: Mapping[str, str] = field(default_factory=dict)
     kubelet: str = ""  # of systemd: active, inactive, failed …; empty where nobody knows
     registered: Mapping[str, tuple[str, ...]] | None = None
@@ -120,7 +119,6 @@ def read_walk(answer: Mapping[str, Any]) -> RuntimeFacts:
     return replace(
         found,
         missing=tuple(sorted(name for name, is_there in there.items() if not is_there)),
-        cdi_said=doc.below("cdi").text("err", text),
         cdi_files=doc.mapping("cdi_files", form(VISIBLE), form(VISIBLE)),
         kubelet=doc.below("kubelet").text("out", lambda said: form(WORD)(str(said).strip())),
         registered=_registered(devices) if isinstance(devices.raw("registered"), Mapping) else None,
