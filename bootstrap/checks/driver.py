@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.checks.common import Say, begun, complete, wants_driver
 from bootstrap.checks.finding import Finding
-from bootstrap.probe.cards import architecture_of, branch_of
+from bootstrap.probe.cards import architectures, branch_of
 
 if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
@@ -24,7 +24,7 @@ def versions(host: Host, facts: HostFacts) -> Iterator[Finding]:
     say = Say(host.name, "driver-version-conflict")
     if "nvidia_driver_version" in host.explicit and version and not version.startswith(f"{branch}."):
         named = branch_of(version)
-        cards = [found for gpu in facts.counted_gpus if (found := architecture_of(gpu.device_id))]
+        cards = architectures(gpu.device_id for gpu in facts.counted_gpus)
         fits = named is not None and all(card.driven_by(named) for card in cards)
         yield say.refuse(
             f"nvidia_driver_version {version} is not of nvidia_driver_branch {branch}",

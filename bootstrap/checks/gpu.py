@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.checks.common import Say, begun, complete, wants_driver
 from bootstrap.checks.finding import Finding
-from bootstrap.probe.cards import Architecture, architecture_of, branch_of
+from bootstrap.probe.cards import Architecture, architecture_of, architectures, branch_of
 
 if TYPE_CHECKING:
     from bootstrap.inventory.model import Host
@@ -55,7 +55,7 @@ def left_out(host: Host, facts: HostFacts) -> Iterator[Finding]:
 def unsupported(host: Host, facts: HostFacts) -> Iterator[Finding]:
     """Cards that no module drives together, that the chosen branch does not know, or that the loaded module refuses."""
     say = Say(host.name, "driver-gpu-unsupported")
-    cards = {known.name: known for gpu in facts.counted_gpus if (known := architecture_of(gpu.device_id))}
+    cards = {known.name: known for known in architectures(gpu.device_id for gpu in facts.counted_gpus)}
     loaded = facts.driver.loaded_version
     if not wants_driver(host, facts):
         closed_out = [known.name for known in cards.values() if not _drives(facts, known)]

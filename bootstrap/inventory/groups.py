@@ -80,11 +80,6 @@ def _minikube_problems(answer: Mapping[str, Any], lane: list[str], places: Mappi
             yield Problem("group-conflict", words, f"list {lane[0]} in {group}", host["name"], places.get(group))
 
 
-def left_alone(answer: Mapping[str, Any]) -> tuple[str, ...]:
-    """The hosts that are in none of gpuctl's groups."""
-    return tuple(host["name"] for host in answer["others"])
-
-
 def left_alone_note(answer: Mapping[str, Any]) -> Iterator[Problem]:
     """Says which hosts are left alone, in one sentence, and which groups gpuctl would have."""
     named = [

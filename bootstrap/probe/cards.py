@@ -53,6 +53,11 @@ def architecture_of(device_id: str) -> Architecture | None:
     return next((known for first, last, known in table() if number and first <= number <= last), None)
 
 
+def architectures(device_ids: Iterable[str]) -> list[Architecture]:
+    """The generations of these PCI device ids, one for each that the table knows."""
+    return [known for device_id in device_ids if (known := architecture_of(device_id))]
+
+
 def branch_of(version: str | None) -> int | None:
     """The branch of a driver's version: 580 of "580.178.04"; None when it has none."""
     first = (version or "").split(".")[0]
@@ -70,5 +75,4 @@ def is_driven(device_id: str, branches: Iterable[int | None]) -> bool:
 
 def flavour_for(device_ids: Iterable[str]) -> str:
     """The module that drives all these cards: the open one unless one of them has only the closed one."""
-    known = [found for device_id in device_ids if (found := architecture_of(device_id))]
-    return CLOSED if any(found.flavours == (CLOSED,) for found in known) else OPEN
+    return CLOSED if any(known.flavours == (CLOSED,) for known in architectures(device_ids)) else OPEN

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bootstrap.hostside.gpuctl_nvml import NO_ANSWER
-from bootstrap.probe.cards import architecture_of
+from bootstrap.probe.cards import architectures
 from bootstrap.verify.docker_words import docker_words
 from bootstrap.verify.evidence import Evidence, Judgement, failed
 from bootstrap.verify.results import LayerResult, LayerState
@@ -64,7 +64,7 @@ def nvml(evidence: Evidence) -> Judgement:
         words = "; ".join(named)
         return failed(evidence, "gpu-lost", words, _POWER_CYCLE, len(mine.gpus))
     absent = sorted({gpu.address for gpu in evidence.facts.counted_gpus} - {gpu.pci for gpu in mine.gpus})
-    if absent and (why := wrong_flavour(evidence.facts.driver.flavour, _cards(evidence, absent))):
+    if absent and (why := wrong_flavour(mine.flavour, _cards(evidence, absent))):
         fix = f"set `nvidia_driver_module` in the inventory to the other one, then run `{evidence.cluster.mended_by}`"
         return failed(evidence, "wrong-module-flavour", f"{why}: {', '.join(absent)}", fix, len(mine.gpus))
     if absent:
@@ -80,8 +80,7 @@ def _cards(evidence: Evidence, addresses: Sequence[str]) -> list[str]:
 
 def wrong_flavour(loaded: str | None, device_ids: Sequence[str]) -> str:
     """Why a kernel module of that flavour (open, closed) drives none of these cards; empty where it may drive them."""
-    cards = [known for one in device_ids if (known := architecture_of(one))]
-    for card in cards:
+    for card in architectures(device_ids):
         if loaded in ("open", "closed") and loaded not in card.flavours:
             return f"the {loaded} kernel module is loaded, which does not drive {card.name}"
     return ""
