@@ -19,7 +19,7 @@ from bootstrap.inventory.load import load_inventory
 from bootstrap.inventory.model import Inventory
 from bootstrap.inventory.schema import components
 from bootstrap.kube.kubeconfig import context_name, remove
-from bootstrap.plan.absence import FIX_SKIP
+from bootstrap.plan.absence import problem_of_absent
 from bootstrap.plan.arguments import resolve_arguments
 from bootstrap.plan.cluster_view import ClusterView, node_name, view_cluster
 from bootstrap.plan.model import Effect, Step
@@ -174,9 +174,7 @@ def _refusals(
 ) -> list[Problem]:
     """`asked` are the hosts that are to go, `chosen` those of them that are gone on with."""
     problems = [
-        Problem(probe.code, probe.message, probe.fix + FIX_SKIP, probe.host)
-        for probe in probes.values()
-        if isinstance(probe, Unreachable) and probe.host in chosen
+        problem_of_absent(probe) for probe in probes.values() if isinstance(probe, Unreachable) and probe.host in chosen
     ]
     left = [host for host in inventory.nodes if host.name not in asked]
     if left and not any(host.is_control_plane for host in left):

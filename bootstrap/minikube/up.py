@@ -26,8 +26,9 @@ from bootstrap.minikube.result import result_of
 from bootstrap.minikube.settle import settled, takes_no_start
 from bootstrap.minikube.starting import STEP, Up, start_profile
 from bootstrap.minikube.state import Phase, made_with, phase_of
+from bootstrap.plan.arguments import expected_gpus
 from bootstrap.plan.cluster_view import recorded_argument
-from bootstrap.plan.survey import expected_gpus, probe_hosts
+from bootstrap.plan.survey import probe_hosts
 from bootstrap.probe.facts import HostFacts, ProbeResult
 from bootstrap.probe.session import Session
 

@@ -17,7 +17,8 @@ from bootstrap.minikube.look import DOCKER, Seen, look
 from bootstrap.minikube.model import MinikubeRequest
 from bootstrap.minikube.state import made_with
 from bootstrap.minikube.toolkit import fault_of
-from bootstrap.plan.survey import expected_gpus, probe_hosts, refuse
+from bootstrap.plan.arguments import expected_gpus
+from bootstrap.plan.survey import probe_hosts, refuse
 from bootstrap.probe.facts import HostFacts, NodeFacts, Unreachable
 from bootstrap.probe.remote import reach
 from bootstrap.probe.session import Session

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from bootstrap.hostside.gpuctl_receipts import known_arguments
+from bootstrap.errors import Problem
 from bootstrap.inventory.model import Host, Inventory
 from bootstrap.plan.cluster_view import ClusterView
 from bootstrap.plan.model import Effect, Step
@@ -13,7 +12,12 @@ from bootstrap.probe.facts import HostFacts, NodeFacts, Unreachable
 
 # No answer, or that of another machine. Other failures (no such user, no sudo) come from the settings.
 _GONE = frozenset({"unreachable", "host-key-changed", "probe-failed"})
-FIX_SKIP = "; to leave it out of this run: --skip-unreachable"
+_SKIP = "; to leave it out of this run: --skip-unreachable"
+
+
+def problem_of_absent(probe: Unreachable) -> Problem:
+    """What is said of a host that could not be probed, where the others are gone on with."""
+    return Problem(probe.code, probe.message, probe.fix + _SKIP, probe.host)
 
 
 def absent_hosts(inventory: Inventory, facts: Mapping[str, HostFacts]) -> tuple[Host, ...]:
@@ -59,12 +63,6 @@ def is_absent_node(node: NodeFacts, absent: Iterable[Host]) -> bool:
         or node.internal_ip in {host.connection.address, host.connection.from_here}
         for host in absent
     )
-
-
-def recorded_for_cluster(view: ClusterView, component: str, variable: str) -> Any:
-    """The value that the cluster's own receipt has for an argument; None when it has none."""
-    receipt = view.kube.receipts.get(component, {}) if view.kube else {}
-    return (known_arguments(receipt).get(variable) or {}).get("value")
 
 
 def _absent_control_planes(inventory: Inventory, facts: Mapping[str, HostFacts]) -> list[str]:

@@ -93,11 +93,16 @@ def _belongs(component: Component, host: Host, values: Mapping[str, Any], view: 
     return host.is_node
 
 
+def expected_gpus(facts: HostFacts) -> frozenset[str]:
+    """PCI addresses of the GPUs that the host should offer: on the bus now, or known to the driver's receipt."""
+    known = frozenset(str(address) for address in facts.receipts.get("nvidia_driver", {}).get("gpus") or ())
+    out = frozenset(gpu.address for gpu in facts.left_out_gpus)
+    return (frozenset(gpu.address for gpu in facts.counted_gpus) | known) - out
+
+
 def is_gpu_host(facts: HostFacts) -> bool:
-    """GPUs on the bus, or known to the driver's receipt: a card that vanished does not make a CPU node."""
-    known = facts.receipts.get("nvidia_driver", {}).get("gpus") or ()
-    out = {gpu.address for gpu in facts.left_out_gpus}
-    return bool(facts.counted_gpus) or any(str(address) not in out for address in known)
+    """Whether it should offer any: a card that vanished does not make a CPU node."""
+    return bool(expected_gpus(facts))
 
 
 def _apply_pins(values: dict[str, Any], host: Host, facts: Mapping[str, HostFacts], view: ClusterView) -> list[Update]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
+from bootstrap.hostside.gpuctl_receipts import known_arguments
 from bootstrap.inventory.model import Inventory
 from bootstrap.probe.facts import HostFacts, KubeFacts, NodeFacts
 
@@ -54,6 +55,12 @@ def view_cluster(inventory: Inventory, facts: Mapping[str, HostFacts]) -> Cluste
 def recorded_argument(facts: HostFacts, component: str, variable: str) -> Any:
     """The value that the host's receipt has for an argument; None when it has none."""
     return facts.receipts.get(component, {}).get("arguments", {}).get(variable, {}).get("value")
+
+
+def recorded_for_cluster(view: ClusterView, component: str, variable: str) -> Any:
+    """The value that the cluster's own receipt has for an argument; None when it has none."""
+    receipt = view.kube.receipts.get(component, {}) if view.kube else {}
+    return (known_arguments(receipt).get(variable) or {}).get("value")
 
 
 def node_name(facts: HostFacts) -> str:

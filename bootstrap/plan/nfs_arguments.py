@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bootstrap.inventory.model import NFS_SERVER, Host, Inventory
-from bootstrap.plan.absence import absent_hosts, recorded_for_cluster
+from bootstrap.plan.absence import absent_hosts
 from bootstrap.plan.addresses import node_address
-from bootstrap.plan.cluster_view import ClusterView, recorded_argument
+from bootstrap.plan.cluster_view import ClusterView, recorded_argument, recorded_for_cluster
 from bootstrap.probe.facts import HostFacts
 
 # The name that a minikube node has for its host (pkg/minikube/constants, HostAlias): the host's end of their network.

@@ -12,7 +12,8 @@ from bootstrap.checks.finding import Finding, Severity
 from bootstrap.errors import GpuctlError, Problem, usage_error
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
-from bootstrap.plan.absence import FIX_SKIP, blocks_everything
+from bootstrap.plan.absence import blocks_everything, problem_of_absent
+from bootstrap.plan.arguments import expected_gpus
 from bootstrap.plan.cluster_view import ClusterView, node_name, view_cluster
 from bootstrap.plan.planner import Decision, decide
 from bootstrap.plan.summary import HostSummary, NodeState, Preflight, Readiness
@@ -76,7 +77,7 @@ def examine(
     absent: tuple[Problem, ...] = ()
     if lost and not blocks_everything(inventory, facts, lost, _view_of(inventory, facts)):
         findings = tuple(finding for finding in findings if finding.host in facts or finding.host is None)
-        absent = tuple(Problem(p.code, p.message, p.fix + FIX_SKIP, p.host) for p in lost)
+        absent = tuple(map(problem_of_absent, lost))
     problems = [problem_of(finding) for finding in findings if finding.severity is Severity.REFUSE]
     decision = None
     deciding = (inventory.minikube,) if inventory.minikube else inventory.control_plane
@@ -147,13 +148,6 @@ def readiness(
         else:
             states.append(NodeState(node.name, node.ready, node.reason, node.allocatable_gpus, expected))
     return Readiness(tuple(states))
-
-
-def expected_gpus(facts: HostFacts) -> frozenset[str]:
-    """PCI addresses of the GPUs that the host should offer: on the bus now, or known to the driver's receipt."""
-    known = frozenset(str(address) for address in facts.receipts.get("nvidia_driver", {}).get("gpus") or ())
-    out = frozenset(gpu.address for gpu in facts.left_out_gpus)
-    return (frozenset(gpu.address for gpu in facts.counted_gpus) | known) - out
 
 
 def not_ready(state: Readiness) -> tuple[Problem, ...]:

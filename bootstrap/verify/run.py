@@ -11,10 +11,10 @@ from bootstrap.errors import GpuctlError, Problem
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
 from bootstrap.kube.client import ApiError, Cluster, cluster_api
-from bootstrap.plan.absence import FIX_SKIP
-from bootstrap.plan.arguments import is_gpu_host
+from bootstrap.plan.absence import problem_of_absent
+from bootstrap.plan.arguments import expected_gpus, is_gpu_host
 from bootstrap.plan.cluster_view import ClusterView, node_name, view_cluster
-from bootstrap.plan.survey import expected_gpus, probe_hosts, resolve_limit
+from bootstrap.plan.survey import probe_hosts, resolve_limit
 from bootstrap.probe.facts import HostFacts, Unreachable
 from bootstrap.progress import Progress
 from bootstrap.verify.collective import Collective, all_reduce
@@ -39,7 +39,7 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
     facts = {name: probe for name, probe in probes.items() if isinstance(probe, HostFacts)}
     nodes_here = {host.name for host in inventory.nodes if not limit or host.name in limit}
     away = [probe for probe in probes.values() if isinstance(probe, Unreachable) and probe.host in nodes_here]
-    lost = () if request.skip_unreachable else tuple(map(_lost, away))
+    lost = () if request.skip_unreachable else tuple(map(problem_of_absent, away))
     gpu_hosts = [name for name, mine in facts.items() if name in nodes_here and is_gpu_host(mine)]
     if not gpu_hosts:
         none = Problem("gpu-missing", "no host has an NVIDIA GPU on its PCI bus", "check the cards, or the inventory")
@@ -51,10 +51,6 @@ def verify_nodes(inventory: Inventory, request: VerifyRequest, view: Progress) -
     order = {host.name: position for position, host in enumerate(inventory.hosts)}
     nodes = sorted((*result.nodes, *map(_unreached, lost)), key=lambda node: order[node.host])
     return replace(result, exit_code=ExitCode.NOT_READY, nodes=tuple(nodes), problems=(*lost, *result.problems))
-
-
-def _lost(probe: Unreachable) -> Problem:
-    return Problem(probe.code, probe.message, probe.fix + FIX_SKIP, probe.host)
 
 
 def _unreached(problem: Problem) -> NodeResult:

@@ -21,10 +21,10 @@ from bootstrap.minikube.checks import check_docker, check_profile, foreign_conte
 from bootstrap.minikube.look import look
 from bootstrap.minikube.options import ProfileOptions
 from bootstrap.minikube.state import differences, made_with, phase_of
-from bootstrap.plan.arguments import resolve_arguments
+from bootstrap.plan.arguments import expected_gpus, resolve_arguments
 from bootstrap.plan.cluster_view import node_name, view_cluster
 from bootstrap.plan.planner import installed_components
-from bootstrap.plan.survey import Survey, examine, expected_gpus, last_applied_s, not_ready, readiness, summarise
+from bootstrap.plan.survey import Survey, examine, last_applied_s, not_ready, readiness, summarise
 from bootstrap.probe.facts import HostFacts, ProbeResult, Unreachable
 from bootstrap.probe.run import read_answer
 from bootstrap.probe.session import Completed, Session

@@ -9,12 +9,11 @@ import pytest
 
 from bootstrap.checks.finding import Severity
 from bootstrap.checks.preflight import preflight
-from bootstrap.plan.arguments import resolve_arguments
+from bootstrap.plan.arguments import expected_gpus, resolve_arguments
 from bootstrap.plan.cluster_view import view_cluster
 from bootstrap.plan.digests import argument_digests
 from bootstrap.plan.driver_arguments import module_flavour
 from bootstrap.plan.planner import decide
-from bootstrap.plan.survey import expected_gpus
 from bootstrap.probe.facts import ContainerdFacts, HostFacts, PciGpu
 from tests.unit.factories import GIB, host_facts, inventory, minikube_inventory
 

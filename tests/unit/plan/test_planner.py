@@ -14,13 +14,12 @@ from bootstrap.errors import GpuctlError
 from bootstrap.exit_codes import ExitCode
 from bootstrap.inventory.model import Inventory
 from bootstrap.inventory.schema import Revision, component_named, components
-from bootstrap.plan.arguments import components_for, resolve_arguments
+from bootstrap.plan.arguments import components_for, expected_gpus, resolve_arguments
 from bootstrap.plan.cluster_view import view_cluster
 from bootstrap.plan.compare import describe_argument
 from bootstrap.plan.digests import argument_digests, value_digest
 from bootstrap.plan.model import CLUSTER, Effect
 from bootstrap.plan.planner import Decision, decide
-from bootstrap.plan.survey import expected_gpus
 from bootstrap.probe.facts import ClusterTraces, Drift, HostFacts, KubeFacts
 from bootstrap.probe.receipt import read_receipt
 from tests.unit.factories import host_facts, inventory, loaded_driver, node
