@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -9,20 +10,25 @@ from typing import Any
 
 from bootstrap.errors import Problem
 from bootstrap.kube.client import ApiError, Cluster
+from bootstrap.progress import Progress
 from bootstrap.verify.nodes import NodeSeen, node_seen
 from bootstrap.verify.plugins import PluginPod, PluginSet, PluginView, obstacle, plugin_pods, plugin_sets
-from bootstrap.verify.system import system_problems
+from bootstrap.verify.system import is_starting, system_problems
 
 _LOG_LINES = "5"
+_SYSTEM = "/apis/apps/v1/namespaces/kube-system/deployments"
+_START_S = 45.0  # CoreDNS pulls its image and is ready after some 20 s on a new node
+_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSeen:
-    """`problems` are the cluster's own: what no host is to blame for."""
+    """`problems` are the cluster's own: what no host is to blame for. Some may pass while pods are `starting`."""
 
     nodes: Mapping[str, NodeSeen] = field(default_factory=dict)
     plugins: Mapping[str, PluginView] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    starting: bool = False
 
 
 def look(cluster: Cluster, names: Sequence[str], runtime_class: str) -> ClusterSeen:
@@ -40,9 +46,23 @@ def look(cluster: Cluster, names: Sequence[str], runtime_class: str) -> ClusterS
         mine = tuple(_with_log(cluster, pod) for pod in on_node.get(name, ()))
         views[name] = PluginView(sets, mine, None if mine else obstacle(nodes[name], sets, failures))
     has_class = not runtime_class or cluster.get(f"/apis/node.k8s.io/v1/runtimeclasses/{runtime_class}") is not None
-    deployments = _items(cluster, "/apis/apps/v1/namespaces/kube-system/deployments")
+    deployments = _items(cluster, _SYSTEM)
     problems = system_problems(daemonsets, deployments, len(nodes), runtime_class if not has_class else "")
-    return ClusterSeen(nodes, views, problems)
+    return ClusterSeen(nodes, views, problems, is_starting(daemonsets, deployments))
+
+
+def settled(cluster: Cluster, seen: ClusterSeen, progress: Progress) -> tuple[Problem, ...]:
+    """The cluster's own problems once what was starting has started, or could have. Raises ApiError."""
+    if not seen.starting:
+        return seen.problems
+    progress.note("waiting for the cluster's DNS and kube-proxy to be ready")
+    deadline = time.monotonic() + _START_S
+    while True:
+        daemonsets, deployments = _items(cluster, "/apis/apps/v1/daemonsets"), _items(cluster, _SYSTEM)
+        if not is_starting(daemonsets, deployments) or time.monotonic() > deadline:
+            kept = [problem for problem in seen.problems if problem.code == "runtimeclass-missing"]
+            return (*system_problems(daemonsets, deployments, len(seen.nodes), ""), *kept)
+        time.sleep(_PAUSE_S)
 
 
 def _items(cluster: Cluster, path: str) -> list[dict[str, Any]]:

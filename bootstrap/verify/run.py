@@ -22,7 +22,7 @@ from bootstrap.verify.compute import compute
 from bootstrap.verify.ended import Computed
 from bootstrap.verify.evidence import Evidence
 from bootstrap.verify.layers import judge, may_start, of_subjects
-from bootstrap.verify.look import ClusterSeen, look
+from bootstrap.verify.look import ClusterSeen, look, settled
 from bootstrap.verify.requests import VerifyRequest
 from bootstrap.verify.results import LAYERS, LayerResult, LayerState, NodeResult, VerifyResult
 from bootstrap.verify.runtime import RuntimeFacts, ask_runtimes
@@ -116,7 +116,7 @@ def _ask_cluster(
             evidence |= {n: replace(e, computed=computed.get(e.node.name)) for n, e in sound.items() if e.node}
             ready = {e.node.name: e.node.allocatable_gpus for e in evidence.values() if e.node and e.node.ready}
             ring = _all_reduce(cluster, request, ready, settings, progress) if request.collective else None
-            return evidence, seen.problems, ring
+            return evidence, settled(cluster, seen, progress), ring
     except GpuctlError as error:
         if error.problems[0].code == "kubeconfig-refused":
             raise  # nothing is absent: somebody has changed what the cluster is asked with

@@ -28,6 +28,30 @@ def system_problems(
     return tuple(problem for problem in found if problem)
 
 
+def is_starting(daemonsets: Sequence[Mapping[str, Any]], deployments: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether kube-proxy or the cluster's DNS is there, is to have pods, and none of them is ready (yet)."""
+    proxy = next((d for d in daemonsets if _is_proxy(d)), None)
+    dns = next((d for d in deployments if d["metadata"]["name"] in _DNS), None)
+    counts = [proxy and _of_proxy(proxy, 0), dns and _of_dns(dns)]
+    return any(count and count[1] and not count[0] for count in counts)
+
+
+def _is_proxy(daemonset: Mapping[str, Any]) -> bool:
+    meta = daemonset["metadata"]
+    return bool(meta.get("namespace") == _SYSTEM and meta["name"] == "kube-proxy")
+
+
+def _of_proxy(daemonset: Mapping[str, Any], nodes: int) -> tuple[int, int]:
+    """(pods that are ready, pods that there are to be)."""
+    status = daemonset.get("status", {})
+    return status.get("numberReady", 0), status.get("desiredNumberScheduled", nodes)
+
+
+def _of_dns(deployment: Mapping[str, Any]) -> tuple[int, int]:
+    """(pods that are ready, pods that there are to be)."""
+    return deployment.get("status", {}).get("readyReplicas", 0), deployment.get("spec", {}).get("replicas", 1)
+
+
 def _proxy(daemonsets: Sequence[Mapping[str, Any]], nodes: int) -> Problem | None:
     mine = {d["metadata"]["name"]: d for d in daemonsets if d["metadata"].get("namespace") == _SYSTEM}
     if not any(name.startswith(_PROXIES) for name in mine):
@@ -35,8 +59,7 @@ def _proxy(daemonsets: Sequence[Mapping[str, Any]], nodes: int) -> Problem | Non
         return Problem("kube-proxy-missing", words, _MADE_BY.format(part="kube-proxy"))
     if "kube-proxy" not in mine:
         return None
-    status = mine["kube-proxy"].get("status", {})
-    ready, wanted = status.get("numberReady", 0), status.get("desiredNumberScheduled", nodes)
+    ready, wanted = _of_proxy(mine["kube-proxy"], nodes)
     if ready:
         return None
     words = f"kube-proxy is ready on {ready} of {wanted} nodes"
@@ -49,7 +72,7 @@ def _dns(deployments: Sequence[Mapping[str, Any]]) -> Problem | None:
     name = next((known for known in _DNS if known in mine), "")
     if not name:
         return Problem("dns-broken", "no CoreDNS runs: pods resolve no names", _MADE_BY.format(part="coredns"))
-    wanted, ready = mine[name].get("spec", {}).get("replicas", 1), mine[name].get("status", {}).get("readyReplicas", 0)
+    ready, wanted = _of_dns(mine[name])
     if ready:
         return None
     words = f"{name} has {ready} of {wanted} pods ready: pods resolve no names"

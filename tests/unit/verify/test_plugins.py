@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from bootstrap.kube.client import Cluster
+from bootstrap.progress import Silent
+from bootstrap.verify import look as looking
 from bootstrap.verify.evidence import Evidence
 from bootstrap.verify.layers import judge
-from bootstrap.verify.look import look
+from bootstrap.verify.look import look, settled
 from bootstrap.verify.runtime import RuntimeFacts
 from tests.unit.verify.test_layers import GPUS, healthy
 
@@ -232,3 +234,37 @@ def test_what_the_whole_cluster_lacks_is_one_problem_of_no_host(cluster: Kube, c
 def test_other_networks_bring_their_own_proxy() -> None:
     cilium = {"metadata": {"name": "cilium", "namespace": "kube-system"}, "status": {}}
     assert judged(Kube(daemonsets=[daemonset(), cilium]))[1] == []
+
+
+def settle(monkeypatch: pytest.MonkeyPatch, cluster: Kube, ready_after_s: float) -> tuple[list[str], float]:
+    """The codes that remain, and the seconds that were waited for them."""
+    now = [100.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] - 100.0 >= ready_after_s:
+            cluster.held["deployments"] = dns(2, 2)
+
+    monkeypatch.setattr(looking.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(looking.time, "sleep", sleep)
+    seen = look(cluster, ["gpu1"], "nvidia")
+    return [problem.code for problem in settled(cluster, seen, Silent())], now[0] - 100.0
+
+
+def test_dns_that_is_starting_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after a bootstrap: CoreDNS pulls its image, and nothing is broken."""
+    codes, waited = settle(monkeypatch, Kube(deployments=dns(2, 0)), ready_after_s=20)
+    assert (codes, waited) == ([], 20.0)
+
+
+def test_dns_that_does_not_start_is_told_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, waited = settle(monkeypatch, Kube(deployments=dns(2, 0), runtimeclasses=False), ready_after_s=1e9)
+    assert codes == ["dns-broken", "runtimeclass-missing"]
+    assert 45 <= waited < 47
+
+
+@pytest.mark.parametrize("deployments", [dns(2, 2), dns(0, 0), []])
+def test_nothing_is_waited_for_that_is_there_or_is_not_to_be(
+    monkeypatch: pytest.MonkeyPatch, deployments: list[dict[str, Any]]
+) -> None:
+    assert settle(monkeypatch, Kube(deployments=deployments), ready_after_s=1e9)[1] == 0.0
